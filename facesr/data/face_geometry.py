@@ -1,0 +1,273 @@
+"""Where everything of a built-in face lies: outlines, landmarks, depth, and the pose that carries them into a picture.
+
+A face is drawn from the front and upright in face units (u to the right, v downwards, origin between the eyes) and
+then carried into the picture by one warp: a head turned by yaw and pitch as a surface in depth, rolled, scaled and
+shifted, on a body that follows only part of the roll. `Pose.landmarks` follows the same formulas forwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from facesr.data.face_identity import Identity, Picture
+
+Points = NDArray[np.float32]  # (n, 2): u, v
+Field = NDArray[np.float32]  # (height, width)
+
+# Canvas in face units: left, top, width, height. Wide enough for a picture rolled by 35 degrees at scale 0.85.
+LEFT, TOP, WIDTH, HEIGHT = -80, -60, 160, 152
+FIELD = 2  # samples per unit of the fields (depth, light, masks)
+_EYES_AT = (
+    48.2,
+    46.8,
+)  # pixel between the eyes in a 96x112 picture, as in photographs framed for the benchmark
+_BODY_ROLL = 0.3  # share of the head's roll that the shoulders follow
+
+
+def spline(points: list[tuple[float, float]] | Points, num: int = 6, closed: bool = False) -> Points:
+    """Catmull-Rom curve (n, 2) through the points, with `num` samples per stretch."""
+    p = np.asarray(points, dtype=np.float32)
+    if closed:
+        p = np.concatenate([p[-1:], p, p[:2]])
+    else:
+        p = np.concatenate([2 * p[:1] - p[1:2], p, 2 * p[-1:] - p[-2:-1]])
+    t = np.linspace(0.0, 1.0, num, endpoint=False, dtype=np.float32)[:, None, None]
+    a, b, c, d = p[:-3], p[1:-2], p[2:-1], p[3:]
+    curve = 0.5 * (2 * b + t * (c - a) + t * t * (2 * a - 5 * b + 4 * c - d) + t**3 * (3 * b - a - 3 * c + d))
+    curve = curve.transpose(1, 0, 2).reshape(-1, 2)
+    return curve if closed else np.concatenate([curve, p[-2:-1]])
+
+
+def mirrored(half: Points) -> Points:
+    """Closed outline from its right half, which runs from the top to the bottom of the middle line."""
+    left = half[::-1] * np.array([-1.0, 1.0], dtype=np.float32)
+    return np.concatenate([half, left])
+
+
+def resampled(curve: Points, num: int) -> Points:
+    """The same curve with `num` points at equal distances."""
+    steps = np.hypot(*np.diff(curve, axis=0).T)
+    length = np.concatenate([[0.0], np.cumsum(steps)])
+    at = np.linspace(0.0, length[-1], num)
+    return np.stack([np.interp(at, length, curve[:, 0]), np.interp(at, length, curve[:, 1])], 1).astype(
+        np.float32
+    )
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Contours and anchor points of one face with one expression, in face units."""
+
+    outline: Points  # closed, skin of the whole head without ears
+    hairline: Points  # right half, from the middle of the forehead to the front of the ear
+    skull: Points  # right half of the hair's outer contour, from the crown to beside the ear
+    eye: tuple[float, float]  # right eye's centre; the left one is mirrored
+    eye_opening: float  # 0 closed .. about 1.1
+    nose_v: float
+    mouth_v: float
+    corner: tuple[float, float]  # right mouth corner
+    mouth_gap: float  # height of the opening between the lips
+    chin_v: float
+
+    def landmarks(self) -> Points:
+        """(5, 2): left eye, right eye, nose tip, left and right mouth corner as seen in the picture."""
+        (eu, ev), (cu, cv) = self.eye, self.corner
+        return np.array([(-eu, ev), (eu, ev), (0, self.nose_v - 1.6), (-cu, cv), (cu, cv)], dtype=np.float32)
+
+
+def shape_of(person: Identity, picture: Picture) -> Shape:
+    """Shape of a person's face with the expression of a picture."""
+    gap = 6.0 * max(0.0, picture.mouth_open) + 1.2 * max(0.0, picture.smile - 0.55)
+    chin = person.chin_length + 0.55 * gap
+    width, temple, jaw = person.face_width, person.temple_width, person.jaw_width
+    half = spline(
+        [
+            (0.0, -42.0),
+            (0.52 * temple, -39.0),
+            (0.88 * temple, -26.0),
+            (temple, -10.0),
+            (width, 5.0),
+            (0.96 * width, 15.0),
+            (jaw, 28.0),
+            (0.5 * (jaw + person.chin_width), 0.5 * (28.0 + chin) + 3.2),
+            (0.86 * person.chin_width, chin - 2.0),
+            (0.0, chin),
+        ]
+    )
+    top = -person.forehead
+    recede = person.recession
+    hairline = spline(
+        [
+            (0.0, top + 0.6 * recede),
+            (0.35 * temple, top - 0.5 - 4.0 * recede),
+            (0.7 * temple, top + 3.0 - 5.5 * recede),
+            (0.9 * temple, -13.0 - 2.5 * recede),
+            (0.915 * temple, -7.0),
+            (0.955 * width, 3.0),
+            (1.0 * width, 11.0),
+        ]
+    )
+    lift = person.hair_volume
+    skull = spline(
+        [
+            (0.0, -43.0 - lift),
+            (0.5 * temple, -40.5 - 0.95 * lift),
+            (0.86 * temple, -30.0 - 0.7 * lift),
+            (1.02 * temple + 0.35 * lift, -14.0),
+            (width + 0.4 * lift, 0.0),
+            (width + 0.8, 11.0),
+        ]
+    )
+    mouth_v = person.nose_length + person.mouth_height
+    smile = picture.smile
+    corner = (person.mouth_width + 2.2 * max(0.0, smile) - 0.25 * gap, mouth_v - 1.9 * smile + 0.3 * gap)
+    opening = (1.0 - picture.blink) * (1.0 - 0.28 * max(0.0, smile))
+    return Shape(
+        outline=mirrored(half),
+        hairline=hairline,
+        skull=skull,
+        eye=(0.5 * person.eye_spacing, 0.0),
+        eye_opening=opening,
+        nose_v=person.nose_length,
+        mouth_v=mouth_v,
+        corner=corner,
+        mouth_gap=gap,
+        chin_v=chin,
+    )
+
+
+def _axes() -> tuple[Field, Field]:
+    u = LEFT + (np.arange(WIDTH * FIELD, dtype=np.float32) + 0.5) / FIELD
+    v = TOP + (np.arange(HEIGHT * FIELD, dtype=np.float32) + 0.5) / FIELD
+    return u, v
+
+
+U_AXIS, V_AXIS = _axes()
+
+
+def bump(u: float, v: float, spread_u: float, spread_v: float) -> Field:
+    """Field with a Gaussian hill of height 1 at (u, v)."""
+    across = np.exp(-0.5 * ((U_AXIS - u) / spread_u) ** 2)
+    down = np.exp(-0.5 * ((V_AXIS - v) / spread_v) ** 2)
+    return np.outer(down, across)
+
+
+def bumps(u: float, v: float, spread_u: float, spread_v: float) -> Field:
+    """Field with the hill at (u, v) and its mirror image at (-u, v)."""
+    across = np.exp(-0.5 * ((U_AXIS - u) / spread_u) ** 2) + np.exp(-0.5 * ((U_AXIS + u) / spread_u) ** 2)
+    down = np.exp(-0.5 * ((V_AXIS - v) / spread_v) ** 2)
+    return np.outer(down, across)
+
+
+def relief(person: Identity, shape: Shape, smile: float) -> Field:
+    """Depth of the face's features over a plain head, in face units towards the viewer."""
+    eu, nose, mouth = shape.eye[0], shape.nose_v, shape.mouth_v
+    wide, man = person.nose_width, person.masculine
+    ridge = 1.0 / (1.0 + np.exp(-(V_AXIS - 0.35 * nose) / 2.6))  # rises from the root to the tip of the nose
+    ridge = (1.4 + 3.6 * ridge) / (1.0 + np.exp(np.clip((V_AXIS - nose) / 0.8, -30, 30)))
+    ridge = ridge / (1.0 + np.exp(np.clip(-(V_AXIS + 7.0) / 2.0, -30, 30)))
+    across = np.exp(-0.5 * (U_AXIS / person.nose_bridge) ** 2)
+    depth = np.outer(ridge, across)
+    depth += 2.3 * bump(0.0, nose - 1.8, 0.52 * wide, 2.3)
+    depth += 1.7 * bumps(0.66 * wide, nose - 0.8, 0.27 * wide, 1.9)
+    depth += (0.5 + 1.5 * man) * bumps(0.85 * eu, -7.5, 7.0, 2.2)
+    depth -= 2.3 * bumps(0.93 * eu, -1.5, 5.2, 3.6)
+    depth += 1.3 * bumps(eu, 0.4, 4.3, 2.6)
+    depth += (1.6 + person.cheek + 0.9 * max(0.0, smile)) * bumps(19.0, 14.0 - smile, 6.0, 5.0)
+    depth -= 1.2 * bumps(19.5, 28.0, 4.0, 7.0) * (0.4 + person.cheek)
+    depth += 1.7 * bump(0.0, mouth, 11.0, 6.0)
+    depth -= 0.5 * bump(0.0, 0.5 * (nose + mouth) + 0.3, 1.1, 2.8)
+    depth += 0.9 * bump(0.0, mouth + 0.6 * person.lip_lower + shape.mouth_gap, 5.0, 1.3)
+    depth -= 1.0 * bump(0.0, mouth + 2.1 * person.lip_lower + shape.mouth_gap, 6.0, 1.5)
+    depth -= 0.8 * bumps(shape.corner[0] + 0.8, shape.corner[1], 1.3, 1.5)
+    depth += 1.9 * bump(0.0, shape.chin_v - 5.0, 0.62 * person.chin_width, 3.4)
+    return depth.astype(np.float32)
+
+
+def dome(half_width: float, centre: float, half_height: float, depth: float) -> Field:
+    """Depth of an ellipsoid's front, 0 outside of it."""
+    u = (U_AXIS / half_width) ** 2
+    v = ((V_AXIS - centre) / half_height) ** 2
+    return depth * np.sqrt(np.maximum(1.0 - v[:, None] - u[None, :], 0.0), dtype=np.float32)
+
+
+def _turning_depth(u: Field, v: Field, nose: float) -> Field:
+    """Smooth depth (face units) that the pose turns: gentle enough that the warp never folds."""
+    head = 27.0 * np.exp(-0.5 * ((u / 23.0) ** 2 + ((v - 4.0) / 33.0) ** 2))
+    tip = 7.0 * np.exp(-0.5 * ((u / 6.0) ** 2 + ((v - nose + 2.0) / 8.0) ** 2))
+    return np.asarray(head + tip, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Pose:
+    """How the upright face lies in a picture of `width` x `height` pixels."""
+
+    picture: Picture
+    nose: float
+    width: int
+    height: int
+
+    def _zoom(self) -> tuple[float, float, float]:
+        """Pixels per unit and the pixel between the eyes."""
+        frame = min(self.width / 96.0, self.height / 112.0)
+        x = 0.5 * self.width + frame * (_EYES_AT[0] - 47.5 + self.picture.shift_x) - 0.5
+        y = 0.5 * self.height + frame * (_EYES_AT[1] - 55.5 + self.picture.shift_y) - 0.5
+        return frame * self.picture.scale, x, y
+
+    def _turn(self) -> tuple[float, float, float, float]:
+        yaw, pitch = np.radians(self.picture.yaw), np.radians(self.picture.pitch)
+        return float(np.sin(yaw)), float(np.cos(yaw)), float(np.sin(pitch)), float(np.cos(pitch))
+
+    def _level(self) -> float:
+        """Depth of the point between the eyes, which the turn keeps in place."""
+        zero = np.zeros(1, np.float32)
+        return float(_turning_depth(zero, zero, self.nose)[0])
+
+    def landmarks(self, points: Points) -> Points:
+        """Pixels (n, 2: x, y; whole numbers are pixel centres) of points (n, 2: u, v) of the face above the jaw."""
+        zoom, x0, y0 = self._zoom()
+        sin_yaw, cos_yaw, sin_pitch, cos_pitch = self._turn()
+        u, v = points[:, 0], points[:, 1]
+        z = _turning_depth(u, v, self.nose) - self._level()
+        u, v = u * cos_yaw + z * sin_yaw, v * cos_pitch + z * sin_pitch
+        roll = np.radians(self.picture.roll)
+        x = x0 + zoom * (u * np.cos(roll) - v * np.sin(roll))
+        y = y0 + zoom * (u * np.sin(roll) + v * np.cos(roll))
+        return np.stack([x, y], 1)
+
+    def sources(self) -> tuple[Field, Field]:
+        """Face units (u, v), each (height, width), from which every pixel of the picture takes its colour."""
+        zoom, x0, y0 = self._zoom()
+        sin_yaw, cos_yaw, sin_pitch, cos_pitch = self._turn()
+        x = ((np.arange(self.width, dtype=np.float32) - x0) / zoom)[None, :]
+        y = ((np.arange(self.height, dtype=np.float32) - y0) / zoom)[:, None]
+        roll = np.radians(self.picture.roll)
+        down = y * np.cos(roll) - x * np.sin(roll)
+        # Below the jaw (v > 50) the body bends away from the head's roll.
+        ease = np.clip((down - 50.0) / 45.0, 0.0, 1.0)
+        bend = roll * (1.0 - (1.0 - _BODY_ROLL) * ease * ease * (3.0 - 2.0 * ease))
+        cos, sin = np.cos(bend), np.sin(bend)
+        u1, v1 = (x * cos + y * sin).astype(np.float32), (y * cos - x * sin).astype(np.float32)
+        level = self._level()
+        u, v = u1, v1
+        for _ in range(5):  # fixed point: the depth is that of the source, not of the target
+            z = _turning_depth(u, v, self.nose) - level
+            u = (u1 - z * np.float32(sin_yaw)) / np.float32(cos_yaw)
+            v = (v1 - z * np.float32(sin_pitch)) / np.float32(cos_pitch)
+        return u, v
+
+
+def carried(
+    layer: NDArray[np.generic], samples: int, u: Field, v: Field, finer: int = 1
+) -> NDArray[np.generic]:
+    """The layer (rows, columns, ..) with `samples` per unit seen through sources (u, v), `finer` times as fine."""
+    if finer > 1:
+        size = (u.shape[1] * finer, u.shape[0] * finer)
+        u, v = (cv2.resize(axis, size, interpolation=cv2.INTER_LINEAR) for axis in (u, v))
+    x = (u - LEFT) * samples - 0.5
+    y = (v - TOP) * samples - 0.5
+    return cv2.remap(layer, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
