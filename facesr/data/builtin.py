@@ -1,7 +1,8 @@
 """Built-in faces: a procedural renderer of parametric persons, for first runs, tests and debugging.
 
-Face i of a set is a pure function of (seed, i): person i // pictures_per_identity in picture i % pictures_per_identity.
-It needs no files and no network. It is no benchmark: drawn faces say little about photographs.
+Face i of a set is a pure function of (seed, i): picture i % pictures_per_identity of person
+i // pictures_per_identity. It needs no files and no network. It is no benchmark: drawn faces say little about
+photographs.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ from numpy.typing import NDArray
 
 from facesr.data import face_features as features
 from facesr.data import face_hair as hair
+from facesr.data import face_wear as wear
 from facesr.data.face_canvas import Sheet
-from facesr.data.face_geometry import Points, Pose, relief, shape_of
+from facesr.data.face_geometry import Points, Pose, add_relief, shape_of
 from facesr.data.face_identity import Identity, Picture, draw_identity, draw_picture, generator
 from facesr.data.face_light import photograph
 
-RENDERER_VERSION = 1
+RENDERER_VERSION = 2
 HEIGHT, WIDTH = 112, 96
 _CHUNK = 50  # faces a worker renders between two hand-overs
 _POOL_FROM = 200  # fewer faces are rendered sooner than worker processes start
@@ -44,18 +46,18 @@ def draw(
     fixed, moving = generator(person.detail_seed), generator(picture.detail_seed)
     sheet = Sheet()
     hair.draw_back_hair(sheet, person, shape, fixed)
-    features.draw_body(sheet, person, picture, shape)
+    wear.draw_body(sheet, person, picture, shape)
     features.draw_head(sheet, person, shape)
-    sheet.depth += relief(person, shape, picture.smile)
+    add_relief(sheet.depth, person, shape, picture.smile)
     features.draw_marks(sheet, person, picture, shape, fixed)
     features.draw_nose(sheet, person, shape)
     hair.draw_beard(sheet, person, shape, fixed)
     features.draw_mouth(sheet, person, shape, fixed)
     features.draw_eyes(sheet, person, picture, shape, fixed)
     features.draw_brows(sheet, person, picture, shape, fixed)
-    hair.draw_glasses(sheet, person, picture, shape)
+    wear.draw_glasses(sheet, person, picture, shape)
     hair.draw_hair(sheet, person, shape, fixed)
-    hair.draw_hat(sheet, person, picture, shape, moving)
+    wear.draw_hat(sheet, person, picture, shape, moving)
     pose = Pose(picture, shape.nose_v, width, height)
     return photograph(sheet, person, picture, shape, pose, moving), pose.landmarks(shape.landmarks())
 
@@ -152,10 +154,10 @@ def builtin_cache(
     cache_dir: Path,
     num_workers: int | None = None,
 ) -> Path:
-    """Folder of a prepared set with these faces below `cache_dir`, rendered at the first call and found afterwards.
+    """Folder of a prepared set with these faces below `cache_dir`: rendered once, found by later calls.
 
-    It is written under another name and renamed when complete, so a folder of this name is always whole; of several
-    processes that race, one wins and the others use its folder.
+    It is written under another name and renamed when complete, so a folder of this name is always whole; of
+    several processes that race, one wins and the others use its folder.
     """
     name = f"builtin-v{RENDERER_VERSION}-seed{seed}-each{pictures_per_identity}-from{first}-n{num_faces}"
     folder = cache_dir / name

@@ -1,8 +1,10 @@
-"""The sheet a built-in face is drawn on: anti-aliased colour at 4 samples per unit, fields for depth and skin at 2."""
+"""The sheet a built-in face is drawn on: colour at 4 samples per unit, fields of depth and shade at 2."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import cache
 
 import cv2
 import numpy as np
@@ -18,7 +20,7 @@ _ORIGIN = np.array([LEFT, TOP], dtype=np.float32)
 
 def _fixed(points: NDArray[np.floating], samples: int) -> NDArray[np.int32]:
     """Points (.., 2) in OpenCV's fixed-point coordinates of a sheet with `samples` per unit."""
-    return np.rint(((points - _ORIGIN) * samples - 0.5) * (1 << _SHIFT)).astype(np.int32)
+    return np.asarray(np.rint(((points - _ORIGIN) * samples - 0.5) * (1 << _SHIFT)), np.int32)
 
 
 def toned(colour: RGB, tone: float) -> RGB:
@@ -33,13 +35,25 @@ def mixed(colour: RGB, other: RGB, share: float) -> RGB:
     return r, g, b
 
 
+@cache
+def _circle(num: int) -> tuple[Points, Points]:
+    angle = np.arange(num) * (2.0 * np.pi / num)
+    return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
+
+
 def ellipse(u: float, v: float, radius_u: float, radius_v: float, turn: float = 0.0, num: int = 28) -> Points:
     """Closed outline (num, 2) of an ellipse turned by `turn` radians."""
-    angle = np.linspace(0.0, 2.0 * np.pi, num, endpoint=False)
-    a, b = radius_u * np.cos(angle), radius_v * np.sin(angle)
-    return np.stack(
-        [u + a * np.cos(turn) - b * np.sin(turn), v + a * np.sin(turn) + b * np.cos(turn)], 1
-    ).astype(np.float32)
+    cos, sin = _circle(num)
+    a, b = radius_u * cos, radius_v * sin
+    outline = np.empty((num, 2), np.float32)
+    outline[:, 0] = u + a * math.cos(turn) - b * math.sin(turn)
+    outline[:, 1] = v + a * math.sin(turn) + b * math.cos(turn)
+    return outline
+
+
+def sided(points: list[tuple[float, float]], side: int, u: float = 0.0, v: float = 0.0) -> Points:
+    """Points given for the right half, moved by (u, v) and mirrored to the left half when side is -1."""
+    return (np.array(points, np.float32) + np.array([u, v], np.float32)) * np.array([side, 1], np.float32)
 
 
 class Sheet:
@@ -48,8 +62,8 @@ class Sheet:
     Attributes:
         image: (HEIGHT*FINE, WIDTH*FINE, 4) uint8, premultiplied RGBA.
         depth: field of heights in face units.
-        skin: field, share of bare skin of the head.
-        hair: field, share of hair or cloth on the head.
+        hair: field, share of hair or cloth on the head, which casts a shadow.
+        cover: field, share of skin hidden by a beard or glasses.
         shade: field, darkening exponent (0 none).
         flush: field, reddening exponent.
         stubble: field, share of shaved beard.
@@ -59,8 +73,8 @@ class Sheet:
         self.image = np.zeros((HEIGHT * FINE, WIDTH * FINE, 4), np.uint8)
         size = (HEIGHT * FIELD, WIDTH * FIELD)
         self.depth: Field = np.zeros(size, np.float32)
-        self.skin: Field = np.zeros(size, np.float32)
         self.hair: Field = np.zeros(size, np.float32)
+        self.cover: Field = np.zeros(size, np.float32)
         self.shade: Field = np.zeros(size, np.float32)
         self.flush: Field = np.zeros(size, np.float32)
         self.stubble: Field = np.zeros(size, np.float32)
@@ -86,10 +100,10 @@ class Sheet:
             for step in np.unique(steps[half]):
                 chosen = list(fixed[half][steps[half] == step])
                 shade = (*toned(colour, 1.0 + 0.11 * float(step)), 255.0)
-                cv2.polylines(self.image, chosen, False, shade, thickness, cv2.LINE_AA, _SHIFT)
+                cv2.polylines(self.image, chosen, False, shade, thickness, cv2.LINE_8, _SHIFT)
 
     def glaze(self, outline: Points, colour: RGB, opacity: float, blur: float = 0.0) -> None:
-        """Lays a see-through colour over what is there, its edge softened by `blur` units; alpha is kept."""
+        """Lays a see-through colour over opaque places, its edge softened by `blur` units."""
         rim = int(np.ceil(3 * blur * FINE)) + 2
         pixels = (outline - _ORIGIN) * FINE
         x0, y0 = np.maximum(np.floor(pixels.min(0)).astype(int) - rim, 0)
@@ -101,11 +115,10 @@ class Sheet:
         fixed = _fixed(outline, FINE) - np.array([x0, y0], np.int32) * (1 << _SHIFT)
         cv2.fillPoly(mask, [fixed.astype(np.int32)], 255.0, cv2.LINE_AA, _SHIFT)
         if blur > 0.0:
-            mask = cv2.GaussianBlur(mask, (0, 0), blur * FINE)
+            mask = np.asarray(cv2.GaussianBlur(mask, (0, 0), blur * FINE), np.uint8)
         weight = mask[..., None].astype(np.float32) * np.float32(opacity / 255.0)
-        alpha = area[..., 3:].astype(np.float32) / np.float32(255.0)
-        target = np.array(colour, np.float32) * alpha
-        area[..., :3] = area[..., :3] * (1 - weight) + target * weight + np.float32(0.5)
+        below = area[..., :3]
+        area[..., :3] = below + weight * (np.array(colour, np.float32) - below) + np.float32(0.5)
 
     def patch(self, outline: Points) -> tuple[slice, slice, NDArray[np.bool_]]:
         """Rows, columns and inside-mask of an outline: to draw something that is clipped by it."""

@@ -1,13 +1,15 @@
-"""Where everything of a built-in face lies: outlines, landmarks, depth, and the pose that carries them into a picture.
+"""Where everything of a built-in face lies: outlines, landmarks, depth, and the pose it has in a picture.
 
-A face is drawn from the front and upright in face units (u to the right, v downwards, origin between the eyes) and
-then carried into the picture by one warp: a head turned by yaw and pitch as a surface in depth, rolled, scaled and
-shifted, on a body that follows only part of the roll. `Pose.landmarks` follows the same formulas forwards.
+A face is drawn from the front and upright in face units (u to the right, v down, origin between the eyes) and
+then carried into the picture by one warp: a head turned by yaw and pitch as a surface in depth, rolled, scaled
+and shifted, on a body that follows only part of the roll. `Pose.landmarks` follows the same formulas forwards.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,14 +20,22 @@ from facesr.data.face_identity import Identity, Picture
 Points = NDArray[np.float32]  # (n, 2): u, v
 Field = NDArray[np.float32]  # (height, width)
 
-# Canvas in face units: left, top, width, height. Wide enough for a picture rolled by 35 degrees at scale 0.85.
-LEFT, TOP, WIDTH, HEIGHT = -80, -60, 160, 152
+# Canvas in face units: left, top, width, height. Wide enough for a picture rolled by 35 degrees.
+LEFT, TOP, WIDTH, HEIGHT = -70, -56, 140, 140
 FIELD = 2  # samples per unit of the fields (depth, light, masks)
 _EYES_AT = (
     48.2,
     46.8,
 )  # pixel between the eyes in a 96x112 picture, as in photographs framed for the benchmark
 _BODY_ROLL = 0.3  # share of the head's roll that the shoulders follow
+
+
+@cache
+def _spline_weights(num: int) -> NDArray[np.float32]:
+    """(num, 4): weights of four successive points of a Catmull-Rom curve between the second and the third."""
+    t = np.arange(num) / num
+    weights = [2 * t**2 - t - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2]
+    return np.asarray(0.5 * np.stack(weights, 1), dtype=np.float32)
 
 
 def spline(points: list[tuple[float, float]] | Points, num: int = 6, closed: bool = False) -> Points:
@@ -35,17 +45,19 @@ def spline(points: list[tuple[float, float]] | Points, num: int = 6, closed: boo
         p = np.concatenate([p[-1:], p, p[:2]])
     else:
         p = np.concatenate([2 * p[:1] - p[1:2], p, 2 * p[-1:] - p[-2:-1]])
-    t = np.linspace(0.0, 1.0, num, endpoint=False, dtype=np.float32)[:, None, None]
-    a, b, c, d = p[:-3], p[1:-2], p[2:-1], p[3:]
-    curve = 0.5 * (2 * b + t * (c - a) + t * t * (2 * a - 5 * b + 4 * c - d) + t**3 * (3 * b - a - 3 * c + d))
-    curve = curve.transpose(1, 0, 2).reshape(-1, 2)
+    stretches = np.stack([p[:-3], p[1:-2], p[2:-1], p[3:]], 1)
+    curve = np.matmul(_spline_weights(num), stretches).reshape(-1, 2)
     return curve if closed else np.concatenate([curve, p[-2:-1]])
+
+
+def flipped(points: Points) -> Points:
+    """The points mirrored from the right half to the left, or back."""
+    return points * np.array([-1.0, 1.0], dtype=np.float32)
 
 
 def mirrored(half: Points) -> Points:
     """Closed outline from its right half, which runs from the top to the bottom of the middle line."""
-    left = half[::-1] * np.array([-1.0, 1.0], dtype=np.float32)
-    return np.concatenate([half, left])
+    return np.concatenate([half, flipped(half[::-1])])
 
 
 def resampled(curve: Points, num: int) -> Points:
@@ -79,120 +91,130 @@ class Shape:
         return np.array([(-eu, ev), (eu, ev), (0, self.nose_v - 1.6), (-cu, cv), (cu, cv)], dtype=np.float32)
 
 
-def shape_of(person: Identity, picture: Picture) -> Shape:
-    """Shape of a person's face with the expression of a picture."""
-    gap = 6.0 * max(0.0, picture.mouth_open) + 1.2 * max(0.0, picture.smile - 0.55)
-    chin = person.chin_length + 0.55 * gap
+def _outline(person: Identity, chin: float) -> Points:
     width, temple, jaw = person.face_width, person.temple_width, person.jaw_width
-    half = spline(
-        [
-            (0.0, -42.0),
-            (0.52 * temple, -39.0),
-            (0.88 * temple, -26.0),
-            (temple, -10.0),
-            (width, 5.0),
-            (0.96 * width, 15.0),
-            (jaw, 28.0),
-            (0.5 * (jaw + person.chin_width), 0.5 * (28.0 + chin) + 3.2),
-            (0.86 * person.chin_width, chin - 2.0),
-            (0.0, chin),
-        ]
-    )
-    top = -person.forehead
-    recede = person.recession
-    hairline = spline(
+    right = [
+        (0.0, -42.0),
+        (0.56 * temple, -38.5),
+        (0.92 * temple, -25.0),
+        (temple, -10.0),
+        (width, 5.0),
+        (0.96 * width, 15.0),
+        (jaw, 28.0),
+        (0.5 * (jaw + person.chin_width), 0.5 * (28.0 + chin) + 2.6),
+        (0.86 * person.chin_width, chin - 2.0),
+        (0.0, chin),
+    ]
+    return mirrored(spline(right))
+
+
+def _hairline(person: Identity) -> Points:
+    top, recede = -person.forehead, person.recession
+    width, temple = person.face_width, person.temple_width
+    return spline(
         [
             (0.0, top + 0.6 * recede),
-            (0.35 * temple, top - 0.5 - 4.0 * recede),
-            (0.7 * temple, top + 3.0 - 5.5 * recede),
+            (0.35 * temple, top - 0.5 - 2.8 * recede),
+            (0.7 * temple, top + 3.0 - 4.8 * recede),
             (0.9 * temple, -13.0 - 2.5 * recede),
             (0.915 * temple, -7.0),
             (0.955 * width, 3.0),
             (1.0 * width, 11.0),
         ]
     )
-    lift = person.hair_volume
-    skull = spline(
+
+
+def _skull(person: Identity) -> Points:
+    lift, width, temple = person.hair_volume, person.face_width, person.temple_width
+    return spline(
         [
             (0.0, -43.0 - lift),
-            (0.5 * temple, -40.5 - 0.95 * lift),
-            (0.86 * temple, -30.0 - 0.7 * lift),
-            (1.02 * temple + 0.35 * lift, -14.0),
+            (0.6 * temple, -40.0 - 0.95 * lift),
+            (0.97 * temple + 0.2 * lift, -29.0 - 0.6 * lift),
+            (1.05 * temple + 0.45 * lift, -14.0),
             (width + 0.4 * lift, 0.0),
             (width + 0.8, 11.0),
         ]
     )
+
+
+def shape_of(person: Identity, picture: Picture) -> Shape:
+    """Shape of a person's face with the expression of a picture."""
+    smile, grin = picture.smile, max(0.0, picture.smile)
+    gap = 6.0 * max(0.0, picture.mouth_open) + 1.2 * max(0.0, smile - 0.55)
     mouth_v = person.nose_length + person.mouth_height
-    smile = picture.smile
-    corner = (person.mouth_width + 2.2 * max(0.0, smile) - 0.25 * gap, mouth_v - 1.9 * smile + 0.3 * gap)
-    opening = (1.0 - picture.blink) * (1.0 - 0.28 * max(0.0, smile))
+    chin = max(person.chin_length, mouth_v + person.lip_lower + 10.5) + 0.55 * gap
+    corner_u = person.mouth_width + 2.2 * grin - 0.25 * gap
     return Shape(
-        outline=mirrored(half),
-        hairline=hairline,
-        skull=skull,
+        outline=_outline(person, chin),
+        hairline=_hairline(person),
+        skull=_skull(person),
         eye=(0.5 * person.eye_spacing, 0.0),
-        eye_opening=opening,
+        eye_opening=(1.0 - picture.blink) * (1.0 - 0.28 * grin),
         nose_v=person.nose_length,
         mouth_v=mouth_v,
-        corner=corner,
+        corner=(corner_u, mouth_v + 0.2 - 2.5 * smile + 0.3 * gap),
         mouth_gap=gap,
         chin_v=chin,
     )
 
 
 def _axes() -> tuple[Field, Field]:
-    u = LEFT + (np.arange(WIDTH * FIELD, dtype=np.float32) + 0.5) / FIELD
-    v = TOP + (np.arange(HEIGHT * FIELD, dtype=np.float32) + 0.5) / FIELD
-    return u, v
+    u = LEFT + (np.arange(WIDTH * FIELD) + 0.5) / FIELD
+    v = TOP + (np.arange(HEIGHT * FIELD) + 0.5) / FIELD
+    return u.astype(np.float32), v.astype(np.float32)
 
 
 U_AXIS, V_AXIS = _axes()
 
 
-def bump(u: float, v: float, spread_u: float, spread_v: float) -> Field:
-    """Field with a Gaussian hill of height 1 at (u, v)."""
-    across = np.exp(-0.5 * ((U_AXIS - u) / spread_u) ** 2)
-    down = np.exp(-0.5 * ((V_AXIS - v) / spread_v) ** 2)
-    return np.outer(down, across)
+def raise_bump(field: Field, height: float, u: float, v: float, spread_u: float, spread_v: float) -> None:
+    """Adds a Gaussian hill of that height at (u, v) to a field; only the part within 3 spreads is touched."""
+    columns = slice(*np.searchsorted(U_AXIS, (u - 3 * spread_u, u + 3 * spread_u)))
+    rows = slice(*np.searchsorted(V_AXIS, (v - 3 * spread_v, v + 3 * spread_v)))
+    across = np.exp(-0.5 * ((U_AXIS[columns] - u) / spread_u) ** 2)
+    down = np.exp(-0.5 * ((V_AXIS[rows] - v) / spread_v) ** 2)
+    field[rows, columns] += np.float32(height) * np.outer(down, across)
 
 
-def bumps(u: float, v: float, spread_u: float, spread_v: float) -> Field:
-    """Field with the hill at (u, v) and its mirror image at (-u, v)."""
-    across = np.exp(-0.5 * ((U_AXIS - u) / spread_u) ** 2) + np.exp(-0.5 * ((U_AXIS + u) / spread_u) ** 2)
-    down = np.exp(-0.5 * ((V_AXIS - v) / spread_v) ** 2)
-    return np.outer(down, across)
+def raise_bumps(field: Field, height: float, u: float, v: float, spread_u: float, spread_v: float) -> None:
+    """Adds the hill at (u, v) and its mirror image at (-u, v) to a field."""
+    raise_bump(field, height, u, v, spread_u, spread_v)
+    raise_bump(field, height, -u, v, spread_u, spread_v)
 
 
-def relief(person: Identity, shape: Shape, smile: float) -> Field:
-    """Depth of the face's features over a plain head, in face units towards the viewer."""
-    eu, nose, mouth = shape.eye[0], shape.nose_v, shape.mouth_v
-    wide, man = person.nose_width, person.masculine
-    ridge = 1.0 / (1.0 + np.exp(-(V_AXIS - 0.35 * nose) / 2.6))  # rises from the root to the tip of the nose
-    ridge = (1.4 + 3.6 * ridge) / (1.0 + np.exp(np.clip((V_AXIS - nose) / 0.8, -30, 30)))
-    ridge = ridge / (1.0 + np.exp(np.clip(-(V_AXIS + 7.0) / 2.0, -30, 30)))
-    across = np.exp(-0.5 * (U_AXIS / person.nose_bridge) ** 2)
-    depth = np.outer(ridge, across)
-    depth += 2.3 * bump(0.0, nose - 1.8, 0.52 * wide, 2.3)
-    depth += 1.7 * bumps(0.66 * wide, nose - 0.8, 0.27 * wide, 1.9)
-    depth += (0.5 + 1.5 * man) * bumps(0.85 * eu, -7.5, 7.0, 2.2)
-    depth -= 2.3 * bumps(0.93 * eu, -1.5, 5.2, 3.6)
-    depth += 1.3 * bumps(eu, 0.4, 4.3, 2.6)
-    depth += (1.6 + person.cheek + 0.9 * max(0.0, smile)) * bumps(19.0, 14.0 - smile, 6.0, 5.0)
-    depth -= 1.2 * bumps(19.5, 28.0, 4.0, 7.0) * (0.4 + person.cheek)
-    depth += 1.7 * bump(0.0, mouth, 11.0, 6.0)
-    depth -= 0.5 * bump(0.0, 0.5 * (nose + mouth) + 0.3, 1.1, 2.8)
-    depth += 0.9 * bump(0.0, mouth + 0.6 * person.lip_lower + shape.mouth_gap, 5.0, 1.3)
-    depth -= 1.0 * bump(0.0, mouth + 2.1 * person.lip_lower + shape.mouth_gap, 6.0, 1.5)
-    depth -= 0.8 * bumps(shape.corner[0] + 0.8, shape.corner[1], 1.3, 1.5)
-    depth += 1.9 * bump(0.0, shape.chin_v - 5.0, 0.62 * person.chin_width, 3.4)
-    return depth.astype(np.float32)
+def add_relief(depth: Field, person: Identity, shape: Shape, smile: float) -> None:
+    """Adds the face's features to a depth field: heights over a plain head, in face units."""
+    eu, nose, mouth, gap = shape.eye[0], shape.nose_v, shape.mouth_v, shape.mouth_gap
+    wide, man, grin = person.nose_width, person.masculine, max(0.0, smile)
+    rise = 1.0 / (1.0 + np.exp(-(V_AXIS - 0.4 * nose) / 3.2))  # from the root to the tip of the nose
+    end = 1.0 + np.exp(np.clip((V_AXIS - nose + 1.2) / 1.1, -30, 30))
+    root = 1.0 + np.exp(np.clip(-(V_AXIS + 5.0) / 2.6, -30, 30))
+    spread = person.nose_bridge * (1.0 + 0.02 * np.clip(V_AXIS, 0, nose))
+    ridge = ((1.0 + 2.3 * rise) / (end * root))[:, None] * np.exp(
+        -0.5 * (U_AXIS[None, :] / spread[:, None]) ** 2
+    )
+    depth += ridge.astype(np.float32)
+    raise_bump(depth, 2.1, 0.0, nose - 2.4, 0.46 * wide, 2.4)
+    raise_bumps(depth, 1.3, 0.68 * wide, nose - 1.2, 0.27 * wide, 1.7)
+    raise_bumps(depth, 0.4 + 1.1 * man, 0.85 * eu, -7.5, 7.0, 2.4)
+    raise_bumps(depth, -1.9, 0.9 * eu, -1.5, 5.4, 3.6)
+    raise_bumps(depth, 1.3, eu, 0.4, 4.3, 2.7)
+    raise_bumps(depth, 0.9 + 0.6 * person.cheek + 1.0 * grin, 18.5, 13.5 - smile, 6.5, 5.5)
+    raise_bumps(depth, -0.5 * person.cheek, 19.5, 28.0, 4.5, 7.0)
+    raise_bump(depth, 1.5, 0.0, mouth, 11.0, 6.5)
+    raise_bump(depth, -0.4, 0.0, 0.5 * (nose + mouth) + 0.3, 1.1, 2.6)
+    raise_bump(depth, 0.8, 0.0, mouth + 0.6 * person.lip_lower + gap, 5.0, 1.4)
+    raise_bump(depth, -0.8, 0.0, mouth + 2.1 * person.lip_lower + gap, 6.0, 1.7)
+    raise_bumps(depth, -0.6, shape.corner[0] + 0.8, shape.corner[1], 1.4, 1.5)
+    raise_bump(depth, 1.7, 0.0, shape.chin_v - 5.0, 0.62 * person.chin_width, 3.6)
 
 
 def dome(half_width: float, centre: float, half_height: float, depth: float) -> Field:
     """Depth of an ellipsoid's front, 0 outside of it."""
     u = (U_AXIS / half_width) ** 2
     v = ((V_AXIS - centre) / half_height) ** 2
-    return depth * np.sqrt(np.maximum(1.0 - v[:, None] - u[None, :], 0.0), dtype=np.float32)
+    return np.float32(depth) * np.sqrt(np.maximum(np.float32(1.0) - v[:, None] - u[None, :], np.float32(0.0)))
 
 
 def _turning_depth(u: Field, v: Field, nose: float) -> Field:
@@ -228,7 +250,7 @@ class Pose:
         return float(_turning_depth(zero, zero, self.nose)[0])
 
     def landmarks(self, points: Points) -> Points:
-        """Pixels (n, 2: x, y; whole numbers are pixel centres) of points (n, 2: u, v) of the face above the jaw."""
+        """Pixels (n, 2: x, y; whole numbers are pixel centres) of points (n, 2: u, v) above the jaw."""
         zoom, x0, y0 = self._zoom()
         sin_yaw, cos_yaw, sin_pitch, cos_pitch = self._turn()
         u, v = points[:, 0], points[:, 1]
@@ -254,20 +276,18 @@ class Pose:
         u1, v1 = (x * cos + y * sin).astype(np.float32), (y * cos - x * sin).astype(np.float32)
         level = self._level()
         u, v = u1, v1
-        for _ in range(5):  # fixed point: the depth is that of the source, not of the target
+        for _ in range(4):  # fixed point: the depth is that of the source, not of the target
             z = _turning_depth(u, v, self.nose) - level
             u = (u1 - z * np.float32(sin_yaw)) / np.float32(cos_yaw)
             v = (v1 - z * np.float32(sin_pitch)) / np.float32(cos_pitch)
         return u, v
 
 
-def carried(
-    layer: NDArray[np.generic], samples: int, u: Field, v: Field, finer: int = 1
-) -> NDArray[np.generic]:
-    """The layer (rows, columns, ..) with `samples` per unit seen through sources (u, v), `finer` times as fine."""
+def carried(layer: NDArray[Any], samples: int, u: Field, v: Field, finer: int = 1) -> NDArray[Any]:
+    """The layer (rows, columns, ..) with `samples` per unit as sources (u, v) see it, `finer` times finer."""
     if finer > 1:
         size = (u.shape[1] * finer, u.shape[0] * finer)
-        u, v = (cv2.resize(axis, size, interpolation=cv2.INTER_LINEAR) for axis in (u, v))
-    x = (u - LEFT) * samples - 0.5
-    y = (v - TOP) * samples - 0.5
-    return cv2.remap(layer, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        u = np.asarray(cv2.resize(u, size, interpolation=cv2.INTER_LINEAR), np.float32)
+        v = np.asarray(cv2.resize(v, size, interpolation=cv2.INTER_LINEAR), np.float32)
+    x, y = (u - LEFT) * samples - 0.5, (v - TOP) * samples - 0.5
+    return np.asarray(cv2.remap(layer, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))

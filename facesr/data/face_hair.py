@@ -1,15 +1,16 @@
-"""Draws what grows on or sits on a head: hair strand by strand, beards, glasses and hats."""
+"""Draws what grows on a head: hair strand by strand, and beards hair by hair."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from facesr.data.face_canvas import Sheet, ellipse, mixed, toned
-from facesr.data.face_geometry import FIELD, LEFT, TOP, Points, Shape, bump, resampled, spline
-from facesr.data.face_identity import Identity, Picture
+from facesr.data.face_geometry import FIELD, LEFT, TOP, Points, Shape, flipped, mirrored, resampled, spline
+from facesr.data.face_identity import Identity
 
 _NUM = 24  # points of a contour that strands interpolate
 _LONG = ("middle part", "long side part", "fringe", "long curls")
@@ -37,7 +38,7 @@ class Lock:
 
 
 def _parted(shape: Shape, person: Identity, part: float, curtain: float | None) -> list[Lock]:
-    """Right and left lock from a parting at u = part; a curtain reaches down to v = curtain beside the face."""
+    """Right and left lock from a parting at u = part; beside the face a curtain hangs to v = curtain."""
     width, locks = person.face_width, []
     inner, outer = shape.hairline, shape.skull
     if curtain is not None:
@@ -56,7 +57,6 @@ def _parted(shape: Shape, person: Identity, part: float, curtain: float | None) 
         inner = np.concatenate([inner[:-12], spline(hang, 8)])
         outer = np.concatenate([outer[:-8], spline(fall, 8)])
     for side in (1, -1):
-        stretch = 1.0 - side * part / width
         root = np.array([part, 0.0], np.float32)
         scale = np.array([side, 1.0], np.float32)
         # Only the part near the middle moves with the parting; beside the face the contour stays.
@@ -66,7 +66,6 @@ def _parted(shape: Shape, person: Identity, part: float, curtain: float | None) 
         right = outer * scale + root * ease_out * 0.6
         lock = Lock(resampled(left, _NUM), resampled(right, _NUM))
         locks.append(lock)
-        del stretch
     return locks
 
 
@@ -90,12 +89,12 @@ def _along(
     drift = rng.normal(0.0, 0.025, (num, 1)) * steps
     curves = lock.at(across[:, None] * 1.04 - 0.01 + sway + drift, along)
     sheet.strands(curves, _tones(rng, across), person.hair)
-    gloss = slice(0, num // 4)
-    place = 0.3 + 0.06 * np.sin(9 * across[gloss]) + 0.04 * rng.normal(size=num // 4)
+    gloss = slice(0, num // 3)
+    place = 0.3 + 0.06 * np.sin(9 * across[gloss]) + 0.04 * rng.normal(size=num // 3)
     along = place[:, None] + 0.13 * (steps - 0.5)
     curves = lock.at(across[gloss][:, None] + sway[gloss], along)
-    shine = 1.28 + 0.14 * rng.random(num // 4)
-    sheet.strands(curves, shine, mixed(person.hair, (200.0, 190.0, 180.0), 0.06))
+    shine = 1.28 + 0.14 * rng.random(num // 3)
+    sheet.strands(curves, shine, mixed(person.hair, (190.0, 186.0, 186.0), 0.14))
 
 
 def _across(
@@ -163,7 +162,7 @@ def draw_back_hair(sheet: Sheet, person: Identity, shape: Shape, rng: np.random.
             (0.0, length + 1.0),
         ]
     )
-    sheet.fill(np.concatenate([half, half[::-1] * np.array([-1, 1], np.float32)]), dark)
+    sheet.fill(mirrored(half), dark)
     for side in (1, -1):
         scale = np.array([side, 1.0])
         lock = Lock(
@@ -179,9 +178,8 @@ def draw_hair(sheet: Sheet, person: Identity, shape: Shape, rng: np.random.Gener
     """Hair in front of the head."""
     style, hair = person.hair_style, person.hair
     if style == "bald":
-        sheet.stubble += (
-            0.3 * (1.0 - person.recession) * sheet.mask(shape.outline) * _above_hairline(sheet, shape)
-        )
+        shaved = sheet.mask(shape.outline) * _above_hairline(sheet, shape)
+        sheet.stubble += np.float32(0.3 * (1.0 - person.recession)) * shaved
         return
     part = {"middle part": 0.12, "long side part": 1.1, "side part": 1.2, "bob": 0.6, "long curls": 0.4}.get(
         style, 0.0
@@ -208,7 +206,7 @@ def draw_hair(sheet: Sheet, person: Identity, shape: Shape, rng: np.random.Gener
 
 def _above_hairline(sheet: Sheet, shape: Shape) -> NDArray[np.float32]:
     right = np.concatenate([shape.hairline, shape.skull[::-1]])
-    return sheet.mask(right, right * np.array([-1, 1], np.float32))
+    return sheet.mask(right, flipped(right))
 
 
 def _draw_fringe(sheet: Sheet, person: Identity, shape: Shape, rng: np.random.Generator) -> Points:
@@ -234,153 +232,45 @@ def _draw_fringe(sheet: Sheet, person: Identity, shape: Shape, rng: np.random.Ge
     return outline
 
 
+def _beard_areas(person: Identity, shape: Shape) -> dict[str, Points]:
+    """Right half of each style's area."""
+    width, (cu, cv), nose, chin = person.face_width, shape.corner, shape.nose_v, shape.chin_v
+    lip = [(0.0, nose + 3.6), (0.8 * person.nose_width, nose + 4.0)]
+    cheek = spline([*lip, (cu + 3.0, cv - 4.5), (0.62 * width, 21.0), (0.84 * width, 14.0)], 5)
+    jaw = [(0.97 * width, 8.0), (0.965 * width, 16.0), (person.jaw_width + 0.3, 28.0)]
+    jaw = [*jaw, (0.9 * person.chin_width + 5.0, chin - 4.0), (0.0, chin + 1.6)]
+    goatee = [*lip, (cu + 2.6, cv - 2.5), (cu + 3.0, cv + 6.0), (0.75 * cu, chin - 0.5), (0.0, chin + 1.5)]
+    under = [(cu + 2.2, cv + 1.2), (0.5 * cu, shape.mouth_v - 2.6), (0.0, shape.mouth_v - 2.2)]
+    return {
+        "full": np.concatenate([cheek, spline(jaw, 5)]),
+        "goatee": spline(goatee, 5),
+        "moustache": spline([*lip, (cu + 1.6, cv - 2.2), *under], 5),
+    }
+
+
 def draw_beard(sheet: Sheet, person: Identity, shape: Shape, rng: np.random.Generator) -> None:
     """Beard of the person's style: hair by hair, or the shade of a shaved one."""
-    style, width, (cu, cv) = person.beard_style, person.face_width, shape.corner
-    nose, chin = shape.nose_v, shape.chin_v
-    jaw = [
-        (0.97 * width, 8.0),
-        (0.965 * width, 16.0),
-        (person.jaw_width + 0.3, 28.0),
-        (0.9 * person.chin_width + 5.0, chin - 4.0),
-        (0.0, chin + 1.6),
-    ]
-    cheek = [
-        (0.0, nose + 3.6),
-        (0.8 * person.nose_width, nose + 4.0),
-        (cu + 3.0, cv - 4.5),
-        (0.62 * width, 21.0),
-        (0.84 * width, 14.0),
-    ]
-    goatee = [
-        (0.0, nose + 3.6),
-        (0.8 * person.nose_width, nose + 4.0),
-        (cu + 2.6, cv - 2.5),
-        (cu + 3.0, cv + 6.0),
-        (0.75 * cu, chin - 0.5),
-        (0.0, chin + 1.5),
-    ]
-    moustache = [
-        (0.0, nose + 3.4),
-        (0.7 * person.nose_width, nose + 3.6),
-        (cu + 1.6, cv - 2.2),
-        (cu + 2.2, cv + 1.2),
-        (0.5 * cu, shape.mouth_v - 2.6),
-        (0.0, shape.mouth_v - 2.2),
-    ]
-    full = np.concatenate([spline(cheek, 5), spline(jaw, 5)])
-    if person.masculine > 0.6 and person.age > 0.15:
-        sheet.stubble += (0.75 if style == "stubble" else 0.2) * sheet.mask(
-            full, full * np.array([-1, 1], np.float32)
-        )
-    half = {"full": full, "goatee": spline(goatee, 5), "moustache": spline(moustache, 5)}.get(style)
-    if half is None:
+    style, nose, chin = person.beard_style, shape.nose_v, shape.chin_v
+    areas = _beard_areas(person, shape)
+    if person.masculine > 0.6 and person.age > 0.15 and style in ("none", "stubble", "moustache"):
+        shaved = sheet.mask(areas["full"], flipped(areas["full"]))
+        shade = 0.75 if style == "stubble" else 0.25
+        sheet.stubble += shade * cv2.GaussianBlur(shaved, (0, 0), 2.2 * FIELD)
+    if style not in areas:
         return
-    sides = [half, half * np.array([-1, 1], np.float32)]
+    sides = [areas[style], flipped(areas[style])]
     colour = mixed(toned(person.hair, 0.85), toned(person.skin, 0.4), 0.18)
     for side in sides:
         sheet.glaze(side, toned(colour, 0.8), person.beard_density, 0.9)
     inside = sheet.mask(*sides)
-    roots = rng.uniform((-width, nose), (width, chin + 2.0), (1500 if style == "full" else 2600, 2))
+    sheet.cover += cv2.GaussianBlur(inside, (0, 0), 0.8 * FIELD)
+    box = ((-person.face_width, nose), (person.face_width, chin + 2.0))
+    roots = rng.uniform(*box, (1500 if style == "full" else 2600, 2))
     columns = ((roots[:, 0] - LEFT) * FIELD).astype(np.int64)
     rows = ((roots[:, 1] - TOP) * FIELD).astype(np.int64)
     roots = roots[inside[rows, columns] > 0.5]
-    lean = np.stack([0.05 * roots[:, 0] * (1.5 - (roots[:, 1] > cv)), np.full(len(roots), 0.9)], 1)
-    lean += rng.normal(0.0, 0.3, lean.shape)
-    curves = np.stack([roots, roots + 1.1 * lean, roots + lean * rng.uniform(1.6, 2.6, (len(roots), 1))], 1)
+    outward = 0.05 * roots[:, 0] * (1.5 - (roots[:, 1] > shape.corner[1]))
+    lean = np.stack([outward, np.full(len(roots), 0.9)], 1) + rng.normal(0.0, 0.3, roots.shape)
+    tips = roots + lean * rng.uniform(1.6, 2.6, (len(roots), 1))
+    curves = np.stack([roots, roots + 1.1 * lean, tips], 1)
     sheet.strands(curves.astype(np.float32), rng.normal(1.05, 0.22, len(roots)), colour)
-
-
-def _lens(person: Identity, shape: Shape, side: int, dark: bool) -> Points:
-    grow = 1.12 if dark else 1.0
-    u, v = side * (shape.eye[0] + 0.9), 1.4
-    if person.glasses == "round":
-        return ellipse(u, v, 8.4 * grow, 7.6 * grow, num=32)
-    angle = np.linspace(0.0, 2 * np.pi, 36, endpoint=False)
-    cos, sin = np.cos(angle), np.sin(angle)
-    across = 9.4 * grow * np.sign(cos) * np.abs(cos) ** 0.5
-    down = 6.2 * grow * np.sign(sin) * np.abs(sin) ** 0.55
-    return np.stack([u + across * (1.0 - 0.012 * down), v + down], 1).astype(np.float32)
-
-
-def draw_glasses(sheet: Sheet, person: Identity, picture: Picture, shape: Shape) -> None:
-    """The person's glasses, or sunglasses where the picture has them."""
-    dark = picture.sunglasses
-    if person.glasses == "none" and not dark:
-        return
-    frame = person.glasses_colour if not dark else (26.0, 22.0, 22.0)
-    thick = 4 + (person.detail_seed % 3) + (2 if dark else 0)
-    for side in (-1, 1):
-        lens = _lens(person, shape, side, dark)
-        u, v = side * (shape.eye[0] + 0.9), 1.4
-        streak = np.array([(u - 4, v + 5), (u + 0.5, v - 5), (u + 3, v - 5), (u - 1.5, v + 5)], np.float32)
-        if dark:
-            sheet.fill(lens, (30.0, 26.0, 30.0))
-            low = lens[lens[:, 1] > v - 1.0]
-            sheet.glaze(low, mixed((120.0, 96.0, 80.0), frame, 0.3), 0.55, 1.2)
-            sheet.glaze(streak, (255.0, 255.0, 255.0), 0.16, 0.5)
-        else:
-            sheet.glaze(lens, (255.0, 255.0, 255.0), 0.07)
-            sheet.glaze(streak, (255.0, 255.0, 255.0), 0.12, 0.4)
-        sheet.lines([lens], frame, thick, closed=True)
-        sheet.lines([lens[lens[:, 1] < v - 2.5][:4] + np.array([0, -0.3], np.float32)], toned(frame, 1.9), 1)
-        arm = np.array([(u + side * 8.6, -1.6), (side * (person.face_width + 1.0), -2.6)], np.float32)
-        sheet.lines([arm], frame, thick)
-        sheet.crease(lens[lens[:, 1] > v + 3.0] + np.array([0.0, 1.6], np.float32), 0.35, 2)
-    inner = shape.eye[0] - 7.4
-    sheet.lines([spline([(-inner, 0.2), (0.0, -1.6), (inner, 0.2)], 6)], frame, thick)
-
-
-def draw_hat(
-    sheet: Sheet, person: Identity, picture: Picture, shape: Shape, rng: np.random.Generator
-) -> None:
-    """Knitted hat or peaked cap."""
-    colour, width = picture.hat_colour, person.temple_width
-    if picture.hat == "none":
-        return
-    out = width + 4.5 + 0.5 * person.hair_volume
-    low = -15.0 if picture.hat == "beanie" else -20.0
-    half = spline([(0.0, -52.0), (0.62 * out, -48.0), (0.98 * out, -33.0), (out, low + 2.0)], 6)
-    rim = spline([(out, low + 2.0), (0.6 * out, low - 3.4), (0.0, low - 5.0)], 6)
-    right = np.concatenate([half, rim])
-    sides = [right, right * np.array([-1, 1], np.float32)]
-    for side in sides:
-        sheet.fill(side, colour)
-    if picture.hat == "beanie":
-        ribs = np.linspace(-0.97, 0.97, 34)[:, None]
-        steps = np.linspace(0.0, 1.0, 7)
-        u = ribs * out * (0.25 + 0.75 * np.sqrt(steps))
-        v = -54.0 + steps * (54.0 + low - 4.0 + 6.0 * ribs**2)
-        tones = 0.82 + 0.3 * (np.arange(34) % 2)
-        sheet.strands(np.stack([u, v], 2).astype(np.float32), tones, colour, 3)
-        fold = [
-            np.concatenate([rim, (rim - np.array([0, 9], np.float32))[::-1]]) * np.array([s, 1], np.float32)
-            for s in (1, -1)
-        ]
-        for band in fold:
-            sheet.fill(band, toned(picture.second_colour, 1.05))
-        at = np.linspace(-0.98, 0.98, 44)
-        top = np.stack([at * out, low - 13.6 + 6.5 * at**2], 1)
-        bars = np.stack([top, top + (0.0, 8.2)], 1).astype(np.float32)
-        sheet.strands(bars, 0.86 + 0.2 * rng.random(44), picture.second_colour, 2)
-    else:
-        for u in (-0.5 * out, 0.0, 0.5 * out):
-            sheet.lines(
-                [spline([(0.3 * u, -52.0), (0.85 * u, -40.0), (u, low - 4.0)], 5)], toned(colour, 0.7), 2
-            )
-        peak = spline(
-            [
-                (0.0, low - 7.0),
-                (0.62 * out, low - 5.5),
-                (0.93 * out, low + 1.0),
-                (0.72 * out, low + 5.0),
-                (0.0, low + 4.4),
-            ],
-            6,
-        )
-        for scale in (1, -1):
-            sheet.fill(peak * np.array([scale, 1], np.float32), toned(picture.second_colour, 0.8))
-            sheet.lines([peak[12:] * np.array([scale, 1], np.float32)], toned(picture.second_colour, 1.25), 3)
-        sides.append(np.concatenate([peak, peak[::-1] * np.array([-1, 1], np.float32)]))
-    sheet.hair = np.maximum(sheet.hair, sheet.mask(*sides))
-    sheet.shade += 0.3 * bump(0.0, low + 3.0, 24.0, 4.5) * (1.0 - sheet.hair)

@@ -1,8 +1,8 @@
 """Who is drawn and how: identity parameters and nuisance parameters of the built-in faces.
 
-An `Identity` is what stays the same in every picture of a person, a `Picture` what changes from one to the next.
+An `Identity` is what stays the same in every picture of a person, a `Picture` what changes between them.
 Both are pure functions of integers, so face number i of a set never depends on the faces before it.
-Lengths are in face units: 1 unit is 1 pixel of a 96x112 picture at scale 1, where the eyes are about 29.5 units apart.
+Lengths are in face units: 1 unit is 1 pixel of a 96x112 picture at scale 1, with eyes about 29.5 units apart.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SKINS = np.array(
     dtype=np.float64,
 )
 _HAIRS: dict[str, RGB] = {
-    "black": (34, 28, 28),
+    "black": (46, 38, 37),
     "dark brown": (62, 42, 32),
     "brown": (98, 66, 44),
     "chestnut": (116, 62, 38),
@@ -174,7 +174,7 @@ def vivid_colour(rng: np.random.Generator) -> RGB:
 
 def _cast(rng: np.random.Generator) -> RGB:
     """Gain of each channel: a little of any colour, more along the line from warm to cold light."""
-    r, g, b = 1.0 + rng.normal(0.0, 0.03, 3) + rng.normal(0.0, 0.06) * np.array([1.0, 0.0, -1.0])
+    r, g, b = 1.0 + rng.normal(0.0, 0.03, 3) + rng.normal(0.0, 0.045) * np.array([1.0, 0.0, -1.0])
     return float(r), float(g), float(b)
 
 
@@ -257,14 +257,14 @@ def draw_identity(seed: int, number: int) -> Identity:
         skin=skin,
         face_width=face_width,
         temple_width=face_width - _near(rng, 1.2, 0.9),
-        jaw_width=face_width * _near(rng, 0.815 + 0.05 * man, 0.045),
+        jaw_width=face_width * _near(rng, 0.79 + 0.08 * man, 0.045),
         chin_width=_near(rng, 10.5 + 3.5 * man, 1.6),
         chin_length=_near(rng, 47.0 + 2.0 * man, 2.3),
         forehead=_near(rng, 26.5 + 2.0 * age * masculine, 2.0),
         recession=float(np.clip(_near(rng, masculine * (0.15 + 0.8 * age), 0.18), 0.0, 1.0)),
         eye_spacing=_near(rng, 29.5, 1.3),
-        eye_width=_near(rng, 13.2, 0.9),
-        eye_height=_near(rng, 5.6 - 1.0 * man - 0.6 * age, 0.8),
+        eye_width=_near(rng, 13.7, 0.9),
+        eye_height=_near(rng, 6.2 - 1.0 * man - 0.6 * age, 0.8),
         eye_slant=_near(rng, 0.7, 0.9),
         lid_fold=float(np.clip(_near(rng, 0.6, 0.35), 0.0, 1.0)),
         iris=_iris(rng, darkness),
@@ -295,7 +295,7 @@ def draw_identity(seed: int, number: int) -> Identity:
         beard_style=_beard_style(rng, masculine, age),
         beard_density=_near(rng, 0.7, 0.15),
         freckles=int(rng.integers(25, 90)) if rng.random() < 0.25 * (1.0 - darkness) else 0,
-        moles=int(rng.integers(1, 4)) if rng.random() < 0.3 else 0,
+        moles=int(rng.integers(1, 4)) if rng.random() < 0.18 else 0,
         wrinkles=float(np.clip(1.5 * (age - 0.3) + 0.15 * rng.random(), 0.0, 1.0)),
         glasses=_pick(rng, {"none": 0.84 - 0.2 * age, "round": 0.06 + 0.05 * age, "square": 0.1 + 0.1 * age}),
         glasses_colour=_rgb(np.array(vivid_colour(rng)) * (0.25 if rng.random() < 0.8 else 0.8)),
@@ -317,7 +317,7 @@ def draw_picture(seed: int, number: int, picture: int) -> Picture:
         scale=_near(rng, 1.0, 0.06),
         shift_x=_near(rng, 0.0, 1.6),
         shift_y=_near(rng, 0.0, 1.8),
-        smile=float(np.clip(_near(rng, 0.35, 0.4), -0.35, 1.0)),
+        smile=float(np.clip(_near(rng, 0.5, 0.4), -0.25, 1.0)),
         mouth_open=float(max(0.0, _near(rng, -0.1, 0.5))),
         gaze_x=_near(rng, 0.0, 0.45),
         gaze_y=_near(rng, 0.0, 0.25),
@@ -336,5 +336,5 @@ def draw_picture(seed: int, number: int, picture: int) -> Picture:
         clothes_colour=vivid_colour(rng),
         second_colour=vivid_colour(rng),
         softness=float(max(0.0, _near(rng, 0.12, 0.25))),
-        noise=float(rng.gamma(1.5, 0.9)),
+        noise=float(rng.gamma(1.6, 0.7)),
     )
