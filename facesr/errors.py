@@ -1,0 +1,41 @@
+"""Errors that are the user's to mend: each is one sentence that names the file or key and what to change.
+
+The scripts print such an error once, as ``error: ...``, and exit with code 2. Everything else is a fault of
+the program and keeps its traceback.
+"""
+
+EXIT_USER_ERROR = 2
+# EX_TEMPFAIL of sysexits.h: a run that was asked to stop has saved its state, and a scheduler may requeue it.
+EXIT_REQUEUE = 75
+
+
+class FaceSRError(Exception):
+    """Base of every error that is reported to the user as one sentence."""
+
+
+class ConfigError(FaceSRError):
+    """A configuration key or command-line argument is unknown, missing or of the wrong type or range."""
+
+
+class DataError(FaceSRError):
+    """A folder, a prepared set or the pairing of two folders is not as it has to be."""
+
+
+class ImageError(DataError):
+    """A picture cannot be read, or has the wrong format, mode or size."""
+
+
+class WeightsError(FaceSRError):
+    """A weights file is missing, damaged or belongs to another network."""
+
+
+class CheckpointError(FaceSRError):
+    """A checkpoint is missing, damaged, of another run, or could not be written."""
+
+
+class TrainingError(FaceSRError):
+    """Training cannot start or go on, for example because a loss is not finite."""
+
+
+class SubmissionError(FaceSRError):
+    """A submission archive breaks a rule of the protocol."""

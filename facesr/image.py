@@ -1,0 +1,144 @@
+"""Pictures at the edges of the harness: PNG files, uint8 arrays and float tensors.
+
+Inside, a batch is RGB float32 in [0, 1], (N, 3, H, W). On disk and in arrays it is uint8, (H, W, 3), RGB.
+The one rounding from float to uint8 is `to_uint8`.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from facesr.errors import DataError, ImageError
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# Files that file managers leave behind; a folder that holds one is still a folder of pictures.
+IGNORED_NAMES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+
+
+def read_png(path: Path) -> NDArray[np.uint8]:
+    """Returns the 8-bit RGB picture of a PNG file, uint8 (H, W, 3).
+
+    Raises:
+        ImageError: the file is missing, is no PNG, cannot be decoded, or is not 8-bit RGB.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read: {error.strerror}.") from error
+    return decode_png(data, str(path))
+
+
+def decode_png(data: bytes, name: str) -> NDArray[np.uint8]:
+    """Returns the 8-bit RGB picture of PNG bytes, uint8 (H, W, 3); `name` is used in errors.
+
+    Raises:
+        ImageError: the bytes are no PNG, cannot be decoded, or are not 8-bit RGB.
+    """
+    width, height, bit_depth, colour_type = png_header(data, name)
+    if bit_depth != 8 or colour_type != 2:
+        kinds = {0: "greyscale", 2: "RGB", 3: "palette", 4: "greyscale with alpha", 6: "RGB with alpha"}
+        kind = kinds.get(colour_type, "of an unknown colour type")
+        raise ImageError(f"{name} is {bit_depth}-bit {kind}; save it as an 8-bit RGB PNG without alpha.")
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    if picture is None or picture.shape != (height, width, 3) or not data.rstrip(b"\0").endswith(b"IEND\xaeB`\x82"):
+        raise ImageError(f"{name} is a damaged PNG; write it again.")
+    return np.asarray(picture, np.uint8)
+
+
+def png_header(data: bytes, name: str) -> tuple[int, int, int, int]:
+    """Returns (width, height, bit depth, colour type) from the first bytes of a PNG, without decoding it.
+
+    Raises:
+        ImageError: the bytes do not begin with a PNG header.
+    """
+    if len(data) < 33 or not data.startswith(PNG_SIGNATURE) or data[12:16] != b"IHDR":
+        raise ImageError(f"{name} is no PNG file; convert it to an 8-bit RGB PNG.")
+    width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    return width, height, data[24], data[25]
+
+
+def encode_png(picture: NDArray[np.uint8]) -> bytes:
+    """Returns the bytes of an 8-bit RGB PNG for a picture, uint8 (H, W, 3); equal pictures give equal bytes."""
+    done, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 6])
+    if not done:
+        raise ValueError("the picture could not be encoded as PNG")
+    return data.tobytes()
+
+
+def write_png(path: Path, picture: NDArray[np.uint8]) -> None:
+    """Writes an 8-bit RGB PNG so that the file is either whole or absent.
+
+    Raises:
+        ImageError: the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(encode_png(picture))
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ImageError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def list_png(folder: Path) -> dict[str, Path]:
+    """Returns {id: path} of the PNG files of a folder, sorted by id (the file name without ``.png``).
+
+    Raises:
+        DataError: the folder is missing, empty, or holds something other than PNG files.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder; give the folder that holds the PNG files.")
+    entries = sorted(entry for entry in folder.iterdir() if entry.name not in IGNORED_NAMES)
+    strange = [entry.name for entry in entries if entry.suffix.lower() != ".png" or not entry.is_file()]
+    if strange:
+        raise DataError(f"{folder} holds {strange[0]!r}, which is no PNG file; leave only PNG pictures there.")
+    found: dict[str, Path] = {}
+    for entry in entries:
+        if entry.stem in found:
+            raise DataError(f"{folder} holds {entry.name!r} and {found[entry.stem].name!r}; keep one of them.")
+        found[entry.stem] = entry
+    if not found:
+        raise DataError(f"{folder} holds no PNG files; give the folder that holds the pictures.")
+    return found
+
+
+def to_float(pictures: NDArray[np.uint8] | Tensor) -> Tensor:
+    """Returns float32 (N, 3, H, W) in [0, 1] for uint8 pictures (N, H, W, 3)."""
+    tensor = torch.from_numpy(np.ascontiguousarray(pictures)) if isinstance(pictures, np.ndarray) else pictures
+    return tensor.permute(0, 3, 1, 2).to(torch.float32) / 255.0
+
+
+def round_to_grey_levels(batch: Tensor) -> Tensor:
+    """Returns the batch clamped to [0, 1] and rounded (half up) to whole multiples of 1/255, as float32."""
+    return (batch.float().clamp(0.0, 1.0) * 255.0 + 0.5).floor() / 255.0
+
+
+def to_uint8(batch: Tensor) -> NDArray[np.uint8]:
+    """Returns uint8 pictures (N, H, W, 3) for a float batch (N, 3, H, W), clamped to [0, 1], rounded half up."""
+    levels = (batch.detach().float().clamp(0.0, 1.0) * 255.0 + 0.5).floor().to(torch.uint8)
+    return np.ascontiguousarray(levels.permute(0, 2, 3, 1).cpu().numpy())
+
+
+def stack_pictures(paths: Iterable[Path]) -> NDArray[np.uint8]:
+    """Returns the pictures of PNG files of one size as one array, uint8 (N, H, W, 3).
+
+    Raises:
+        ImageError: a file cannot be read, or its size differs from the first one's.
+    """
+    pictures: list[NDArray[np.uint8]] = []
+    for path in paths:
+        picture = read_png(path)
+        if pictures and picture.shape != pictures[0].shape:
+            have, want = picture.shape, pictures[0].shape
+            raise ImageError(
+                f"{path} is {have[1]}x{have[0]} where the pictures before it are {want[1]}x{want[0]}; "
+                "all pictures of a folder need one size."
+            )
+        pictures.append(picture)
+    return np.stack(pictures)

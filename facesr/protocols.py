@@ -1,0 +1,83 @@
+"""What the parts of the harness expect of each other, as typing protocols (structural, nothing to inherit)."""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """A face recogniser used as a judge.
+
+    Attributes:
+        name: the configuration's name, e.g. ``facenet_vggface2``.
+        dim: length D of an embedding.
+        weights_sha256: sha256 of the weights file, the identity of the judge in every report.
+        differentiable: whether gradients flow from the embedding to the pictures.
+    """
+
+    name: str
+    dim: int
+    weights_sha256: str
+    differentiable: bool
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        """Returns unit embeddings, float32 (N, D), of RGB pictures (N, 3, H, W) in [0, 1] of any size."""
+        ...
+
+
+@dataclass(frozen=True)
+class MetricInputs:
+    """One batch of pictures to score, all float32 in [0, 1], made from uint8 pictures.
+
+    Attributes:
+        restored: (N, 3, H, W), what is scored.
+        high: (N, 3, H, W), the truth.
+        low: (N, 3, H/4, W/4), the input it was restored from, or None when it is not known.
+    """
+
+    restored: Tensor
+    high: Tensor
+    low: Tensor | None = None
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """A score per picture, with what a reader needs to know about it as data.
+
+    Attributes:
+        name: key in summary.json, e.g. ``psnr_rgb`` or ``is/facenet_vggface2``.
+        unit: e.g. ``dB`` or ``1``.
+        higher_is_better: direction.
+        version: raised by any change that may move a score.
+        needs_low: whether `MetricInputs.low` must be given.
+    """
+
+    name: str
+    unit: str
+    higher_is_better: bool
+    version: int
+    needs_low: bool
+
+    def __call__(self, inputs: MetricInputs) -> NDArray[np.float64]:
+        """Returns one finite value per picture, float64 (N,)."""
+        ...
+
+
+class FaceSet(Protocol):
+    """Faces held as one uint8 array, in memory or memory-mapped.
+
+    Attributes:
+        images: uint8 (N, H + 2 * margin, W + 2 * margin, 3), RGB.
+        margin: pixels stored around the crop on each side, for augmentation without borders.
+        identity: int64 (N,), -1 where unknown.
+    """
+
+    images: NDArray[np.uint8]
+    margin: int
+    identity: NDArray[np.int64]
+
+    def __len__(self) -> int: ...

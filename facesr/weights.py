@@ -1,0 +1,152 @@
+"""Weights files: where they are looked for, how they are checked, and how they are loaded.
+
+Order: the configured file, then ``$FACESR_WEIGHTS/<file name>``, then the cache (``$FACESR_CACHE`` or
+``~/.cache/facesr``), then, where a URL is known and downloading is allowed, the network.
+"""
+
+import hashlib
+import os
+import pickle
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from facesr.errors import WeightsError
+
+
+def cache_dir() -> Path:
+    """Returns the folder for files that can be made or fetched again (``$FACESR_CACHE`` or ~/.cache/facesr)."""
+    configured = os.environ.get("FACESR_CACHE")
+    return Path(configured) if configured else Path.home() / ".cache" / "facesr"
+
+
+def sha256_of(path: Path) -> str:
+    """Returns the sha256 of a file as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def find_weights(
+    file_name: str,
+    *,
+    key: str,
+    configured: str | Path | None = None,
+    known_sha256: str | None = None,
+    url: str | None = None,
+) -> Path:
+    """Returns the path of a weights file that exists and, where its sha256 is known, has it.
+
+    Args:
+        file_name: name under which it is looked for in $FACESR_WEIGHTS and in the cache.
+        key: configuration key named in errors, e.g. ``embedder.weights``.
+        configured: the user's own file; nothing else is tried when it is given, and its sha256 is not compared,
+            because a user may bring a re-saved copy.
+        known_sha256: sha256 (or a prefix of it) that files found elsewhere must have.
+        url: where the file may be fetched from; None means that only the user can supply it.
+
+    Raises:
+        WeightsError: the file is nowhere, or has another sha256.
+    """
+    if configured is not None:
+        path = Path(configured).expanduser()
+        if not path.is_file():
+            raise WeightsError(f"{key}={configured} is not a file; give the path of the weights file.")
+        return path
+    folders = [cache_dir()]
+    if os.environ.get("FACESR_WEIGHTS"):
+        folders.insert(0, Path(os.environ["FACESR_WEIGHTS"]).expanduser())
+    for folder in folders:
+        path = folder / file_name
+        if path.is_file():
+            if known_sha256 and not sha256_of(path).startswith(known_sha256):
+                raise WeightsError(
+                    f"{path} is damaged or another file (its sha256 does not begin with {known_sha256[:12]}); "
+                    "remove it or fetch it again."
+                )
+            return path
+    if url is None or os.environ.get("FACESR_OFFLINE"):
+        source = f", fetched from {url}" if url else ""
+        raise WeightsError(
+            f"weights {file_name} were not found: give {key}=FILE or put the file{source} at {folders[0] / file_name}."
+        )
+    return _download(url, cache_dir() / file_name, key, known_sha256)
+
+
+def _download(url: str, target: Path, key: str, known_sha256: str | None) -> Path:
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with urllib.request.urlopen(url, timeout=30) as reply, temporary.open("wb") as file:
+            while chunk := reply.read(1 << 20):
+                file.write(chunk)
+        if known_sha256 and not sha256_of(temporary).startswith(known_sha256):
+            raise WeightsError(f"{url} gave a file with another sha256 than expected; give {key}=FILE instead.")
+        temporary.replace(target)
+    except (urllib.error.URLError, OSError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise WeightsError(
+            f"weights {target.name} could not be fetched from {url} ({reason}); fetch the file on another machine "
+            f"and give {key}=FILE, or put it at {target}."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Returns the tensors of a ``.safetensors`` or ``torch.save`` file, floating-point ones as float32.
+
+    Raises:
+        WeightsError: the file is damaged, or holds anything but a flat dictionary of tensors.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        OSError,
+        RuntimeError,
+        SafetensorError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        EOFError,
+    ) as error:
+        raise WeightsError(f"{path} is not a readable weights file; check that it is complete.") from error
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"{path} holds no plain state dict (names to tensors); save model.state_dict() alone.")
+    return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+
+
+def load_into(module: nn.Module, state: Mapping[str, Tensor], path: Path, *, ignore: tuple[str, ...] = ()) -> None:
+    """Loads a state dict into a network, or says which name or shape does not fit.
+
+    Args:
+        ignore: prefixes of names that may be missing from the file or from the network (e.g. a classifier).
+
+    Raises:
+        WeightsError: a name is missing or extra, or a shape differs.
+    """
+    own = module.state_dict()
+
+    def ignored(name: str) -> bool:
+        return name.startswith(ignore) if ignore else False
+
+    missing = [name for name in own if name not in state and not ignored(name)]
+    extra = [name for name in state if name not in own and not ignored(name)]
+    shapes = [name for name in own if name in state and own[name].shape != state[name].shape and not ignored(name)]
+    network = type(module).__name__
+    for names, what in ((missing, "lacks"), (extra, "holds the unknown")):
+        if names:
+            raise WeightsError(f"{path} is not a weights file of {network}: it {what} {names[0]!r}.")
+    if shapes:
+        have, want = tuple(state[shapes[0]].shape), tuple(own[shapes[0]].shape)
+        raise WeightsError(f"{path} does not fit {network}: {shapes[0]!r} is {have} where {want} is needed.")
+    module.load_state_dict({name: state[name] for name in own if name in state and not ignored(name)}, strict=False)

@@ -1,0 +1,63 @@
+"""Fixtures and marker rules for all tests.
+
+Tests marked `shared` need the folder of real data ($FACESR_SHARED, else ../shared beside the project). Without
+it they are deselected with a message, never passed silently.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def shared_dir() -> Path:
+    """Returns the folder of real data, whether or not it exists."""
+    return Path(os.environ.get("FACESR_SHARED", ROOT.parent / "shared"))
+
+
+def missing_browser() -> bool:
+    """Returns whether no Chromium is on the PATH."""
+    import shutil
+
+    return not any(shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselects what this machine cannot run, and says so."""
+    absent = {
+        "shared": (not (shared_dir() / "asc19").is_dir(), f"no real data at {shared_dir()}"),
+        "gpu": (not torch.cuda.is_available(), "no CUDA device"),
+        "browser": (missing_browser(), "no Chromium on the PATH"),
+    }
+    kept: list[pytest.Item] = []
+    dropped: list[pytest.Item] = []
+    reasons: dict[str, int] = {}
+    for item in items:
+        reason = next((why for mark, (gone, why) in absent.items() if gone and item.get_closest_marker(mark)), None)
+        if reason is None:
+            kept.append(item)
+        else:
+            dropped.append(item)
+            reasons[reason] = reasons.get(reason, 0) + 1
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = kept
+        config.stash[DESELECTED] = reasons
+
+
+DESELECTED = pytest.StashKey[dict[str, int]]()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Prints why tests were left out."""
+    for reason, count in config.stash.get(DESELECTED, {}).items():
+        terminalreporter.write_line(f"deselected {count} tests: {reason}")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data; tests that use it carry the marker `shared`."""
+    return shared_dir()
