@@ -30,7 +30,7 @@ from facesr.data.face_geometry import Points, Pose, add_relief, shape_of
 from facesr.data.face_identity import Identity, Picture, draw_identity, draw_picture, generator
 from facesr.data.face_light import photograph
 
-RENDERER_VERSION = 2
+RENDERER_VERSION = 3
 HEIGHT, WIDTH = 112, 96
 _CHUNK = 50  # faces a worker renders between two hand-overs
 _POOL_FROM = 200  # fewer faces are rendered sooner than worker processes start

@@ -10,23 +10,24 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facesr.data.face_geometry import FIELD, HEIGHT, LEFT, TOP, WIDTH, Field, Points
+from facesr.data.face_geometry import COLUMNS, FIELD, HEIGHT, LEFT, ROWS, TOP, WIDTH, Field, Points
 from facesr.data.face_identity import RGB
 
 FINE = 4  # samples per unit of the colour
 _SHIFT = 3  # fractional bits of OpenCV's drawing coordinates
-_ORIGIN = np.array([LEFT, TOP], dtype=np.float32)
 
 
-def _fixed(points: NDArray[np.floating], samples: int) -> NDArray[np.int32]:
+def _fixed(points: NDArray[np.floating], samples: float) -> NDArray[np.int32]:
     """Points (.., 2) in OpenCV's fixed-point coordinates of a sheet with `samples` per unit."""
-    return np.asarray(np.rint(((points - _ORIGIN) * samples - 0.5) * (1 << _SHIFT)), np.int32)
+    scale = samples * (1 << _SHIFT)
+    offset = np.array([-LEFT * scale, -TOP * scale], np.float32) + np.float32(0.5 - (1 << (_SHIFT - 1)))
+    return (points * np.float32(scale) + offset).astype(np.int32)
 
 
 def toned(colour: RGB, tone: float) -> RGB:
     """The colour made lighter (tone > 1) or darker."""
-    r, g, b = (min(255.0, max(0.0, c * tone)) for c in colour)
-    return r, g, b
+    r, g, b = colour
+    return min(255.0, r * tone), min(255.0, g * tone), min(255.0, b * tone)
 
 
 def mixed(colour: RGB, other: RGB, share: float) -> RGB:
@@ -71,7 +72,7 @@ class Sheet:
 
     def __init__(self) -> None:
         self.image = np.zeros((HEIGHT * FINE, WIDTH * FINE, 4), np.uint8)
-        size = (HEIGHT * FIELD, WIDTH * FIELD)
+        size = (ROWS, COLUMNS)
         self.depth: Field = np.zeros(size, np.float32)
         self.hair: Field = np.zeros(size, np.float32)
         self.cover: Field = np.zeros(size, np.float32)
@@ -82,7 +83,7 @@ class Sheet:
 
     def fill(self, outline: Points, colour: RGB) -> None:
         """Paints a closed outline."""
-        cv2.fillPoly(self.image, [_fixed(outline, FINE)], (*colour, 255.0), cv2.LINE_AA, _SHIFT)
+        cv2.fillPoly(self.image, [_fixed(outline, FINE)], (*colour, 255.0), cv2.LINE_8, _SHIFT)
 
     def lines(
         self, curves: Sequence[Points] | Points, colour: RGB, thickness: int = 1, closed: bool = False
@@ -92,28 +93,27 @@ class Sheet:
         cv2.polylines(self.image, fixed, closed, (*colour, 255.0), thickness, cv2.LINE_AA, _SHIFT)
 
     def strands(self, curves: Points, tones: NDArray[np.floating], colour: RGB, thickness: int = 1) -> None:
-        """Draws curves (n, k, 2) in shades of one colour, 9 shades in all, in an order that mixes them."""
+        """Draws curves (n, k, 2) in shades of one colour, at most 9 shades, in an order that mixes them."""
         fixed = _fixed(curves, FINE)
-        steps = np.clip(np.rint((tones - 1.0) / 0.11), -5, 5).astype(np.int64)
+        steps = np.clip(np.rint((tones - 1.0) / 0.13), -4, 4).astype(np.int64)
         # Two rounds, so that light strands lie under dark ones as well as over them.
-        for half in (slice(0, None, 2), slice(1, None, 2)):
-            for step in np.unique(steps[half]):
-                chosen = list(fixed[half][steps[half] == step])
-                shade = (*toned(colour, 1.0 + 0.11 * float(step)), 255.0)
+        steps[1::2] += 9
+        order = np.argsort(steps, kind="stable")
+        bounds = np.searchsorted(steps[order], np.arange(-4, 15))
+        for step, start, stop in zip(range(-4, 14), bounds[:-1], bounds[1:], strict=True):
+            if start < stop:
+                shade = (*toned(colour, 1.0 + 0.13 * (step if step < 5 else step - 9)), 255.0)
+                chosen = list(fixed[order[start:stop]])
                 cv2.polylines(self.image, chosen, False, shade, thickness, cv2.LINE_8, _SHIFT)
 
     def glaze(self, outline: Points, colour: RGB, opacity: float, blur: float = 0.0) -> None:
         """Lays a see-through colour over opaque places, its edge softened by `blur` units."""
-        rim = int(np.ceil(3 * blur * FINE)) + 2
-        pixels = (outline - _ORIGIN) * FINE
-        x0, y0 = np.maximum(np.floor(pixels.min(0)).astype(int) - rim, 0)
-        x1, y1 = np.ceil(pixels.max(0)).astype(int) + rim
-        area = self.image[y0:y1, x0:x1]
+        fixed, rows, columns = self._box(outline, math.ceil(3 * blur * FINE) + 1)
+        area = self.image[rows, columns]
         if area.size == 0:
             return
         mask = np.zeros(area.shape[:2], np.uint8)
-        fixed = _fixed(outline, FINE) - np.array([x0, y0], np.int32) * (1 << _SHIFT)
-        cv2.fillPoly(mask, [fixed.astype(np.int32)], 255.0, cv2.LINE_AA, _SHIFT)
+        cv2.fillPoly(mask, [fixed], 255.0, cv2.LINE_AA, _SHIFT)
         if blur > 0.0:
             mask = np.asarray(cv2.GaussianBlur(mask, (0, 0), blur * FINE), np.uint8)
         weight = mask[..., None].astype(np.float32) * np.float32(opacity / 255.0)
@@ -122,13 +122,19 @@ class Sheet:
 
     def patch(self, outline: Points) -> tuple[slice, slice, NDArray[np.bool_]]:
         """Rows, columns and inside-mask of an outline: to draw something that is clipped by it."""
-        pixels = (outline - _ORIGIN) * FINE
-        x0, y0 = np.maximum(np.floor(pixels.min(0)).astype(int) - 1, 0)
-        x1, y1 = np.ceil(pixels.max(0)).astype(int) + 1
-        mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
-        fixed = _fixed(outline, FINE) - np.array([x0, y0], np.int32) * (1 << _SHIFT)
-        cv2.fillPoly(mask, [fixed.astype(np.int32)], 255.0, cv2.LINE_8, _SHIFT)
-        return slice(y0, y1), slice(x0, x1), mask > 0
+        fixed, rows, columns = self._box(outline, 1)
+        mask = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.uint8)
+        cv2.fillPoly(mask, [fixed], 255.0, cv2.LINE_8, _SHIFT)
+        return rows, columns, mask > 0
+
+    def _box(self, outline: Points, rim: int) -> tuple[NDArray[np.int32], slice, slice]:
+        """Rows and columns of the colour around an outline, and the outline in their coordinates."""
+        fixed = _fixed(outline, FINE)
+        left, top, width, height = cv2.boundingRect(fixed)
+        x0, y0 = max(0, (left >> _SHIFT) - rim), max(0, (top >> _SHIFT) - rim)
+        rows = slice(y0, min(self.image.shape[0], ((top + height) >> _SHIFT) + rim + 1))
+        columns = slice(x0, min(self.image.shape[1], ((left + width) >> _SHIFT) + rim + 1))
+        return fixed - np.array([x0 << _SHIFT, y0 << _SHIFT], np.int32), rows, columns
 
     def mask(self, *outlines: Points) -> Field:
         """Field that is 1 inside any of the outlines and 0 outside."""
@@ -146,5 +152,5 @@ class Sheet:
     def settle(self) -> None:
         """Works the noted folds into shade and depth; called once, when the features are drawn."""
         fine = cv2.GaussianBlur(self._creases, (0, 0), 0.7 * FIELD).astype(np.float32) * np.float32(1 / 255)
-        self.shade += 0.42 * fine
-        self.depth -= 1.1 * fine
+        self.shade += 0.37 * fine
+        self.depth -= 1.0 * fine

@@ -1,8 +1,9 @@
 """Where everything of a built-in face lies: outlines, landmarks, depth, and the pose it has in a picture.
 
-A face is drawn from the front and upright in face units (u to the right, v down, origin between the eyes) and
-then carried into the picture by one warp: a head turned by yaw and pitch as a surface in depth, rolled, scaled
-and shifted, on a body that follows only part of the roll. `Pose.landmarks` follows the same formulas forwards.
+A face is drawn from the front and upright in face units (u to the right, v down, origin between the eyes).
+One warp then carries it into the picture: a head turned by yaw and pitch as a surface in depth, rolled,
+scaled and shifted, on a body that follows only part of the roll. `Pose.landmarks` follows the same formulas
+the other way round.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ Field = NDArray[np.float32]  # (height, width)
 
 # Canvas in face units: left, top, width, height. Wide enough for a picture rolled by 35 degrees.
 LEFT, TOP, WIDTH, HEIGHT = -70, -56, 140, 140
-FIELD = 2  # samples per unit of the fields (depth, light, masks)
+FIELD = 1.5  # samples per unit of the fields (depth, light, masks)
+ROWS, COLUMNS = int(HEIGHT * FIELD), int(WIDTH * FIELD)  # size of a field
 _EYES_AT = (
     48.2,
     46.8,
@@ -31,23 +33,24 @@ _BODY_ROLL = 0.3  # share of the head's roll that the shoulders follow
 
 
 @cache
-def _spline_weights(num: int) -> NDArray[np.float32]:
-    """(num, 4): weights of four successive points of a Catmull-Rom curve between the second and the third."""
-    t = np.arange(num) / num
-    weights = [2 * t**2 - t - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2]
-    return np.asarray(0.5 * np.stack(weights, 1), dtype=np.float32)
+def _spline_weights(num_points: int, num: int, closed: bool) -> NDArray[np.float32]:
+    """(n, num_points): share of each given point in each point of a Catmull-Rom curve."""
+    eye = np.eye(num_points)
+    if closed:
+        eye = np.concatenate([eye[-1:], eye, eye[:2]])
+    else:
+        eye = np.concatenate([2 * eye[:1] - eye[1:2], eye, 2 * eye[-1:] - eye[-2:-1]])
+    t = (np.arange(num) / num)[:, None]
+    a, b, c, d = (part[:, None] for part in (eye[:-3], eye[1:-2], eye[2:-1], eye[3:]))
+    curve = 0.5 * (2 * b + t * (c - a) + t**2 * (2 * a - 5 * b + 4 * c - d) + t**3 * (3 * b - a - 3 * c + d))
+    weights = curve.reshape(-1, num_points)
+    return np.asarray(weights if closed else np.concatenate([weights, eye[-2:-1]]), dtype=np.float32)
 
 
 def spline(points: list[tuple[float, float]] | Points, num: int = 6, closed: bool = False) -> Points:
     """Catmull-Rom curve (n, 2) through the points, with `num` samples per stretch."""
-    p = np.asarray(points, dtype=np.float32)
-    if closed:
-        p = np.concatenate([p[-1:], p, p[:2]])
-    else:
-        p = np.concatenate([2 * p[:1] - p[1:2], p, 2 * p[-1:] - p[-2:-1]])
-    stretches = np.stack([p[:-3], p[1:-2], p[2:-1], p[3:]], 1)
-    curve = np.matmul(_spline_weights(num), stretches).reshape(-1, 2)
-    return curve if closed else np.concatenate([curve, p[-2:-1]])
+    given = np.asarray(points, dtype=np.float32)
+    return np.asarray(_spline_weights(len(given), num, closed) @ given)
 
 
 def flipped(points: Points) -> Points:
@@ -160,8 +163,8 @@ def shape_of(person: Identity, picture: Picture) -> Shape:
 
 
 def _axes() -> tuple[Field, Field]:
-    u = LEFT + (np.arange(WIDTH * FIELD) + 0.5) / FIELD
-    v = TOP + (np.arange(HEIGHT * FIELD) + 0.5) / FIELD
+    u = LEFT + (np.arange(COLUMNS) + 0.5) / FIELD
+    v = TOP + (np.arange(ROWS) + 0.5) / FIELD
     return u.astype(np.float32), v.astype(np.float32)
 
 
@@ -170,8 +173,9 @@ U_AXIS, V_AXIS = _axes()
 
 def raise_bump(field: Field, height: float, u: float, v: float, spread_u: float, spread_v: float) -> None:
     """Adds a Gaussian hill of that height at (u, v) to a field; only the part within 3 spreads is touched."""
-    columns = slice(*np.searchsorted(U_AXIS, (u - 3 * spread_u, u + 3 * spread_u)))
-    rows = slice(*np.searchsorted(V_AXIS, (v - 3 * spread_v, v + 3 * spread_v)))
+    left, right = (max(0, int((u + way * spread_u - LEFT) * FIELD)) for way in (-3, 3))
+    top, bottom = (max(0, int((v + way * spread_v - TOP) * FIELD)) for way in (-3, 3))
+    columns, rows = slice(left, right), slice(top, bottom)
     across = np.exp(-0.5 * ((U_AXIS[columns] - u) / spread_u) ** 2)
     down = np.exp(-0.5 * ((V_AXIS[rows] - v) / spread_v) ** 2)
     field[rows, columns] += np.float32(height) * np.outer(down, across)
@@ -283,7 +287,7 @@ class Pose:
         return u, v
 
 
-def carried(layer: NDArray[Any], samples: int, u: Field, v: Field, finer: int = 1) -> NDArray[Any]:
+def carried(layer: NDArray[Any], samples: float, u: Field, v: Field, finer: int = 1) -> NDArray[Any]:
     """The layer (rows, columns, ..) with `samples` per unit as sources (u, v) see it, `finer` times finer."""
     if finer > 1:
         size = (u.shape[1] * finer, u.shape[0] * finer)

@@ -25,6 +25,7 @@ class Lock:
     outer: Points
 
     def outline(self) -> Points:
+        """Closed outline of the patch."""
         return np.concatenate([self.inner, self.outer[::-1]])
 
     def at(self, across: NDArray[np.floating], along: NDArray[np.floating]) -> Points:
@@ -138,11 +139,13 @@ def draw_back_hair(sheet: Sheet, person: Identity, shape: Shape, rng: np.random.
         volume = 9.0 + person.hair_volume
         cloud = ellipse(0.0, -10.0, width + volume, 38.0 + volume, num=40)
         cloud = cloud + rng.normal(0.0, 0.7, cloud.shape).astype(np.float32)
-        sheet.fill(spline(cloud, 4, closed=True), toned(person.hair, 0.8))
+        cloud = spline(cloud, 4, closed=True)
+        sheet.fill(cloud, toned(person.hair, 0.85))
+        sheet.hair = sheet.mask(cloud) * (1.0 - sheet.mask(shape.outline))
         turn = np.linspace(0.0, 2 * np.pi, _NUM)
         rim = np.stack([np.cos(turn) * (width + volume), -10.0 + np.sin(turn) * (38.0 + volume)], 1)
         lock = Lock((rim * 0.6 + (0.0, -4.0)).astype(np.float32), rim.astype(np.float32))
-        _coils(sheet, lock, person, rng, 330, 1.7)
+        _coils(sheet, lock, person, rng, 420, 1.7)
         return
     if person.hair_style == "bun":
         knot = ellipse(0.3 * person.hair_part, -49.0, 13.0, 9.0)

@@ -149,13 +149,17 @@ def generator(*key: int) -> np.random.Generator:
 
 def _near(rng: np.random.Generator, mean: float, spread: float, limit: float = 2.2) -> float:
     """Normal draw around `mean`, kept within `limit` standard deviations."""
-    return mean + spread * float(np.clip(rng.standard_normal(), -limit, limit))
+    return mean + spread * min(limit, max(-limit, float(rng.standard_normal())))
 
 
 def _pick(rng: np.random.Generator, weights: dict[str, float]) -> str:
-    names = list(weights)
-    shares = np.array([weights[name] for name in names])
-    return names[int(rng.choice(len(names), p=shares / shares.sum()))]
+    """Name drawn with a chance in proportion to its weight."""
+    at = rng.random() * sum(weights.values())
+    for name, weight in weights.items():
+        at -= weight
+        if at < 0.0:
+            return name
+    return name
 
 
 def _rgb(values: np.ndarray) -> RGB:

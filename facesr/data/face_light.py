@@ -9,32 +9,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facesr.data.face_canvas import FINE, Sheet
-from facesr.data.face_geometry import FIELD, V_AXIS, Field, Pose, Shape, carried, dome
+from facesr.data.face_geometry import COLUMNS, FIELD, ROWS, V_AXIS, Field, Pose, Shape, carried, dome
 from facesr.data.face_identity import Identity, Picture, generator, vivid_colour
 
 Image = NDArray[np.float32]  # (height, width, 3)
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
-_SUPER = 3  # samples per output pixel of the colour
+_SUPER = 2  # samples per output pixel of the colour
 _SPARE = 128  # samples by which a person's patch of the skin's texture may be moved
 
 
 def _blur(field: Field, units: float) -> Field:
-    """Wide Gaussian blur of a field, done at a quarter of its size."""
-    small = cv2.resize(field, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
-    small = cv2.GaussianBlur(small, (0, 0), max(0.3, units * FIELD / 4))
-    return np.asarray(cv2.resize(small, field.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+    """Wide Gaussian blur of a field, done at a third of its size."""
+    small = cv2.resize(field, (COLUMNS // 3, ROWS // 3), interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), max(0.3, units * FIELD / 3))
+    return np.asarray(cv2.resize(small, (COLUMNS, ROWS), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _moved(field: Field, u: float, v: float) -> Field:
     matrix = np.array([[1, 0, u * FIELD], [0, 1, v * FIELD]], np.float32)
-    return np.asarray(cv2.warpAffine(field, matrix, field.shape[::-1]), np.float32)
+    return np.asarray(cv2.warpAffine(field, matrix, (COLUMNS, ROWS)), np.float32)
 
 
 @cache
-def _texture(rows: int, columns: int) -> Field:
+def _texture() -> Field:
     """Unevenness of skin, about -1..1: pores and blotches."""
-    white = generator(0).standard_normal((rows + _SPARE, columns + _SPARE), dtype=np.float32)
+    white = generator(0).standard_normal((ROWS + _SPARE, COLUMNS + _SPARE), dtype=np.float32)
     fine = cv2.GaussianBlur(white, (0, 0), 0.7)
     coarse = cv2.GaussianBlur(white[::-1], (0, 0), 5.0)
     return np.asarray(0.6 * fine / fine.std() + 0.5 * coarse / coarse.std(), np.float32)
@@ -52,8 +52,8 @@ def _surface(sheet: Sheet, person: Identity, face: Field) -> Field:
     """Depth of everything in view: head, features, hair, neck and shoulders."""
     head = dome(1.07 * person.face_width, 2.0, 52.0, 34.0)
     head += sheet.depth * np.minimum(np.float32(1.0), head * np.float32(0.1))
-    volume = person.hair_volume
-    hair = dome(person.face_width + volume + 5.0, -4.0 if volume < 9 else -10.0, 52.0 + volume, 36.0) + 2.0
+    reach = person.hair_volume + (13.0 if person.hair_style == "afro" else 5.0)
+    hair = dome(person.face_width + reach, -5.0, 47.0 + reach, 36.0) + 2.0
     body = _body()
     covered = cv2.GaussianBlur(sheet.hair, (0, 0), 1.2 * FIELD)
     depth = body + face * (head - body)
@@ -67,8 +67,9 @@ def _lit(depth: Field, light: tuple[float, float, float]) -> tuple[Field, Field]
     half = direction + np.array([0, 0, 1], np.float32)  # half-way to the viewer, who looks along depth
     half /= np.linalg.norm(half)
     slope_v, slope_u = np.zeros_like(depth), np.zeros_like(depth)
-    slope_u[:, 1:-1] = np.clip(depth[:, 2:] - depth[:, :-2], -2.6, 2.6)  # two samples are one unit
-    slope_v[1:-1] = np.clip(depth[2:] - depth[:-2], -2.6, 2.6)
+    scale = np.float32(0.5 * FIELD)
+    slope_u[:, 1:-1] = np.clip(scale * (depth[:, 2:] - depth[:, :-2]), -2.6, 2.6)
+    slope_v[1:-1] = np.clip(scale * (depth[2:] - depth[:-2]), -2.6, 2.6)
     length = 1.0 / np.sqrt(1.0 + slope_u * slope_u + slope_v * slope_v)
     facing = (direction[2] - direction[0] * slope_u - direction[1] * slope_v) * length
     mirror = np.maximum((half[2] - half[0] * slope_u - half[1] * slope_v) * length, 0.0)
@@ -77,8 +78,8 @@ def _lit(depth: Field, light: tuple[float, float, float]) -> tuple[Field, Field]
     return np.maximum(0.12 + 0.88 * facing, 0.0), mirror
 
 
-def _light(sheet: Sheet, person: Identity, picture: Picture, shape: Shape) -> tuple[Field, ...]:
-    """Fields under the picture's light: level, highlight, darkening exponent, share of skin."""
+def _light(sheet: Sheet, person: Identity, picture: Picture, shape: Shape) -> Image:
+    """Field under the picture's light (.., 4): level, highlight, darkening exponent, share of skin."""
     sheet.settle()
     face = sheet.mask(shape.outline)
     bare = 1.0 - sheet.hair
@@ -95,13 +96,12 @@ def _light(sheet: Sheet, person: Identity, picture: Picture, shape: Shape) -> tu
     level = picture.ambient * (1.0 - 0.06 * hidden) + top * diffuse * (1.0 - shadow)
     # Not along the hair, where the surface has a step that no light should pick out.
     inner = np.clip(2.0 * _blur(skin, 1.5) - 1.0, 0.0, 1.0)
-    texture = _texture(*depth.shape)
     row, column = person.detail_seed % _SPARE, person.detail_seed // _SPARE % _SPARE
-    texture = texture[row : row + depth.shape[0], column : column + depth.shape[1]]
+    texture = _texture()[row : row + ROWS, column : column + COLUMNS]
     grain = (0.016 + 0.016 * person.age + 0.008 * person.masculine) * texture
     shine = mirror * inner * np.float32(0.11 + 0.05 * person.masculine) * (1.0 + 0.25 * texture)
     dark = (sheet.shade + grain) * skin + 0.022 * hidden
-    return tuple(np.asarray(field, np.float32) for field in (level, shine, dark, skin))
+    return np.asarray(cv2.merge([np.asarray(field, np.float32) for field in (level, shine, dark, skin)]))
 
 
 def background(rng: np.random.Generator, width: int, height: int) -> Image:
@@ -156,20 +156,21 @@ def _shelves(scene: Image, first: NDArray[np.float32], rng: np.random.Generator)
 def _leaves(scene: Image, first: NDArray[np.float32], rng: np.random.Generator) -> None:
     """Foliage, or flowers on a wall."""
     height, width = scene.shape[:2]
-    for _ in range(60):
-        at = (int(rng.integers(width)), int(rng.integers(height)))
-        axes = (int(rng.integers(2, 8)), int(rng.integers(1, 4)))
-        colour = (first * rng.uniform(0.5, 1.4)).tolist()
-        cv2.ellipse(scene, at, axes, float(rng.random() * 180), 0, 360, colour, -1)
+    chances = rng.random((60, 6)).tolist()
+    for x, y, long, short, turn, tone in chances:
+        axes = (2 + int(6 * long), 1 + int(3 * short))
+        colour = (first * (0.5 + 0.9 * tone)).tolist()
+        cv2.ellipse(scene, (int(width * x), int(height * y)), axes, 180.0 * turn, 0, 360, colour, -1)
 
 
 _STRUCTURES = (_plain, _lights, _boards, _shelves, _leaves)
 
 
-def _gain(sheet: Sheet, fields: tuple[Field, ...], u: Field, v: Field) -> Image:
+def _gain(sheet: Sheet, lit: Image, u: Field, v: Field) -> Image:
     """Factor of each channel (height, width, 3) in the picture."""
-    level, dark, skin = (carried(fields[which], FIELD, u, v) for which in (0, 2, 3))
-    flush, stubble = carried(sheet.flush, FIELD, u, v) * skin, carried(sheet.stubble, FIELD, u, v) * skin
+    level, dark, skin = lit[..., 0], lit[..., 2], lit[..., 3]
+    tints = carried(cv2.merge([sheet.flush, sheet.stubble]), FIELD, u, v) * skin[..., None]
+    flush, stubble = tints[..., 0], tints[..., 1]
     lack = (1.0 - np.minimum(level, 1.0)) * skin
     gain = np.empty((*level.shape, 3), np.float32)
     # Light that comes out of skin has lost blue first: shadows and folds turn redder.
@@ -183,18 +184,19 @@ def photograph(
     sheet: Sheet, person: Identity, picture: Picture, shape: Shape, pose: Pose, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
     """The picture (height, width, 3) uint8 of a drawn sheet."""
-    fields = _light(sheet, person, picture, shape)
     u, v = pose.sources()
+    lit = carried(_light(sheet, person, picture, shape), FIELD, u, v)
     size = (pose.width, pose.height)
     drawn = cv2.resize(carried(sheet.image, FINE, u, v, _SUPER), size, interpolation=cv2.INTER_AREA)
     drawn = drawn.astype(np.float32) * np.float32(1 / 255)
     colour, alpha = drawn[..., :3], drawn[..., 3:]
-    colour = colour * _gain(sheet, fields, u, v) + carried(fields[1], FIELD, u, v)[..., None]
+    colour = colour * _gain(sheet, lit, u, v) + lit[..., 1:2]
     scene = colour + (1.0 - alpha) * background(rng, *size)
     scene = scene * (np.float32(picture.exposure) * np.array(picture.cast, np.float32))
     scene = (scene - 0.45) * picture.contrast + 0.45
     # Highlights roll off softly instead of burning out.
-    scene = np.where(scene > 0.8, 0.8 + 0.2 * np.tanh((scene - 0.8) / 0.2), scene)
+    over = np.maximum(scene - 0.8, 0.0)
+    scene = np.minimum(scene, 0.8) + 0.22 * over / (0.22 + over)
     if picture.softness > 0.15:
         scene = cv2.GaussianBlur(scene, (0, 0), picture.softness)
     scene = scene + np.float32(picture.noise / 255.0) * rng.standard_normal(scene.shape, dtype=np.float32)
