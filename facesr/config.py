@@ -43,3 +43,73 @@ class EvaluationProtocol:
     def low_height(self) -> int | None:
         """Pixels of a low-resolution picture, None for any."""
         return None if self.height is None else self.height // self.scale
+
+
+@dataclass
+class ScheduleSettings:
+    """How the learning rate moves with the number of images seen."""
+
+    kind: str  # constant | cosine | step
+    warmup_kimg: float
+    final_factor: float  # cosine: share of the learning rate that is left at the end
+    step_kimg: list[float]  # step: where the learning rate is multiplied by step_factor
+    step_factor: float
+
+
+@dataclass
+class AugmentationSettings:
+    """Random changes of the high-resolution faces, drawn per face."""
+
+    flip: float  # probability
+    warp: float  # probability of a roll, scale and sub-pixel shift (resampled); others move by whole pixels
+    roll_degrees: float  # standard deviation
+    scale: float  # standard deviation of the natural logarithm of the scale
+    shift_px: float  # largest shift along each axis
+    brightness: float  # standard deviation, in [0, 1] units
+    contrast: float  # standard deviation of the logarithm
+    saturation: float  # standard deviation of the logarithm
+    greyscale: float  # share of faces turned grey
+
+
+@dataclass
+class DataSettings:
+    """What is trained on and what is validated on."""
+
+    train: dict[str, Any]  # node that builds a face set
+    validation: dict[str, Any]  # node that builds validation pairs
+    residency: str  # auto | device | host: where the training faces lie
+    augmentation: AugmentationSettings
+
+
+@dataclass
+class TrainSettings:
+    """Everything train.py needs; the open nodes (dict[str, Any]) are built by facesr.build."""
+
+    name: str  # the run's identity: runs/<name>
+    runs_dir: str
+    seed: int
+    device: str  # auto | cpu | cuda
+    precision: str  # auto | fp32 | bf16 | fp16
+    duration_kimg: float
+    batch_size: int  # faces per step over all ranks
+    accumulation_steps: int
+    channels_last: bool
+    compile: bool
+    ema_halflife_kimg: float  # 0 switches the average off
+    gradient_clip_norm: float  # 0 switches clipping off
+    explosion_factor: float  # stop when the smoothed loss exceeds its lowest value by this factor; 0 = never
+    rollback: bool  # go back to the last state once, at half the learning rate, before stopping
+    log_every_kimg: float
+    validation_every_kimg: float
+    state_every_kimg: float
+    num_snapshots_kept: int
+    start_from: str | None  # snapshot whose generator weights are the starting point
+    judges: list[str]  # further embedders for validation, by configuration name
+    schedule: ScheduleSettings
+    data: DataSettings
+    generator: dict[str, Any]
+    discriminator: dict[str, Any] | None
+    generator_optimizer: dict[str, Any]
+    discriminator_optimizer: dict[str, Any]
+    losses: dict[str, Any]  # term name -> node, each with weight and start_kimg
+    embedder: dict[str, Any]  # the judge whose IS decides which snapshot is best
