@@ -2,11 +2,14 @@
 
 Face i of a set is a pure function of (seed, i): picture i % pictures_per_identity of person
 i // pictures_per_identity. It needs no files and no network. It is no benchmark: drawn faces say little about
-photographs.
+photographs. To look at some, a column a person:
+
+    python -m facesr.data.builtin faces.png --people 12 --pictures 4 --seed 0
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 import hashlib
 import json
@@ -29,6 +32,7 @@ from facesr.data.face_canvas import Sheet
 from facesr.data.face_geometry import Points, Pose, add_relief, shape_of
 from facesr.data.face_identity import Identity, Picture, draw_identity, draw_picture, generator
 from facesr.data.face_light import photograph
+from facesr.errors import DataError
 
 RENDERER_VERSION = 3
 HEIGHT, WIDTH = 112, 96
@@ -69,9 +73,7 @@ def render_face(
     return draw(draw_identity(seed, identity), draw_picture(seed, identity, picture), height, width)[0]
 
 
-def _render_range(
-    start: int, stop: int, seed: int, pictures: int
-) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+def _render_range(start: int, stop: int, seed: int, pictures: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Faces start..stop-1: pictures (n, 112, 96, 3) and landmarks (n, 5, 2)."""
     images = np.empty((stop - start, HEIGHT, WIDTH, 3), np.uint8)
     landmarks = np.empty((stop - start, 5, 2), np.float32)
@@ -158,21 +160,53 @@ def builtin_cache(
 
     It is written under another name and renamed when complete, so a folder of this name is always whole; of
     several processes that race, one wins and the others use its folder.
+
+    Raises:
+        DataError: the cache cannot be written.
     """
     name = f"builtin-v{RENDERER_VERSION}-seed{seed}-each{pictures_per_identity}-from{first}-n{num_faces}"
     folder = cache_dir / name
-    if folder.is_dir():
+    if _is_whole(folder):
         return folder
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=cache_dir))
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=cache_dir))
+    except OSError as error:
+        raise DataError(
+            f"cannot write to {cache_dir} ({error.strerror}); set FACESR_CACHE to a writable folder."
+        ) from error
     try:
         _write_set(unfinished, num_faces, seed, pictures_per_identity, first, num_workers)
         unfinished.chmod(0o755)
+        if folder.exists() and not _is_whole(folder):
+            shutil.rmtree(folder)  # nothing here leaves such a folder, but a copy or a clean-up may
         try:
             unfinished.rename(folder)
-        except OSError:
-            if not folder.is_dir():
-                raise
+        except OSError as error:
+            if not _is_whole(folder):
+                raise DataError(f"cannot create {folder} ({error.strerror}).") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    return (folder / "set.json").is_file()  # the last file to be written
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Writes a contact sheet."""
+    parser = argparse.ArgumentParser(prog="python -m facesr.data.builtin", description="A sheet of built-in faces.")
+    parser.add_argument("out", type=Path, help="PNG to write")
+    parser.add_argument("--people", type=int, default=12)
+    parser.add_argument("--pictures", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args(arguments)
+    images, _ = render_faces(chosen.people * chosen.pictures, chosen.seed, chosen.pictures)
+    grid = images.reshape(chosen.people, chosen.pictures, HEIGHT, WIDTH, 3).transpose(1, 2, 0, 3, 4)
+    sheet = grid.reshape(chosen.pictures * HEIGHT, chosen.people * WIDTH, 3)
+    chosen.out.write_bytes(cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
+
+
+if __name__ == "__main__":
+    main()

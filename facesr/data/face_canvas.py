@@ -85,9 +85,7 @@ class Sheet:
         """Paints a closed outline."""
         cv2.fillPoly(self.image, [_fixed(outline, FINE)], (*colour, 255.0), cv2.LINE_8, _SHIFT)
 
-    def lines(
-        self, curves: Sequence[Points] | Points, colour: RGB, thickness: int = 1, closed: bool = False
-    ) -> None:
+    def lines(self, curves: Sequence[Points] | Points, colour: RGB, thickness: int = 1, closed: bool = False) -> None:
         """Draws open (or closed) curves with a thickness in samples (4 samples are one unit)."""
         fixed = [_fixed(np.asarray(curve), FINE) for curve in curves]
         cv2.polylines(self.image, fixed, closed, (*colour, 255.0), thickness, cv2.LINE_AA, _SHIFT)

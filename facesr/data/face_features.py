@@ -55,9 +55,7 @@ def _lids(person: Identity, shape: Shape, side: int) -> tuple[Points, Points]:
     return spline(sided(upper, side, u, v), 6), spline(sided(lower, side, u, v), 6)
 
 
-def draw_eyes(
-    sheet: Sheet, person: Identity, picture: Picture, shape: Shape, rng: np.random.Generator
-) -> None:
+def draw_eyes(sheet: Sheet, person: Identity, picture: Picture, shape: Shape, rng: np.random.Generator) -> None:
     """Both eyes: lids, eyeball, iris with its highlight, lashes."""
     lash: RGB = mixed((26.0, 18.0, 16.0), toned(person.skin, 0.45), 0.35 * (1.0 - person.lashes))
     light_u = 1.0 if picture.light[0] > 0 else -1.0
@@ -70,19 +68,13 @@ def draw_eyes(
             lid = np.concatenate([upper, upper[::-1] + np.array([0.0, -2.6], np.float32)])
             sheet.glaze(lid, toned(person.lip, 0.5), 0.55 * person.makeup, 0.8)
         if shape.eye_opening > 0.12:
-            _draw_ball(
-                sheet, person, almond, (u + 1.7 * picture.gaze_x, v - 0.35 + picture.gaze_y), light_u, phases
-            )
-        sheet.lines(
-            [lower], mixed(toned(person.skin, 0.62), (150.0, 60.0, 60.0), 0.2), 1 + round(person.makeup)
-        )
+            _draw_ball(sheet, person, almond, (u + 1.7 * picture.gaze_x, v - 0.35 + picture.gaze_y), light_u, phases)
+        sheet.lines([lower], mixed(toned(person.skin, 0.62), (150.0, 60.0, 60.0), 0.2), 1 + round(person.makeup))
         sheet.lines([upper], lash, 2 + round(1.6 * person.lashes))
         sheet.lines([upper[10:]], lash, 2 + round(2.2 * person.lashes))
         _draw_lashes(sheet, person, upper, lower, side, lash)
         fold = upper + np.array([0.0, -1.1 - 1.1 * person.lid_fold], np.float32)
-        sheet.lines(
-            [fold[3:-1]], mixed(person.skin, toned(person.skin, 0.5), 0.25 + 0.5 * person.lid_fold), 2
-        )
+        sheet.lines([fold[3:-1]], mixed(person.skin, toned(person.skin, 0.5), 0.25 + 0.5 * person.lid_fold), 2)
         bag = lower[4:-2] + np.array([0.0, 2.6], np.float32)
         sheet.crease(bag, 0.2 + 0.6 * person.wrinkles)
         sheet.fill(
@@ -108,31 +100,21 @@ def _draw_ball(
     sheet.fill(ellipse(u, v, radius, radius), toned(person.iris, 0.42))
     sheet.fill(ellipse(u, v, 0.84 * radius, 0.84 * radius), person.iris)
     angles = 2.0 * np.pi * (np.arange(22) + phases) / 22
-    spokes = (
-        np.stack([np.cos(angles), np.sin(angles)], 1)[:, None] * np.array([0.4, 0.8])[None, :, None] * radius
-    )
-    sheet.strands(
-        (spokes + np.array([u, v])).astype(np.float32), 0.75 + 0.75 * phases, toned(person.iris, 1.12), 1
-    )
+    spokes = np.stack([np.cos(angles), np.sin(angles)], 1)[:, None] * np.array([0.4, 0.8])[None, :, None] * radius
+    sheet.strands((spokes + np.array([u, v])).astype(np.float32), 0.75 + 0.75 * phases, toned(person.iris, 1.12), 1)
     sheet.fill(ellipse(u, v, 0.4 * radius, 0.4 * radius), (14.0, 10.0, 10.0))
     shadow = almond[: len(almond) // 2]
     band = np.concatenate([shadow, shadow[::-1] + np.array([0.0, 1.5], np.float32)])
     sheet.glaze(band, (60.0, 42.0, 40.0), 0.6, 0.4)
     sheet.fill(ellipse(u + 0.42 * light_u * radius, v - 0.42 * radius, 0.7, 0.7), (255.0, 255.0, 255.0))
-    sheet.glaze(
-        ellipse(u - 0.35 * light_u * radius, v + 0.45 * radius, 0.8, 0.5), (255.0, 255.0, 255.0), 0.35, 0.2
-    )
+    sheet.glaze(ellipse(u - 0.35 * light_u * radius, v + 0.45 * radius, 0.8, 0.5), (255.0, 255.0, 255.0), 0.35, 0.2)
     after = sheet.image[rows, columns]
     after[~inside] = before[~inside]
 
 
-def _draw_lashes(
-    sheet: Sheet, person: Identity, upper: Points, lower: Points, side: int, colour: RGB
-) -> None:
+def _draw_lashes(sheet: Sheet, person: Identity, upper: Points, lower: Points, side: int, colour: RGB) -> None:
     roots = upper[6::2]
-    spread = np.linspace(0.1, 1.0, len(roots))[:, None] * np.array([0.8 * side, -0.2]) + np.array(
-        [0.0, -0.75]
-    )
+    spread = np.linspace(0.1, 1.0, len(roots))[:, None] * np.array([0.8 * side, -0.2]) + np.array([0.0, -0.75])
     tips = roots + spread * (0.2 + 2.1 * person.lashes)
     middle = 0.5 * (roots + tips) + np.array([0.0, 0.35])
     sheet.lines(np.stack([roots, middle, tips], 1).astype(np.float32), colour, 1)
@@ -141,9 +123,7 @@ def _draw_lashes(
     sheet.lines(np.stack([roots, tips], 1).astype(np.float32), mixed(colour, person.skin, 0.4), 1)
 
 
-def draw_brows(
-    sheet: Sheet, person: Identity, picture: Picture, shape: Shape, rng: np.random.Generator
-) -> None:
+def draw_brows(sheet: Sheet, person: Identity, picture: Picture, shape: Shape, rng: np.random.Generator) -> None:
     """Both brows as short hairs that turn from upright at the nose to lying at the temple."""
     colour = mixed(toned(person.hair, 0.72), toned(person.skin, 0.42), 0.35)
     length, arch = person.brow_length, person.brow_arch
@@ -158,17 +138,13 @@ def draw_brows(
             (0.54 * length, 1.6 + 0.4 * person.brow_tilt - 0.3 * arch),
         ]
         line = spline(sided(points, side, shape.eye[0] - 0.3, v), 10)
-        thick = person.brow_thickness * np.interp(
-            np.linspace(0, 1, len(line)), [0, 0.2, 0.6, 1], [0.75, 1, 0.85, 0.25]
-        )
+        thick = person.brow_thickness * np.interp(np.linspace(0, 1, len(line)), [0, 0.2, 0.6, 1], [0.75, 1, 0.85, 0.25])
         half = 0.4 * np.stack([np.zeros(len(line)), thick], 1).astype(np.float32)
         sheet.glaze(np.concatenate([line - half, (line + half)[::-1]]), colour, 0.6, 0.35)
         at = along * (len(line) - 1)
         base = np.stack([np.interp(at, np.arange(len(line)), line[:, axis]) for axis in (0, 1)], 1)
         base[:, 1] += across * np.interp(at, np.arange(len(line)), thick)
-        lean = (
-            np.stack([side * (0.35 + 0.65 * along), -0.95 + 1.15 * along - 0.9 * across], 1) + 0.16 * jitter
-        )
+        lean = np.stack([side * (0.35 + 0.65 * along), -0.95 + 1.15 * along - 0.9 * across], 1) + 0.16 * jitter
         hairs = np.stack([base, base + 1.9 * lean], 1).astype(np.float32)
         sheet.strands(hairs, 0.9 + 0.22 * jitter[:, 0], colour, 1)
         if picture.brow_raise > 0.5 or person.wrinkles > 0.4:
@@ -249,9 +225,7 @@ def draw_mouth(sheet: Sheet, person: Identity, shape: Shape, rng: np.random.Gene
     sheet.crease(spline(below, 4), 0.4, 2)
 
 
-def draw_marks(
-    sheet: Sheet, person: Identity, picture: Picture, shape: Shape, rng: np.random.Generator
-) -> None:
+def draw_marks(sheet: Sheet, person: Identity, picture: Picture, shape: Shape, rng: np.random.Generator) -> None:
     """Folds of age and smile, freckles and moles."""
     nose, (cu, cv), wrinkles = shape.nose_v, shape.corner, person.wrinkles
     smile = max(0.0, picture.smile)
@@ -269,9 +243,7 @@ def draw_marks(
     if person.freckles:
         spots = rng.normal(0.0, 1.0, (person.freckles, 2)) * (11.0, 4.6) + (0.0, 12.0)
         for (u, v), size in zip(spots, rng.uniform(0.22, 0.55, person.freckles), strict=True):
-            sheet.fill(
-                ellipse(float(u), float(v), size, size, num=8), mixed(person.skin, (140.0, 76.0, 40.0), 0.4)
-            )
+            sheet.fill(ellipse(float(u), float(v), size, size, num=8), mixed(person.skin, (140.0, 76.0, 40.0), 0.4))
     for _ in range(person.moles):
         u, v, size = rng.uniform(-22, 22), rng.uniform(6.0, shape.chin_v - 6.0), rng.uniform(0.4, 0.75)
         sheet.fill(

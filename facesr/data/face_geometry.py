@@ -68,9 +68,7 @@ def resampled(curve: Points, num: int) -> Points:
     steps = np.hypot(*np.diff(curve, axis=0).T)
     length = np.concatenate([[0.0], np.cumsum(steps)])
     at = np.linspace(0.0, length[-1], num)
-    return np.stack([np.interp(at, length, curve[:, 0]), np.interp(at, length, curve[:, 1])], 1).astype(
-        np.float32
-    )
+    return np.stack([np.interp(at, length, curve[:, 0]), np.interp(at, length, curve[:, 1])], 1).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -195,9 +193,7 @@ def add_relief(depth: Field, person: Identity, shape: Shape, smile: float) -> No
     end = 1.0 + np.exp(np.clip((V_AXIS - nose + 1.2) / 1.1, -30, 30))
     root = 1.0 + np.exp(np.clip(-(V_AXIS + 5.0) / 2.6, -30, 30))
     spread = person.nose_bridge * (1.0 + 0.02 * np.clip(V_AXIS, 0, nose))
-    ridge = ((1.0 + 2.3 * rise) / (end * root))[:, None] * np.exp(
-        -0.5 * (U_AXIS[None, :] / spread[:, None]) ** 2
-    )
+    ridge = ((1.0 + 2.3 * rise) / (end * root))[:, None] * np.exp(-0.5 * (U_AXIS[None, :] / spread[:, None]) ** 2)
     depth += ridge.astype(np.float32)
     raise_bump(depth, 2.1, 0.0, nose - 2.4, 0.46 * wide, 2.4)
     raise_bumps(depth, 1.3, 0.68 * wide, nose - 1.2, 0.27 * wide, 1.7)

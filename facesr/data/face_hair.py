@@ -78,9 +78,7 @@ def _tones(rng: np.random.Generator, across: NDArray[np.floating]) -> NDArray[np
     return np.asarray(1.0 + clumps + rim + rng.normal(0.0, 0.11, across.shape))
 
 
-def _along(
-    sheet: Sheet, lock: Lock, person: Identity, rng: np.random.Generator, num: int, wave: float
-) -> None:
+def _along(sheet: Sheet, lock: Lock, person: Identity, rng: np.random.Generator, num: int, wave: float) -> None:
     """Strands that run from root to tip, with a band of gloss."""
     across = rng.random(num)
     start, span = 0.75 * rng.random(num), rng.uniform(0.25, 0.6, num)
@@ -98,9 +96,7 @@ def _along(
     sheet.strands(curves, shine, mixed(person.hair, (190.0, 186.0, 186.0), 0.14))
 
 
-def _across(
-    sheet: Sheet, lock: Lock, person: Identity, rng: np.random.Generator, num: int, sweep: float
-) -> None:
+def _across(sheet: Sheet, lock: Lock, person: Identity, rng: np.random.Generator, num: int, sweep: float) -> None:
     """Strands that run from the hairline over the head, leaning sideways by `sweep`."""
     along = rng.random(num)
     start, span = 0.95 * rng.random(num) ** 1.1 - 0.08, rng.uniform(0.2, 0.45, num)
@@ -111,9 +107,7 @@ def _across(
     sheet.strands(curves, _tones(rng, along) + 0.16 * (np.abs(start - 0.4) < 0.12), person.hair)
 
 
-def _coils(
-    sheet: Sheet, lock: Lock, person: Identity, rng: np.random.Generator, num: int, size: float
-) -> None:
+def _coils(sheet: Sheet, lock: Lock, person: Identity, rng: np.random.Generator, num: int, size: float) -> None:
     """Small curls: arcs of circles all over the patch and over its rim."""
     across, along = rng.random(num) * 1.06 - 0.03, rng.random(num)
     centre = lock.at(across, along)
@@ -184,9 +178,7 @@ def draw_hair(sheet: Sheet, person: Identity, shape: Shape, rng: np.random.Gener
         shaved = sheet.mask(shape.outline) * _above_hairline(sheet, shape)
         sheet.stubble += np.float32(0.3 * (1.0 - person.recession)) * shaved
         return
-    part = {"middle part": 0.12, "long side part": 1.1, "side part": 1.2, "bob": 0.6, "long curls": 0.4}.get(
-        style, 0.0
-    )
+    part = {"middle part": 0.12, "long side part": 1.1, "side part": 1.2, "bob": 0.6, "long curls": 0.4}.get(style, 0.0)
     locks = _parted(shape, person, part * person.hair_part, _length(person))
     outlines = [lock.outline() for lock in locks]
     for outline in outlines:
@@ -219,9 +211,7 @@ def _draw_fringe(sheet: Sheet, person: Identity, shape: Shape, rng: np.random.Ge
     for u in (-0.9 * width, 0.0, 0.9 * width):
         droop = 3.5 * (u / width) ** 2
         edges.append(
-            resampled(
-                spline([(0.25 * u, -46.0), (0.75 * u, -35.0), (u, -20.0), (0.98 * u, end + droop)], 8), _NUM
-            )
+            resampled(spline([(0.25 * u, -46.0), (0.75 * u, -35.0), (u, -20.0), (0.98 * u, end + droop)], 8), _NUM)
         )
     outline = np.concatenate([edges[0], edges[1][-1:], edges[2][::-1]])
     sheet.fill(outline, toned(person.hair, 0.85))

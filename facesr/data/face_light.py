@@ -43,9 +43,7 @@ def _texture() -> Field:
 @cache
 def _body() -> Field:
     """Depth of neck and shoulders."""
-    return np.asarray(
-        np.maximum(dome(21.0, 60.0, 90.0, 20.0), dome(80.0, 120.0, 64.0, 30.0)) - 18.0, np.float32
-    )
+    return np.asarray(np.maximum(dome(21.0, 60.0, 90.0, 20.0), dome(80.0, 120.0, 64.0, 30.0)) - 18.0, np.float32)
 
 
 def _surface(sheet: Sheet, person: Identity, face: Field) -> Field:

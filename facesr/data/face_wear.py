@@ -129,9 +129,7 @@ def draw_glasses(sheet: Sheet, person: Identity, picture: Picture, shape: Shape)
     sheet.lines([spline([(-inner, 0.2), (0.0, -1.6), (inner, 0.2)], 6)], frame, thick)
 
 
-def draw_hat(
-    sheet: Sheet, person: Identity, picture: Picture, shape: Shape, rng: np.random.Generator
-) -> None:
+def draw_hat(sheet: Sheet, person: Identity, picture: Picture, shape: Shape, rng: np.random.Generator) -> None:
     """Knitted hat or peaked cap."""
     if picture.hat == "none":
         return
