@@ -1,0 +1,47 @@
+"""Pictures and judges for the metrics' tests."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from facesr.image import to_float
+from facesr.protocols import MetricInputs
+from facesr.resample import downscale_uint8
+
+
+class GridJudge:
+    """A judge without weights: the mean colours of a 4x4 grid around mid-grey, made unit length."""
+
+    def __init__(self, name: str = "grid") -> None:
+        self.name = name
+        self.dim = 48
+        self.weights_sha256 = "0" * 64
+        self.differentiable = True
+        self.num_pictures = 0
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        self.num_pictures += len(batch)
+        features = torch.nn.functional.adaptive_avg_pool2d(batch - 0.5, 4).flatten(1)
+        return torch.nn.functional.normalize(features)
+
+
+@pytest.fixture
+def judge() -> GridJudge:
+    return GridJudge()
+
+
+@pytest.fixture(scope="session")
+def pairs() -> tuple[np.ndarray, np.ndarray]:
+    """Smooth random originals and noisy copies, uint8 (5, 112, 96, 3) each."""
+    random = np.random.default_rng(7)
+    coarse = torch.from_numpy(random.uniform(0, 255, (5, 3, 9, 8)))
+    smooth = torch.nn.functional.interpolate(coarse, size=(112, 96), mode="bicubic").permute(0, 2, 3, 1).numpy()
+    noisy = smooth + random.normal(0, 12, smooth.shape)
+    return noisy.clip(0, 255).round().astype(np.uint8), smooth.clip(0, 255).round().astype(np.uint8)
+
+
+@pytest.fixture
+def inputs(pairs: tuple[np.ndarray, np.ndarray]) -> MetricInputs:
+    restored, high = pairs
+    return MetricInputs(to_float(restored), to_float(high), to_float(downscale_uint8(high)))
