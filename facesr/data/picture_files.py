@@ -1,0 +1,154 @@
+"""Pictures as users have them: found below a folder, and decoded to RGB whatever their format, mode or damage.
+
+What becomes of unusual pictures:
+
+- EXIF orientation is applied; of an animation the first frame is taken; palettes are expanded.
+- Transparency (RGBA, grey-alpha, transparent palettes) is composited over white, as a page would show it.
+- Greyscale, CMYK, YCbCr and Lab become RGB; an embedded colour profile other than sRGB is converted to sRGB.
+- 16 bits a channel are brought to 8 bits.
+- Damaged, cut short, empty, foreign and absurdly large files, and values without a known range (32-bit
+  integers, floats), raise `Unusable` with the reason.
+"""
+
+import hashlib
+import io
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from facesr.errors import DataError
+
+# Formats Pillow decodes by itself; EPS, which runs Ghostscript on the file, is not among them.
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000")
+# A file with one of these suffixes is a picture, and is listed with a reason if it cannot be used.
+SUFFIXES = frozenset(
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".heic", ".heif", ".jp2"),
+        *(".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pnm"),
+    }
+)
+# Above this a file is taken for a decompression bomb (Pillow's own limit): 89 megapixels.
+MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
+TRANSPARENT_MODES = frozenset({"LA", "La", "RGBA", "RGBa", "PA"})
+
+
+class Unusable(Exception):
+    """A picture that is left out of the prepared set; its text is the reason written to ``rejected.csv``."""
+
+
+def list_pictures(source: Path) -> list[str]:
+    """Returns the pictures below a folder, as sorted relative POSIX paths; links to folders are followed.
+
+    Hidden files, ``__MACOSX`` and files without a picture's suffix are passed over.
+
+    Raises:
+        DataError: the folder is missing, is no folder, or cannot be read.
+    """
+    if not source.exists():
+        raise DataError(f"{source} does not exist; give the folder that holds the pictures.")
+    if not source.is_dir():
+        raise DataError(f"{source} is not a folder; give the folder that holds the pictures.")
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"{error.filename} cannot be read: {error.strerror}.") from error
+
+    found: list[str] = []
+    visited: set[tuple[int, int]] = set()
+    for folder, folders, names in os.walk(source, onerror=refuse, followlinks=True):
+        status = Path(folder).stat()
+        if (status.st_dev, status.st_ino) in visited:  # a link that leads back up
+            folders.clear()
+            continue
+        visited.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+        prefix = Path(folder).relative_to(source)
+        for name in names:
+            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
+                found.append((prefix / name).as_posix())
+    return sorted(found)
+
+
+def read_picture(path: Path) -> tuple[NDArray[np.uint8], str]:
+    """Returns a picture as RGB, uint8 (H, W, 3), and the sha256 of its file.
+
+    Raises:
+        Unusable: the picture cannot be used; `sha256` is then an attribute of the error if the file could be read.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise Unusable(f"cannot be read: {error.strerror}") from error
+    digest = hashlib.sha256(data).hexdigest()
+    try:
+        return decode_picture(data), digest
+    except Unusable as error:
+        error.sha256 = digest  # type: ignore[attr-defined]
+        raise
+
+
+def decode_picture(data: bytes) -> NDArray[np.uint8]:
+    """Returns the picture of a file's bytes as upright RGB, uint8 (H, W, 3).
+
+    Raises:
+        Unusable: the bytes are no picture, are damaged, or hold values that have no known range.
+    """
+    if not data:
+        raise Unusable("empty file")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's remarks about metadata; its size limit is checked below
+        try:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise Unusable(f"too large: {image.width}x{image.height} pixels")
+                image.load()
+                return _to_rgb(_upright(image))
+        except Unusable:
+            raise
+        except UnidentifiedImageError as error:
+            raise Unusable("not a picture in a known format") from error
+        except Image.DecompressionBombError as error:
+            raise Unusable("too large: over 178 megapixels") from error
+        except MemoryError as error:
+            raise Unusable("too large for the memory") from error
+        except Exception as error:  # decoders meet damage with errors of every kind
+            raise Unusable(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # a damaged EXIF block names no orientation; the pixels are sound
+        return image
+
+
+def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode.startswith("I;16"):
+        levels = np.asarray(image, np.uint16).astype(np.uint32)
+        grey = ((levels + 128) // 257).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.mode in ("I", "F"):
+        kind = "32-bit integers" if image.mode == "I" else "floating-point values"
+        raise Unusable(f"holds {kind}, whose range is not known; save it with 8 or 16 bits a channel")
+    profile = image.info.get("icc_profile")
+    if image.mode in TRANSPARENT_MODES or "transparency" in image.info:
+        coloured = image.convert("RGBA")
+        white = Image.new("RGBA", coloured.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, coloured).convert("RGB")
+    if profile and image.mode in ("RGB", "CMYK"):
+        image = _to_srgb(image, profile)
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"), np.uint8)
+
+
+def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    try:
+        embedded = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "sRGB" in ImageCms.getProfileDescription(embedded):
+            return image
+        converted = ImageCms.profileToProfile(image, embedded, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError):  # a broken profile, or one for another mode
+        return image
+    return image if converted is None else converted

@@ -1,0 +1,344 @@
+"""Writes a prepared set piece by piece, so that a run killed at any moment goes on where it was.
+
+While a set is being written its folder holds ``images.npy.partial`` (pictures, appended) and ``journal.jsonl``:
+a first line with the settings, then one line a finished piece, appended only after its pictures are on disk.
+On going on, whatever lies behind the last whole line is cut off. ``set.json`` is written last: with it the set
+is complete, without it there is none.
+"""
+
+import csv
+import json
+import os
+import shutil
+import struct
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facesr.errors import DataError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no flock; two runs at once are then not noticed
+    fcntl = None  # type: ignore[assignment]
+
+FORMAT = 1
+SYNC_SECONDS = 1.0  # at most so much work is lost with a killed process
+HEADER_BYTES = 256  # of images.npy; fixed, so that the number of pictures can be filled in at the end
+FINAL_NAMES = ("images.npy", "index.csv", "rejected.csv", "set.json")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one source file: its place in the set, or the reason why it has none.
+
+    Attributes:
+        sha256: of the file, "" if it could not be read.
+        reason: why it was left out, "" if it was not.
+        landmarks: 10 numbers "x y x y ..." in pixels of the centre crop, or "".
+    """
+
+    sha256: str
+    reason: str = ""
+    landmarks: str = ""
+
+
+@dataclass(frozen=True)
+class SetPlan:
+    """What a set is made of; a run goes on only under an equal plan.
+
+    Attributes:
+        width, height, margin: of the crop, in pixels.
+        sources: relative POSIX paths in order.
+        identities: name of each source's person, "" where unknown.
+        settings: everything else that decides what is written, as plain values.
+        version: of the preparation; raised when the same settings give other pictures.
+    """
+
+    width: int
+    height: int
+    margin: int
+    sources: Sequence[str]
+    identities: Sequence[str]
+    settings: Mapping[str, Any]
+    version: int
+
+    @property
+    def picture_shape(self) -> tuple[int, int, int]:
+        """(height, width, 3) of a stored picture, with its margin."""
+        return self.height + 2 * self.margin, self.width + 2 * self.margin, 3
+
+    def identity_card(self) -> dict[str, Any]:
+        """Returns what a later run's plan is compared with."""
+        size = {"width": self.width, "height": self.height, "margin": self.margin}
+        return {**size, **self.settings, "version": self.version}
+
+
+class SetWriter:
+    """The folder of a prepared set under construction; use it as a context manager."""
+
+    def __init__(self, folder: Path, plan: SetPlan, *, overwrite: bool = False) -> None:
+        """Opens the folder, goes on with what an earlier run left, or finds the set complete.
+
+        Raises:
+            DataError: the folder cannot be written, holds a set made under other settings, or is in use.
+        """
+        self.folder, self.plan = folder, plan
+        self.num_done = 0
+        self.num_kept = 0
+        self.digests: dict[str, str] = {}
+        self._images: BinaryIO | None = None
+        self._journal: TextIO | None = None
+        self._lock: TextIO | None = None
+        self._pending: list[str] = []
+        self._last_sync = time.monotonic()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._take_lock()
+            if overwrite:
+                self._clear()
+            self.is_complete = self._find_complete()
+            if not self.is_complete:
+                self._go_on()
+        except OSError as error:
+            self.close()
+            raise self._cannot_write(error) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def append(self, pictures: NDArray[np.uint8], rows: Sequence[Row]) -> None:
+        """Adds one piece: a row for each of the next sources, and the pictures of those without a reason.
+
+        Raises:
+            DataError: the disk is full or fails; what was added before stays.
+        """
+        if self._images is None or self._journal is None:
+            raise ValueError("the set is complete or closed")
+        if pictures.shape != (sum(not row.reason for row in rows), *self.plan.picture_shape):
+            raise ValueError(f"pictures of shape {pictures.shape} do not fit the rows")
+        try:
+            self._images.write(np.ascontiguousarray(pictures).data)
+            self._pending.append(json.dumps([[row.sha256, row.reason, row.landmarks] for row in rows]) + "\n")
+            self._count(rows)
+            if time.monotonic() - self._last_sync > SYNC_SECONDS:
+                self._sync()
+        except OSError as error:
+            raise self._cannot_write(error) from error
+
+    def _sync(self) -> None:
+        if self._images is None or self._journal is None:
+            return
+        self._images.flush()
+        os.fsync(self._images.fileno())  # before the journal, which vouches for the pictures
+        self._journal.write("".join(self._pending))
+        self._journal.flush()
+        os.fsync(self._journal.fileno())
+        self._pending.clear()
+        self._last_sync = time.monotonic()
+
+    def finish(self) -> None:
+        """Writes the header, index.csv, rejected.csv and, last, set.json; the set is then complete.
+
+        Raises:
+            DataError: no picture was usable, or the disk is full or fails.
+        """
+        if self._images is None or self.num_done != len(self.plan.sources):
+            raise ValueError("not every source has been added")
+        try:
+            self._sync()
+            self._images.seek(0)
+            self._images.write(_npy_header((self.num_kept, *self.plan.picture_shape)))
+            self._images.flush()
+            os.fsync(self._images.fileno())
+            self._write_tables()
+            if not self.num_kept:
+                raise DataError(
+                    f"none of the {self.num_done} pictures is usable; {self.folder / 'rejected.csv'} says why."
+                )
+            (self.folder / "images.npy.partial").replace(self.folder / "images.npy")
+            facts = {
+                "format": FORMAT,
+                "width": self.plan.width,
+                "height": self.plan.height,
+                "count": self.num_kept,
+                "margin": self.plan.margin,
+                "rejected": self.num_done - self.num_kept,
+                "settings": dict(self.plan.settings),
+                "version": self.plan.version,
+            }
+            self._replace("set.json", json.dumps(facts, indent=2) + "\n")
+        except OSError as error:
+            raise self._cannot_write(error) from error
+        self.close()
+        (self.folder / "journal.jsonl").unlink(missing_ok=True)
+        self.is_complete = True
+
+    def close(self) -> None:
+        """Closes the files; an incomplete set can be gone on with."""
+        for file in (self._images, self._journal, self._lock):
+            if file is not None:
+                file.close()
+        self._images = self._journal = self._lock = None
+
+    def __enter__(self) -> "SetWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _take_lock(self) -> None:
+        self._lock = (self.folder / ".lock").open("w", encoding="utf-8")
+        if fcntl is not None:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise DataError(f"{self.folder} is being written by another run; wait for it to end.") from error
+
+    def _clear(self) -> None:
+        for name in (*reversed(FINAL_NAMES), "journal.jsonl", "images.npy.partial"):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def _find_complete(self) -> bool:
+        path = self.folder / "set.json"
+        if not path.exists():
+            return False
+        try:
+            facts = json.loads(path.read_text(encoding="utf-8"))
+            card = {key: facts[key] for key in ("width", "height", "margin")}
+            card |= {**facts["settings"], "version": facts["version"]}
+            self.num_kept, rejected = int(facts["count"]), int(facts.get("rejected", 0))
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path} is damaged; give --overwrite to prepare the set anew.") from error
+        self._compare(card)
+        self.num_done = self.num_kept + rejected
+        return True
+
+    def _go_on(self) -> None:
+        journal, partial = self.folder / "journal.jsonl", self.folder / "images.npy.partial"
+        final = self.folder / "images.npy"
+        lines = list(_whole_lines(journal))
+        if lines:
+            self._compare(_parse(lines[0], journal))
+            if final.exists() and not partial.exists():  # killed while it was finishing
+                final.replace(partial)
+        elif final.exists():
+            raise DataError(f"{final} is there without its set.json; give --overwrite to replace it.")
+        kept_bytes = len(lines[0]) if lines else 0
+        picture_bytes = int(np.prod(self.plan.picture_shape))
+        have_bytes = partial.stat().st_size if partial.exists() else 0
+        for line in lines[1:]:
+            rows = [Row(*values) for values in _parse(line, journal)]
+            num_kept = self.num_kept + sum(not row.reason for row in rows)
+            if HEADER_BYTES + num_kept * picture_bytes > have_bytes:
+                break  # the machine lost power and the pictures with it: do this piece again
+            self._count(rows)
+            kept_bytes += len(line)
+        self._images = partial.open("r+b" if partial.exists() else "w+b")
+        self._images.truncate(HEADER_BYTES + self.num_kept * picture_bytes)
+        self._images.seek(0, os.SEEK_END)
+        if journal.exists():
+            os.truncate(journal, kept_bytes)
+        self._journal = journal.open("a", encoding="ascii")
+        if not lines:
+            self._journal.write(json.dumps(self.plan.identity_card()) + "\n")
+            self._journal.flush()
+
+    def _compare(self, earlier: Mapping[str, Any]) -> None:
+        now = json.loads(json.dumps(self.plan.identity_card()))
+        differing = sorted(key for key in now.keys() | earlier.keys() if now.get(key) != earlier.get(key))
+        if differing:
+            told = ", ".join(f"{key} ({_told(earlier.get(key))} there, {_told(now.get(key))} now)" for key in differing)
+            raise DataError(
+                f"{self.folder} holds a set made with other settings: {told}; "
+                "give another folder, or --overwrite to replace it."
+            )
+
+    def _count(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            if not row.reason:
+                self.digests.setdefault(row.sha256, self.plan.sources[self.num_done])
+                self.num_kept += 1
+            self.num_done += 1
+
+    def _write_tables(self) -> None:
+        journal = self.folder / "journal.jsonl"
+        kept, rejected = self.folder / ".index.csv.tmp", self.folder / ".rejected.csv.tmp"
+        # A file name that is no UTF-8 is written with its strange bytes as \xNN.
+        with (
+            kept.open("w", newline="", encoding="utf-8", errors="backslashreplace") as kept_file,
+            rejected.open("w", newline="", encoding="utf-8", errors="backslashreplace") as rejected_file,
+        ):
+            kept_table, rejected_table = csv.writer(kept_file), csv.writer(rejected_file)
+            kept_table.writerow(["position", "source", "sha256", "identity", "landmarks"])
+            rejected_table.writerow(["source", "reason"])
+            position = number = 0
+            lines = _whole_lines(journal)
+            next(lines)
+            for line in lines:
+                for sha256, reason, landmarks in _parse(line, journal):
+                    source = self.plan.sources[number]
+                    if reason:
+                        rejected_table.writerow([source, reason])
+                    else:
+                        kept_table.writerow([position, source, sha256, self.plan.identities[number], landmarks])
+                        position += 1
+                    number += 1
+        kept.replace(self.folder / "index.csv")
+        rejected.replace(self.folder / "rejected.csv")
+
+    def _replace(self, name: str, text: str) -> None:
+        temporary = self.folder / f".{name}.tmp"
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.folder / name)
+
+    def _cannot_write(self, error: OSError) -> DataError:
+        try:
+            free = f" ({shutil.disk_usage(self.folder).free / 1e9:.1f} GB free)"
+        except OSError:
+            free = ""
+        return DataError(
+            f"{self.folder} cannot be written: {error.strerror}{free}; mend that and run the same command again, "
+            "it goes on where it stopped."
+        )
+
+
+def _whole_lines(path: Path) -> Iterator[bytes]:
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield line
+
+
+def _parse(line: bytes, path: Path) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise DataError(f"{path} is damaged; give --overwrite to prepare the set anew.") from error
+
+
+def _told(value: Any) -> str:
+    return "not set" if value is None else str(value)[:60]
+
+
+def _npy_header(shape: tuple[int, ...]) -> bytes:
+    """Returns the header of a uint8 .npy file, HEADER_BYTES long.
+
+    Source: NumPy Enhancement Proposal 1, "A Simple File Format for NumPy Arrays", format version 1.0.
+    """
+    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}".encode("ascii")
+    length = HEADER_BYTES - 10
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", length) + text.ljust(length - 1) + b"\n"
