@@ -3,8 +3,7 @@
 Source: Zhang et al., "Super-identity convolutional neural network for face hallucination", arXiv 1811.02328, and the
 entry made after it, github thu-scc/ASC19-FaceSR-SICNN, sicnn_pytorch/model.py at 1b754669 (class CNNHNet). The
 paper enlarges 8x with three transposed convolutions; the entry enlarges 4x and uses two: its third dense block and
-third transposed convolution are built but never run, so they are not here. As run the entry
-has 1,375,446 parameters.
+third transposed convolution are built but never run, so they are not here. What runs has 1,375,446 parameters.
 """
 
 import torch
