@@ -1,0 +1,74 @@
+"""FaceNet: InceptionResnetV1 as facenet-pytorch trained it on VGGFace2 or CASIA-WebFace.
+
+Source: github.com/timesler/facenet-pytorch (network, weights, scaling (x - 127.5) / 128 at 160x160 RGB); Schroff et
+al., "FaceNet", CVPR 2015.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from facenet_pytorch import InceptionResnetV1
+from torch import Tensor
+
+from facesr.embedders.frozen import FrozenEmbedder, Precision
+from facesr.errors import ConfigError, WeightsError
+from facesr.weights import find_weights, load_into, read_state_dict, sha256_of
+
+SIZE = 160
+DIM = 512
+_RELEASE = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9"
+URLS = {
+    "vggface2": f"{_RELEASE}/20180402-114759-vggface2.pt",
+    "casia-webface": f"{_RELEASE}/20180408-102900-casia-webface.pt",
+}
+# Persons in the training set: the rows of the classifier that the published files carry beside the features.
+_PERSONS = {"vggface2": 8631, "casia-webface": 10575}
+
+
+class FaceNet(FrozenEmbedder):
+    """512-d FaceNet embeddings; full or half precision files, with or without the classifier layer."""
+
+    def __init__(
+        self,
+        pretrained: Literal["vggface2", "casia-webface"],
+        weights: str | Path | None = None,
+        name: str | None = None,
+        precision: Precision = "fp32",
+    ) -> None:
+        """Finds, checks and loads the weights.
+
+        Args:
+            pretrained: the training set of the weights.
+            weights: a file; None looks in $FACESR_WEIGHTS, then in the cache, then downloads.
+            name: the judge's name in reports; None names it after the training set.
+            precision: see `FrozenEmbedder`.
+
+        Raises:
+            WeightsError: no file, or one of another network or training set.
+        """
+        if pretrained not in URLS:
+            raise ConfigError(f"embedder.pretrained={pretrained} is unknown; use {' or '.join(URLS)}.")
+        name = name or f"facenet_{pretrained.removesuffix('-webface')}"
+        path = find_weights(f"{name}.pt", key="embedder.weights", configured=weights, url=URLS[pretrained])
+        network = InceptionResnetV1(pretrained=None)
+        state = read_state_dict(path)
+        persons = state["logits.weight"].shape[0] if "logits.weight" in state else _PERSONS[pretrained]
+        if persons != _PERSONS[pretrained]:
+            raise WeightsError(
+                f"{path} was trained on {persons} persons where {pretrained} has {_PERSONS[pretrained]}; "
+                f"give embedder.weights a file of {pretrained}."
+            )
+        load_into(network, state, path, ignore=("logits.",))
+        super().__init__(
+            network,
+            name=name,
+            dim=DIM,
+            width=SIZE,
+            height=SIZE,
+            weights_sha256=sha256_of(path),
+            precision=precision,
+        )
+
+    def prepare(self, batch: Tensor) -> Tensor:
+        """Returns the pixels as (grey level - 127.5) / 128."""
+        return (batch * 255.0 - 127.5) / 128.0

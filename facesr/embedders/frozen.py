@@ -1,0 +1,72 @@
+"""What the embedders that run in PyTorch share: a frozen network between preprocessing and a unit vector."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from facesr.embedders.resize import resize_to
+from facesr.errors import ConfigError
+
+Precision = Literal["fp32", "bf16"]
+
+
+class FrozenEmbedder(nn.Module):
+    """A recogniser as `facesr.protocols.Embedder`: gradients reach the pictures, never the weights.
+
+    It stays in evaluation mode whatever its parent does, and chooses its own precision whatever autocast surrounds
+    it, so that a score is the same wherever it is taken.
+
+    Attributes:
+        width: of the network's input, in pixels.
+        height: of the network's input, in pixels.
+        precision: ``fp32`` for scoring; ``bf16`` runs the network under autocast, for training losses only.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        name: str,
+        dim: int,
+        width: int,
+        height: int,
+        weights_sha256: str,
+        precision: Precision = "fp32",
+    ) -> None:
+        super().__init__()
+        if precision not in ("fp32", "bf16"):
+            raise ConfigError(f"embedder.precision={precision} is unknown; use fp32 or bf16.")
+        self.name = name
+        self.dim = dim
+        self.width = width
+        self.height = height
+        self.weights_sha256 = weights_sha256
+        self.differentiable = True
+        self.precision = precision
+        # Convolutions on the CPU's matrix unit and on tensor cores read channels-last memory without reordering.
+        self.network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+    def train(self, mode: bool = True) -> FrozenEmbedder:
+        """Returns itself, in evaluation mode in any case: dropout or batch statistics would change the judge."""
+        return super().train(False)
+
+    def prepare(self, batch: Tensor) -> Tensor:
+        """Returns RGB pictures (N, 3, height, width) in [0, 1] as the network wants to see them."""
+        raise NotImplementedError
+
+    def resize(self, batch: Tensor) -> Tensor:
+        """Returns the pictures at the network's size, (N, 3, height, width)."""
+        return resize_to(batch, self.width, self.height)
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Returns unit embeddings, float32 (N, D), of RGB pictures (N, 3, H, W) in [0, 1] of any size."""
+        with torch.autocast(batch.device.type, enabled=False):
+            pixels = self.prepare(self.resize(batch.float())).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(batch.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            features = self.network(pixels)
+        with torch.autocast(batch.device.type, enabled=False):
+            return F.normalize(features.float(), dim=1)
