@@ -1,0 +1,202 @@
+"""The door of Hydra: composing configurations, building nodes, and running a script with one-line errors.
+
+Beyond this file and the three scripts nothing knows of Hydra or OmegaConf: below are plain dataclasses,
+plain dictionaries and built objects.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import ConfigCompositionException, HydraException, InstantiationException
+from omegaconf import OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from facesr import dist
+from facesr.errors import EXIT_USER_ERROR, ConfigError, FaceSRError
+
+CONFIG_DIR = Path(__file__).resolve().parent.parent / "configs"
+ALLOWED_TARGETS = ("facesr.", "torch.optim.")
+
+Settings = TypeVar("Settings")
+
+
+def build(node: Mapping[str, Any], *args: Any, **extra: Any) -> Any:
+    """Returns the object that a ``_target_`` node describes; nested nodes are built first.
+
+    Only facesr's own classes and torch.optim's may be named, so a configuration cannot call anything else.
+
+    Raises:
+        ConfigError: no or a foreign ``_target_``, or an unknown or ill-typed argument.
+        FaceSRError: whatever the class itself has to say to the user.
+    """
+    if "_target_" not in node:
+        raise ConfigError(f"a configuration node lacks _target_ (it has {', '.join(map(str, node)) or 'nothing'}).")
+    _check_targets(node)
+    try:
+        return hydra.utils.instantiate(dict(node), *args, **extra, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, FaceSRError):
+            raise cause from None
+        # The classes' own TypeErrors and ValueErrors (a misspelt argument, a value out of range) are the user's.
+        if isinstance(cause, TypeError | ValueError | ImportError | AttributeError) or cause is None:
+            first_line = str(cause if cause is not None else error).splitlines()[0]
+            raise ConfigError(f"{node['_target_']} cannot be built: {first_line}") from error
+        raise cause from None
+
+
+def _check_targets(value: Any) -> None:
+    if isinstance(value, Mapping):
+        target = value.get("_target_")
+        if target is not None and not str(target).startswith(ALLOWED_TARGETS):
+            raise ConfigError(f"_target_ {target!r} is not allowed; only facesr.* and torch.optim.* may be named.")
+        for inner in value.values():
+            _check_targets(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _check_targets(inner)
+
+
+def known_names(group: str) -> list[str]:
+    """Returns the names of a configuration group, sorted."""
+    return sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml"))
+
+
+def load_group(group: str, name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Returns configs/<group>/<name>.yaml, composed alone, as plain containers.
+
+    Args:
+        group: folder of configs/, e.g. ``embedder``.
+        name: file name without ``.yaml``.
+        overrides: ``key=value`` changes inside the node.
+
+    Raises:
+        ConfigError: there is no such name, or an override does not fit.
+    """
+    if name not in known_names(group):
+        raise ConfigError(f"{group}={name} is unknown; choose one of {', '.join(known_names(group))}.")
+    with _one_sentence():
+        prefixed = [f"+{group}={name}", *(f"{group}.{override}" for override in overrides)]
+        node = _compose(None, prefixed)[group]
+    assert isinstance(node, dict)
+    return node
+
+
+def load_settings(config_name: str, schema: type[Settings], overrides: Sequence[str] = ()) -> Settings:
+    """Returns a script's settings composed from configs/<config_name>.yaml, for tests and other programs.
+
+    Raises:
+        ConfigError: an override is unknown or of the wrong type, or a value is missing.
+    """
+    _register(config_name, schema)
+    with _one_sentence(), _composed(config_name, overrides) as config:
+        return _to_settings(config, schema)
+
+
+def run_script(main: Callable[[Settings], int | None], config_name: str, schema: type[Settings]) -> NoReturn:
+    """Runs a script's `main` on settings composed from the command line, and exits.
+
+    Exit code: what `main` returns (None is 0); 2 after a user's error, told in one sentence by rank 0.
+    """
+    _register(config_name, schema)
+    # Hydra's own handler would print several lines and exit with 1.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    exit_code = 0
+
+    def job(config: Any) -> None:
+        nonlocal exit_code
+        exit_code = main(_to_settings(config, schema)) or 0
+
+    multirun = any(argument in ("-m", "--multirun") for argument in sys.argv[1:])
+    try:
+        with _one_sentence():
+            if multirun and dist.world_size() > 1:
+                raise ConfigError("--multirun cannot be used under torchrun; start one run per configuration.")
+            hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(job)()
+    except FaceSRError as error:
+        if dist.is_main():
+            print(f"error: {error}", file=sys.stderr, flush=True)
+        # A rank that has left must not keep the others waiting for it: torchrun ends them.
+        _leave(EXIT_USER_ERROR)
+    except KeyboardInterrupt:
+        if dist.is_main():
+            print("error: interrupted; the same command resumes from the last saved state.", file=sys.stderr)
+        _leave(130)
+    except Exception:
+        traceback.print_exc()
+        _leave(1)
+    dist.shutdown()
+    sys.exit(exit_code)
+
+
+def _leave(code: int) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if dist.world_size() > 1:
+        os._exit(code)
+    sys.exit(code)
+
+
+def _register(config_name: str, schema: type[Any]) -> None:
+    ConfigStore.instance().store(name=f"{config_name}_schema", node=schema)
+
+
+def _to_settings(config: Any, schema: type[Settings]) -> Settings:
+    settings = OmegaConf.to_object(config)
+    assert isinstance(settings, schema)
+    return settings
+
+
+@contextmanager
+def _composed(config_name: str | None, overrides: Sequence[str]) -> Iterator[Any]:
+    """Composes outside or inside a running script; Hydra's global state is put back as it was."""
+    instance = GlobalHydra.instance()
+    before = instance.hydra
+    instance.clear()
+    try:
+        with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+            yield hydra.compose(config_name, overrides=list(overrides))
+    finally:
+        instance.clear()
+        instance.hydra = before
+
+
+def _compose(config_name: str | None, overrides: Sequence[str]) -> dict[str, Any]:
+    with _composed(config_name, overrides) as config:
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """Turns Hydra's and OmegaConf's errors into ConfigErrors of one sentence."""
+    try:
+        yield
+    except MissingMandatoryValue as error:
+        raise ConfigError(f"{error.full_key or 'a key'} has no value; give {error.full_key or 'it'}=VALUE.") from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(_sentence(error)) from error
+    except ConfigCompositionException as error:
+        raise ConfigError(_sentence(error.__cause__ or error)) from error
+    except HydraException as error:
+        raise ConfigError(_sentence(error)) from error
+
+
+def _sentence(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if isinstance(error, OmegaConfBaseException) and error.full_key:
+        reason = lines[0].split(" full_key")[0] if lines else "it does not fit"
+        if f"'{error.full_key.split('.')[-1]}'" in reason and "not in" in reason:
+            return f"{error.full_key} is no key of this configuration; see --help for the keys there are."
+        return f"{error.full_key}: {reason}"
+    noise = ("Set the env variable", "To append to your config", "full_key:", "object_type=")
+    return " ".join(line for line in lines if not line.startswith(noise)) or type(error).__name__

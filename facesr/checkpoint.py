@@ -1,0 +1,215 @@
+"""Files a run leaves: generator snapshots (safetensors) and training states (torch.save of plain containers).
+
+Every file is written under a temporary name, flushed to disk and renamed, so a name always stands for a whole
+file; a sha256 lies beside each. Reading never runs code: safetensors, and ``weights_only=True``.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from facesr.errors import CheckpointError
+from facesr.weights import sha256_of
+
+SNAPSHOT_FORMAT = "facesr-generator-1"
+_STATE_NAME = re.compile(r"^(\d{9,})\.pt$")
+_SNAPSHOT_NAME = re.compile(r"^(\d{9,})\.safetensors$")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A trained generator and where it comes from.
+
+    Attributes:
+        state: names to float32 tensors (the averaged weights).
+        generator: the configuration node that builds the network.
+        run: name of the run.
+        kimg: thousands of images it was trained on.
+        config_sha256: digest of the run's whole configuration.
+        loss_judges: names of the recognisers that were part of the training loss ("white-box" judges).
+        scores: validation scores at that time.
+        sha256: of the file.
+    """
+
+    state: dict[str, Tensor]
+    generator: dict[str, Any]
+    run: str
+    kimg: float
+    config_sha256: str
+    loss_judges: tuple[str, ...]
+    scores: dict[str, float]
+    sha256: str
+
+
+def digest_of(config: Mapping[str, Any]) -> str:
+    """Returns the sha256 of a configuration of plain containers, independent of key order."""
+    text = json.dumps(config, sort_keys=True, ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file so that it is either whole or as it was before, even when the machine stops.
+
+    Raises:
+        CheckpointError: the folder cannot be written or the disk is full; the old file is intact.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"{path} could not be written ({error.strerror or error}); free some space or make the folder writable "
+            "and start the same command again: what was saved before is intact."
+        ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    # The rename itself must survive a power cut; not every file system lets a folder be opened for that.
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _write_with_digest(path: Path, data: bytes) -> str:
+    """Writes a file and then its sha256 beside it; a file without its digest was never finished."""
+    digest = hashlib.sha256(data).hexdigest()
+    write_bytes(path, data)
+    write_bytes(path.with_name(path.name + ".sha256"), f"{digest}  {path.name}\n".encode())
+    return digest
+
+
+def write_snapshot(path: Path, snapshot: Snapshot) -> str:
+    """Writes a generator with its origin and returns the file's sha256 (`snapshot.sha256` is ignored).
+
+    Raises:
+        CheckpointError: see `write_bytes`.
+    """
+    metadata = {
+        "format": SNAPSHOT_FORMAT,
+        "generator": json.dumps(snapshot.generator, sort_keys=True),
+        "run": snapshot.run,
+        "kimg": repr(snapshot.kimg),
+        "config_sha256": snapshot.config_sha256,
+        "loss_judges": json.dumps(list(snapshot.loss_judges)),
+        "scores": json.dumps(snapshot.scores, sort_keys=True),
+    }
+    tensors = {name: tensor.detach().float().cpu().contiguous() for name, tensor in snapshot.state.items()}
+    return _write_with_digest(path, save(tensors, metadata))
+
+
+def read_snapshot(path: Path) -> Snapshot:
+    """Returns the generator of a snapshot file.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or no snapshot of this project.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path} is not a file; give a snapshot (.safetensors) or a run folder.")
+    try:
+        with safe_open(str(path), "pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != SNAPSHOT_FORMAT:
+                raise CheckpointError(f"{path} is no generator snapshot of facesr; give one from runs/NAME/snapshots.")
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no dict
+        generator, judges, scores = (json.loads(metadata[key]) for key in ("generator", "loss_judges", "scores"))
+        kimg = float(metadata["kimg"])
+        run, config_sha256 = metadata["run"], metadata["config_sha256"]
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path} is a damaged snapshot; use another one of the run.") from error
+    if not isinstance(generator, dict) or not isinstance(judges, list) or not isinstance(scores, dict):
+        raise CheckpointError(f"{path} is a damaged snapshot; use another one of the run.")
+    return Snapshot(state, generator, run, kimg, config_sha256, tuple(map(str, judges)), scores, sha256_of(path))
+
+
+def write_state(folder: Path, num_images: int, state: Mapping[str, Any], num_kept: int = 2) -> Path:
+    """Writes a training state of plain containers and tensors as <num_images>.pt, and drops the oldest ones.
+
+    Raises:
+        CheckpointError: see `write_bytes`.
+    """
+    path = folder / f"{num_images:09d}.pt"
+    temporary = folder / f".{path.name}.{os.getpid()}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            torch.save(dict(state), file)
+            file.flush()
+            os.fsync(file.fileno())
+        digest = sha256_of(temporary)
+        temporary.replace(path)
+        _sync_folder(folder)
+    except (OSError, RuntimeError) as error:
+        # torch reports a full disk as a RuntimeError of its zip writer.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        reason = error.strerror if isinstance(error, OSError) else "the disk may be full"
+        raise CheckpointError(
+            f"{path} could not be written ({reason}); free some space or make the folder writable and start the "
+            "same command again: what was saved before is intact."
+        ) from error
+    write_bytes(path.with_name(path.name + ".sha256"), f"{digest}  {path.name}\n".encode())
+    remove_oldest(folder, _STATE_NAME, num_kept)
+    return path
+
+
+def newest_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Returns the newest whole training state of a folder, or None when there is none.
+
+    A file without its digest, or with another one, was cut off or damaged and is passed over.
+
+    Raises:
+        CheckpointError: there are states, but none of them is whole.
+    """
+    if not folder.is_dir():
+        return None
+    for leftover in folder.glob(".*.tmp"):
+        leftover.unlink(missing_ok=True)
+    found = sorted((path for path in folder.iterdir() if _STATE_NAME.match(path.name)), reverse=True)
+    for path in found:
+        digest_file = path.with_name(path.name + ".sha256")
+        if not digest_file.is_file() or digest_file.read_text().split()[:1] != [sha256_of(path)]:
+            continue
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, pickle.UnpicklingError, EOFError):
+            continue
+        return path, state
+    if any(path.with_name(path.name + ".sha256").is_file() for path in found):
+        raise CheckpointError(f"{folder} holds no undamaged training state; remove the run's folder to start anew.")
+    return None
+
+
+def remove_oldest(folder: Path, pattern: re.Pattern[str], num_kept: int) -> None:
+    """Removes all but the newest `num_kept` numbered files of a folder, with their digests."""
+    numbered = sorted(path for path in folder.iterdir() if pattern.match(path.name))
+    for path in numbered[: max(len(numbered) - num_kept, 0)]:
+        path.unlink(missing_ok=True)
+        path.with_name(path.name + ".sha256").unlink(missing_ok=True)
+
+
+def remove_oldest_snapshots(folder: Path, num_kept: int) -> None:
+    """Removes all but the newest `num_kept` numbered snapshots; best.safetensors always stays."""
+    remove_oldest(folder, _SNAPSHOT_NAME, num_kept)

@@ -1,0 +1,137 @@
+"""Batched augmentation of high-resolution faces, on the device that trains.
+
+The random draws are a pure function of (seed, position in the run): no random state is kept, a resumed run
+draws what the uninterrupted one would have drawn, and each rank takes its share of one global batch.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from facesr.config import AugmentationSettings
+from facesr.image import round_to_grey_levels
+
+# Rec. 601 luma weights of R, G and B (ITU-R BT.601-7, section 2.5.1).
+LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """One random change per face; every array has N entries."""
+
+    flip: NDArray[np.bool_]
+    warp: NDArray[np.bool_]
+    roll: NDArray[np.float32]  # radians
+    scale: NDArray[np.float32]
+    shift: NDArray[np.float32]  # (N, 2), pixels x and y
+    brightness: NDArray[np.float32]
+    contrast: NDArray[np.float32]
+    saturation: NDArray[np.float32]
+    grey: NDArray[np.bool_]
+
+    def part(self, start: int, stop: int) -> "Draws":
+        """Returns the draws of the faces start..stop of the batch."""
+        return Draws(**{name: value[start:stop] for name, value in vars(self).items()})
+
+
+def draw(settings: AugmentationSettings, num_faces: int, seed: int, position: int) -> Draws:
+    """Returns the changes for `num_faces` faces, beginning at `position` images into the run."""
+    generator = np.random.Generator(np.random.Philox(key=[seed, position]))
+    uniform = generator.random((4, num_faces))
+    normal = generator.standard_normal((5, num_faces)).clip(-2.5, 2.5).astype(np.float32)
+    shift = generator.uniform(-settings.shift_px, settings.shift_px, (num_faces, 2)).astype(np.float32)
+    warp = uniform[1] < settings.warp
+    # Faces that are not resampled move by whole pixels, which keeps them sharp.
+    shift = np.where(warp[:, None], shift, np.round(shift))
+    return Draws(
+        flip=uniform[0] < settings.flip,
+        warp=warp,
+        roll=np.where(warp, normal[0] * math.radians(settings.roll_degrees), 0.0).astype(np.float32),
+        scale=np.where(warp, np.exp(normal[1] * settings.scale), 1.0).astype(np.float32),
+        shift=shift.astype(np.float32),
+        brightness=normal[2] * settings.brightness,
+        contrast=np.exp(normal[3] * settings.contrast).astype(np.float32),
+        saturation=np.exp(normal[4] * settings.saturation).astype(np.float32),
+        grey=uniform[2] < settings.greyscale,
+    )
+
+
+def augment(faces: Tensor, draws: Draws, margin: int) -> Tensor:
+    """Returns changed faces, whole grey levels in [0, 1], cropped to the stored margin's inside.
+
+    Args:
+        faces: float32 (N, 3, H + 2 * margin, W + 2 * margin) in [0, 1].
+        draws: N changes.
+        margin: stored pixels around the crop; where it is too small for a change the picture is mirrored.
+    """
+    moved = _colour(_move(faces, draws, margin), draws)
+    return round_to_grey_levels(moved)
+
+
+def _move(faces: Tensor, draws: Draws, margin: int) -> Tensor:
+    device = faces.device
+    flip = torch.from_numpy(draws.flip).to(device)
+    faces = torch.where(flip[:, None, None, None], faces.flip(-1), faces)
+    full_height, full_width = faces.shape[2:]
+    height, width = full_height - 2 * margin, full_width - 2 * margin
+    warp = torch.from_numpy(np.flatnonzero(draws.warp)).to(device)
+    result = _shift(faces, draws.shift, height, width, margin)
+    if len(warp):
+        chosen = draws.warp
+        cosine, sine = np.cos(draws.roll[chosen]), np.sin(draws.roll[chosen])
+        inverse_scale = 1.0 / draws.scale[chosen]
+        # Rows of the map from output pixels (centred) to input pixels (centred); x and y in pixels.
+        matrix = np.stack(
+            [
+                np.stack([cosine * inverse_scale, -sine * inverse_scale, -draws.shift[chosen, 0]], -1),
+                np.stack([sine * inverse_scale, cosine * inverse_scale, -draws.shift[chosen, 1]], -1),
+            ],
+            axis=1,
+        )
+        grid = _grid(torch.from_numpy(matrix.astype(np.float32)).to(device), height, width, full_height, full_width)
+        warped = functional.grid_sample(
+            faces[warp], grid, mode="bicubic", padding_mode="reflection", align_corners=False
+        )
+        result = result.index_copy(0, warp, warped)
+    return result
+
+
+def _grid(matrix: Tensor, height: int, width: int, full_height: int, full_width: int) -> Tensor:
+    """Returns the sampling grid (N, height, width, 2) in grid_sample's coordinates for (N, 2, 3) pixel maps."""
+    y = torch.arange(height, device=matrix.device, dtype=torch.float32) - (height - 1) / 2
+    x = torch.arange(width, device=matrix.device, dtype=torch.float32) - (width - 1) / 2
+    points = torch.stack([x[None, :].expand(height, -1), y[:, None].expand(-1, width), torch.ones(height, width)], -1)
+    mapped = torch.einsum("nij,hwj->nhwi", matrix, points.to(matrix.device))
+    return mapped * torch.tensor([2.0 / full_width, 2.0 / full_height], device=matrix.device)
+
+
+def _shift(faces: Tensor, shift: NDArray[np.float32], height: int, width: int, margin: int) -> Tensor:
+    """Returns each face's centre crop moved by whole pixels (N, 2), mirrored where no pixels are stored."""
+    reach = int(np.abs(np.round(shift)).max(initial=0))
+    border = max(reach - margin, 0)
+    if border:
+        faces = functional.pad(faces, (border, border, border, border), mode="reflect")
+    start = margin + border
+    whole = np.round(shift).astype(int)
+    return torch.stack(
+        [
+            face[:, start - dy : start - dy + height, start - dx : start - dx + width]
+            for face, (dx, dy) in zip(faces, whole, strict=True)
+        ]
+    )
+
+
+def _colour(faces: Tensor, draws: Draws) -> Tensor:
+    def column(values: NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(values).to(faces.device)[:, None, None, None]
+
+    luma = (faces * torch.tensor(LUMA, device=faces.device)[None, :, None, None]).sum(1, keepdim=True)
+    saturation = np.where(draws.grey, 0.0, draws.saturation).astype(np.float32)
+    faces = luma + (faces - luma) * column(saturation)
+    middle = luma.mean((2, 3), keepdim=True)
+    return middle + (faces - middle) * column(draws.contrast) + column(draws.brightness)

@@ -1,0 +1,148 @@
+"""The stream of training batches: which faces come when, where they lie, and how they reach the device.
+
+The order is a pure function of (seed, clock): every epoch is one seeded permutation, and the global batch at
+clock c holds the faces c, c + 1, ... of that endless order. A rank takes its contiguous share. So the clock
+alone is the data's position, and resuming needs nothing else.
+"""
+
+import functools
+import queue
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from facesr.config import DataSettings
+from facesr.data.augment import augment, draw
+from facesr.errors import ConfigError, DataError
+from facesr.protocols import FaceSet
+
+# Share of the free accelerator memory that the training faces may take under residency=auto.
+MAX_DEVICE_SHARE = 0.4
+NUM_PREFETCHED = 4
+
+
+@functools.lru_cache(maxsize=2)
+def _epoch_order(num_faces: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    return np.random.Generator(np.random.Philox(key=[seed, (1 << 62) + epoch])).permutation(num_faces)
+
+
+def faces_at(clock: int, count: int, num_faces: int, seed: int) -> NDArray[np.int64]:
+    """Returns the indices of the `count` faces that come at `clock` images into the run."""
+    positions = np.arange(clock, clock + count)
+    return np.array([_epoch_order(num_faces, seed, p // num_faces)[p % num_faces] for p in positions], np.int64)
+
+
+class Feed:
+    """Endless batches of augmented high-resolution faces for one rank.
+
+    Args:
+        faces: the training faces.
+        settings: residency and augmentation.
+        seed: decides order and augmentation.
+        batch_size: faces per step over all ranks.
+        rank: this rank.
+        world_size: number of ranks; must divide `batch_size`.
+        device: where the batches are wanted.
+
+    Raises:
+        ConfigError: the batch does not divide by the ranks, or residency is unknown.
+        DataError: there are fewer faces than one batch holds.
+    """
+
+    def __init__(
+        self,
+        faces: FaceSet,
+        settings: DataSettings,
+        *,
+        seed: int,
+        batch_size: int,
+        rank: int,
+        world_size: int,
+        device: torch.device,
+    ) -> None:
+        if batch_size % world_size:
+            raise ConfigError(f"batch_size={batch_size} does not divide by {world_size} ranks; choose a multiple.")
+        if len(faces) < batch_size:
+            raise DataError(
+                f"the training set has {len(faces)} faces, fewer than batch_size={batch_size}; "
+                "give more faces or a smaller batch_size."
+            )
+        self.faces, self.settings, self.seed, self.device = faces, settings, seed, device
+        self.batch_size, self.share, self.rank = batch_size, batch_size // world_size, rank
+        self.wait_seconds = 0.0  # time the training loop has waited for data; the loop resets it
+        self.residency = self._choose(settings.residency)
+        self._resident = torch.from_numpy(np.array(faces.images)).to(device) if self.residency == "device" else None
+
+    def _choose(self, residency: str) -> str:
+        if residency not in ("auto", "device", "host"):
+            raise ConfigError(f"data.residency={residency} is unknown; choose auto, device or host.")
+        if residency != "auto":
+            return residency
+        if self.device.type != "cuda":
+            # The memory map is already in this memory; copying it would only double it.
+            return "host"
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return "device" if self.faces.images.nbytes < MAX_DEVICE_SHARE * free else "host"
+
+    def batches(self, clock: int) -> Iterator[Tensor]:
+        """Yields high-resolution batches, float32 (share, 3, H, W) in whole grey levels, from `clock` on."""
+        # On a CPU the reading thread would compete with the step for the same cores.
+        source = self._prefetched(clock) if self.residency == "host" and self.device.type == "cuda" else None
+        while True:
+            start = time.perf_counter()
+            raw = next(source) if source is not None else self._raw(clock)
+            self.wait_seconds += time.perf_counter() - start
+            draws = draw(self.settings.augmentation, self.batch_size, self.seed, clock)
+            mine = draws.part(self.rank * self.share, (self.rank + 1) * self.share)
+            yield augment(raw.permute(0, 3, 1, 2).float() / 255.0, mine, self.faces.margin)
+            clock += self.batch_size
+
+    def _raw(self, clock: int) -> Tensor:
+        """Returns this rank's share of the uint8 faces (share, H, W, 3) at `clock`, on the device."""
+        indices = faces_at(clock + self.rank * self.share, self.share, len(self.faces), self.seed)
+        if self._resident is not None:
+            return self._resident[torch.from_numpy(indices).to(self.device)]
+        # Reading a memory map in ascending order keeps the disk sequential; the order is restored after.
+        order = np.argsort(indices)
+        read = np.asarray(self.faces.images[indices[order]])
+        return torch.from_numpy(read[np.argsort(order)]).to(self.device)
+
+    def _prefetched(self, clock: int) -> Iterator[Tensor]:
+        """Yields what `_raw` would, read ahead by a thread and copied from pinned memory."""
+        ready: queue.Queue[Tensor | BaseException] = queue.Queue(NUM_PREFETCHED)
+        stop = threading.Event()
+
+        def read() -> None:
+            position = clock
+            while not stop.is_set():
+                try:
+                    indices = faces_at(position + self.rank * self.share, self.share, len(self.faces), self.seed)
+                    order = np.argsort(indices)
+                    item: Tensor | BaseException = torch.from_numpy(
+                        np.asarray(self.faces.images[indices[order]])[np.argsort(order)]
+                    ).pin_memory()
+                except Exception as error:
+                    item = error
+                while not stop.is_set():
+                    try:
+                        ready.put(item, timeout=0.5)
+                        break
+                    except queue.Full:
+                        continue
+                position += self.batch_size
+
+        thread = threading.Thread(target=read, name="facesr-feed", daemon=True)
+        thread.start()
+        try:
+            while True:
+                item = ready.get()
+                if isinstance(item, BaseException):
+                    raise item
+                yield item.to(self.device, non_blocking=True)
+        finally:
+            stop.set()

@@ -1,0 +1,158 @@
+"""Reading prepared sets and validation pairs.
+
+A prepared set is a folder with ``images.npy`` (uint8 (N, H + 2m, W + 2m, 3), memory-mapped), ``index.csv`` and
+``set.json``; `facesr.data.prepare` and the built-in renderer write it.
+"""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facesr.data.builtin import builtin_cache
+from facesr.errors import DataError
+from facesr.image import list_png, stack_pictures
+from facesr.resample import SCALE, downscale_uint8
+from facesr.weights import cache_dir
+
+SET_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class PreparedSet:
+    """Faces of one size as one memory-mapped array.
+
+    Attributes:
+        path: the folder.
+        images: uint8 (N, height + 2 * margin, width + 2 * margin, 3), RGB, read-only.
+        margin: pixels stored around the crop on each side.
+        identity: int64 (N,), equal for pictures of one person, -1 where unknown.
+        sources: the file each face came from, N names.
+    """
+
+    path: Path
+    images: NDArray[np.uint8]
+    margin: int
+    identity: NDArray[np.int64]
+    sources: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @classmethod
+    def open(cls, path: Path) -> "PreparedSet":
+        """Returns the prepared set of a folder, its pictures memory-mapped.
+
+        Raises:
+            DataError: the folder is missing, unfinished, of another format, or its parts disagree.
+        """
+        if not (path / "set.json").is_file():
+            state = "is unfinished or no prepared set" if path.is_dir() else "does not exist"
+            raise DataError(f"{path} {state}; make it with: python -m facesr.data.prepare PICTURES {path}")
+        try:
+            about: dict[str, Any] = json.loads((path / "set.json").read_text(encoding="utf-8"))
+            images = np.load(path / "images.npy", mmap_mode="r")
+            with (path / "index.csv").open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+            names = [row["identity"] for row in rows]
+            sources = tuple(row["source"] for row in rows)
+            margin = int(about["margin"])
+            shape = (int(about["count"]), int(about["height"]) + 2 * margin, int(about["width"]) + 2 * margin, 3)
+        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+            raise DataError(
+                f"{path} is a damaged prepared set ({error}); prepare it again with --overwrite."
+            ) from error
+        if about.get("format") != SET_FORMAT:
+            raise DataError(f"{path} has format {about.get('format')}, not {SET_FORMAT}; prepare it again.")
+        if images.shape != shape or images.dtype != np.uint8 or len(rows) != shape[0]:
+            raise DataError(f"{path} is damaged: images.npy, index.csv and set.json disagree; prepare it again.")
+        known = {name: number for number, name in enumerate(sorted(set(names) - {""}))}
+        identity = np.array([known.get(name, -1) for name in names], np.int64)
+        return cls(path, images, margin, identity, sources)
+
+
+def prepared(path: str, max_faces: int | None = None) -> PreparedSet:
+    """Returns the prepared set at `path`, or its first `max_faces` faces.
+
+    Raises:
+        DataError: see `PreparedSet.open`.
+    """
+    found = PreparedSet.open(Path(path).expanduser())
+    if max_faces is None or max_faces >= len(found):
+        return found
+    some = slice(0, max_faces)
+    return PreparedSet(found.path, found.images[some], found.margin, found.identity[some], found.sources[some])
+
+
+def builtin(num_faces: int, seed: int, pictures_per_identity: int, first: int = 0) -> PreparedSet:
+    """Returns built-in faces, rendered at the first call and cached after that."""
+    return PreparedSet.open(builtin_cache(num_faces, seed, pictures_per_identity, first, cache_dir() / "builtin"))
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Validation pairs: what is restored, and the truth.
+
+    Attributes:
+        names: one id per pair.
+        low: uint8 (N, h, w, 3).
+        high: uint8 (N, 4h, 4w, 3).
+    """
+
+    names: tuple[str, ...]
+    low: NDArray[np.uint8]
+    high: NDArray[np.uint8]
+
+
+def pair_folders(high: str, low: str | None = None, max_faces: int | None = None) -> Pairs:
+    """Returns the pairs of two folders of PNG files; `low` is made by the official downscaling where not given.
+
+    Raises:
+        DataError: a folder is missing or empty, or a name is in one folder only.
+        ImageError: a picture cannot be read, or sizes do not fit.
+    """
+    high_files = list_png(Path(high).expanduser())
+    names = list(high_files)[:max_faces]
+    truth = stack_pictures(high_files[name] for name in names)
+    if truth.shape[1] % SCALE or truth.shape[2] % SCALE:
+        raise DataError(f"{high} holds {truth.shape[2]}x{truth.shape[1]} pictures; sides must be multiples of {SCALE}.")
+    if low is None:
+        return Pairs(tuple(names), downscale_uint8(truth), truth)
+    low_files = list_png(Path(low).expanduser())
+    lonely = sorted(set(low_files) ^ set(high_files))
+    if lonely:
+        holder = low if lonely[0] in low_files else high
+        raise DataError(f"{lonely[0]}.png is in {holder} only; {low} and {high} must hold the same names.")
+    small = stack_pictures(low_files[name] for name in names)
+    if (small.shape[1] * SCALE, small.shape[2] * SCALE) != truth.shape[1:3]:
+        raise DataError(
+            f"{low} holds {small.shape[2]}x{small.shape[1]} pictures, {high} {truth.shape[2]}x{truth.shape[1]}; "
+            f"the ratio must be {SCALE}."
+        )
+    return Pairs(tuple(names), small, truth)
+
+
+def pairs_of_set(faces: PreparedSet, max_faces: int | None = None) -> Pairs:
+    """Returns validation pairs made from a prepared set by the official downscaling."""
+    margin = faces.margin
+    height, width = faces.images.shape[1] - 2 * margin, faces.images.shape[2] - 2 * margin
+    truth = np.ascontiguousarray(faces.images[:max_faces, margin : margin + height, margin : margin + width])
+    return Pairs(tuple(f"{number:06d}" for number in range(len(truth))), downscale_uint8(truth), truth)
+
+
+def builtin_pairs(num_faces: int, seed: int, pictures_per_identity: int, first: int) -> Pairs:
+    """Returns validation pairs of built-in faces, of persons that `builtin` of a lower index does not draw."""
+    return pairs_of_set(builtin(num_faces, seed, pictures_per_identity, first))
+
+
+def prepared_pairs(path: str, max_faces: int | None = None) -> Pairs:
+    """Returns validation pairs made from the prepared set at `path`.
+
+    Raises:
+        DataError: see `PreparedSet.open`.
+    """
+    return pairs_of_set(PreparedSet.open(Path(path).expanduser()), max_faces)

@@ -1,0 +1,164 @@
+"""Ranks: the one module that knows whether one process or many are at work.
+
+Every function works without a process group, where there is one rank. Start many with torchrun:
+``torchrun --nproc-per-node 2 train.py``; gloo is used on CPU, nccl on CUDA.
+
+Gradients are averaged by one explicit all-reduce of a flat buffer per step instead of by
+DistributedDataParallel: penalties that need second derivatives, several backward passes per step and two
+networks in turn then need no special care, and ranks x batch equals one large batch by construction.
+"""
+
+import datetime
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+import torch.distributed as td
+from torch import Tensor, nn
+
+from facesr.errors import ConfigError
+
+# Validation on rank 0 or a slow disk must not kill the other ranks.
+TIMEOUT = datetime.timedelta(minutes=60)
+
+
+def rank() -> int:
+    """Returns this process's rank, 0 when alone."""
+    return td.get_rank() if td.is_initialized() else int(os.environ.get("RANK", "0"))
+
+
+def world_size() -> int:
+    """Returns the number of ranks, 1 when alone."""
+    return td.get_world_size() if td.is_initialized() else int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_main() -> bool:
+    """Returns whether this is rank 0, the one that prints and writes."""
+    return rank() == 0
+
+
+def choose_device(name: str) -> torch.device:
+    """Returns the device of this rank for ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        ConfigError: the name is unknown, or CUDA is asked for and absent.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"device={name} is unknown; choose auto, cpu or cuda.")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device=cuda was asked for, but no CUDA device is available; use device=auto or cpu.")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    if local_rank >= torch.cuda.device_count():
+        raise ConfigError(
+            f"rank {local_rank} of this machine has no GPU of its own ({torch.cuda.device_count()} present); "
+            "start fewer ranks per node."
+        )
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)
+
+
+def initialise(device: torch.device) -> None:
+    """Joins the process group that torchrun describes in the environment; does nothing for one rank."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not td.is_initialized():
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        td.init_process_group(backend, timeout=TIMEOUT)
+
+
+def shutdown() -> None:
+    """Leaves the process group, if there is one."""
+    if td.is_initialized():
+        td.destroy_process_group()
+
+
+def barrier() -> None:
+    """Waits for all ranks."""
+    if td.is_initialized():
+        td.barrier()
+
+
+def gather_objects(value: Any) -> list[Any] | None:
+    """Returns the values of all ranks in rank order on rank 0, None elsewhere. Plain containers only."""
+    if not td.is_initialized():
+        return [value]
+    gathered: list[Any] | None = [None] * world_size() if is_main() else None
+    td.gather_object(value, gathered, dst=0)
+    return gathered
+
+
+def from_main(value: Any) -> Any:
+    """Returns rank 0's value on every rank."""
+    if not td.is_initialized():
+        return value
+    box = [value]
+    td.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def any_rank(flag: bool, device: torch.device) -> bool:
+    """Returns whether the flag is set on at least one rank."""
+    if not td.is_initialized():
+        return flag
+    box = torch.tensor([float(flag)], device=device)
+    td.all_reduce(box, op=td.ReduceOp.MAX)
+    return bool(box.item() > 0)
+
+
+def average_scalars(values: Tensor) -> Tensor:
+    """Returns the mean over ranks of a small tensor of figures (for logs); no gradient."""
+    if td.is_initialized():
+        values = values.detach().clone()
+        td.all_reduce(values)
+        values /= world_size()
+    return values
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replaces each gradient by its mean over ranks, through one flat buffer."""
+    if not td.is_initialized():
+        return
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if not gradients:
+        return
+    flat = torch.cat([gradient.reshape(-1).float() for gradient in gradients])
+    td.all_reduce(flat)
+    flat /= world_size()
+    offset = 0
+    for gradient in gradients:
+        part = flat[offset : offset + gradient.numel()]
+        gradient.copy_(part.view_as(gradient))
+        offset += gradient.numel()
+
+
+def copy_from_main(module: nn.Module) -> None:
+    """Gives every rank rank 0's parameters and buffers."""
+    if td.is_initialized():
+        for tensor in [*module.parameters(), *module.buffers()]:
+            td.broadcast(tensor.data, src=0)
+
+
+class _MeanOverRanks(torch.autograd.Function):
+    """All-reduced mean whose gradient is the mean of the gradients, so that averaging them later is exact."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        result = value.detach().clone()
+        td.all_reduce(result)
+        return result / td.get_world_size()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        result = gradients[0].detach().clone()
+        td.all_reduce(result)
+        return result / td.get_world_size()
+
+
+def mean_over_ranks(value: Tensor) -> Tensor:
+    """Returns the differentiable mean of `value` over ranks, for losses that compare with a batch average."""
+    if not td.is_initialized():
+        return value
+    result = _MeanOverRanks.apply(value)
+    assert isinstance(result, Tensor)
+    return result

@@ -1,0 +1,47 @@
+"""Pixel losses: mean difference between restored and true colour values, in [0, 1] units."""
+
+import torch
+from torch import Tensor
+
+from facesr.losses.term import LossInputs, LossTerm
+
+
+class L1(LossTerm):
+    """Mean absolute difference."""
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        """Returns the scalar mean of abs(restored - high)."""
+        return (inputs.restored - inputs.high).abs().mean()
+
+
+class MeanSquare(LossTerm):
+    """Mean squared difference, on colour values scaled to a range of `value_range`.
+
+    Args:
+        weight: see `LossTerm`.
+        start_kimg: see `LossTerm`.
+        value_range: 1 for [0, 1]; 2 for [-1, 1], as SICNN's pixel term is defined.
+    """
+
+    def __init__(self, weight: float, start_kimg: float, value_range: float = 1.0) -> None:
+        super().__init__(weight, start_kimg)
+        self.value_range = value_range
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        """Returns the scalar mean of (value_range * (restored - high))^2."""
+        return (self.value_range * (inputs.restored - inputs.high)).square().mean()
+
+
+class Charbonnier(LossTerm):
+    """Smooth absolute difference sqrt(d^2 + epsilon^2).
+
+    Source: Lai et al., "Deep Laplacian pyramid networks", CVPR 2017, section 3.2 (epsilon 1e-3).
+    """
+
+    def __init__(self, weight: float, start_kimg: float, epsilon: float = 1e-3) -> None:
+        super().__init__(weight, start_kimg)
+        self.epsilon = epsilon
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        """Returns the scalar mean of the smooth absolute difference."""
+        return torch.sqrt((inputs.restored - inputs.high).square() + self.epsilon**2).mean()

@@ -1,0 +1,152 @@
+"""The project's own generator: residual blocks at the input's size, with an hourglass that sees the whole face.
+
+A face of 24x28 pixels is mostly structure: where the eyes, the nose and the mouth lie decides what each pixel
+may be. Plain residual networks see that structure only through a long chain of 3x3 convolutions. Here every
+group also works at a half and a quarter of the input's size, where a few wide convolutions see the whole face
+at almost no cost, and adds what it found back. Channel counts are multiples of 32, which is what matrix units
+(AMX, tensor cores) want. The ablation that chose these parts is in docs/results.md.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from facesr.resample import upscale
+
+
+def convolution(channels_in: int, channels_out: int, gain: float = 1.0, stride: int = 1) -> nn.Conv2d:
+    """Returns a 3x3 convolution with He-normal weights times `gain`, and zero bias.
+
+    Source: He et al., "Delving deep into rectifiers", ICCV 2015, equation 10.
+    """
+    layer = nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1)
+    nn.init.normal_(layer.weight, std=gain * math.sqrt(2.0 / (9 * channels_in)))
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with an activation between, added to the input; (N, C, h, w) to the same shape.
+
+    No normalisation, after Lim et al. (EDSR, CVPRW 2017). The second convolution starts small, so that a deep
+    stack begins near the identity.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = convolution(channels, channels)
+        self.second = convolution(channels, channels, gain=0.1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Returns the features plus the block's change to them."""
+        change: Tensor = self.second(functional.silu(self.first(features)))
+        return features + change
+
+
+class Hourglass(nn.Module):
+    """Residual blocks at a half and a quarter of the size, added to the input; sides must be multiples of 4."""
+
+    def __init__(self, channels: int, num_blocks: int) -> None:
+        super().__init__()
+        half, quarter = 3 * channels // 2 // 32 * 32 or channels, 2 * channels
+        self.down_half = convolution(channels, half, stride=2)
+        self.half_in = nn.Sequential(*[ResidualBlock(half) for _ in range(num_blocks)])
+        self.down_quarter = convolution(half, quarter, stride=2)
+        self.quarter = nn.Sequential(*[ResidualBlock(quarter) for _ in range(num_blocks)])
+        self.up_half = nn.Conv2d(quarter, half, 1)
+        self.half_out = nn.Sequential(*[ResidualBlock(half) for _ in range(num_blocks)])
+        self.up_full = nn.Conv2d(half, channels, 1)
+        # The group starts as a plain residual group; the hourglass grows in.
+        nn.init.zeros_(self.up_full.weight)
+        assert self.up_full.bias is not None
+        nn.init.zeros_(self.up_full.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Returns (N, C, h, w) features plus what the smaller sizes add to them."""
+        half = self.half_in(functional.silu(self.down_half(features)))
+        quarter = self.quarter(functional.silu(self.down_quarter(half)))
+        half = half + functional.interpolate(self.up_half(quarter), scale_factor=2, mode="nearest")
+        change = self.up_full(self.half_out(half))
+        return features + functional.interpolate(change, scale_factor=2, mode="nearest")
+
+
+class FaceSR(nn.Module):
+    """Restores faces 4x: (N, 3, h, w) in [0, 1] to (N, 3, 4h, 4w), unclamped; any h and w from 2 up.
+
+    Args:
+        channels: width of the features at the input's size, a multiple of 32.
+        num_groups: groups of residual blocks and one hourglass.
+        num_blocks: residual blocks of a group.
+        num_hourglass_blocks: residual blocks at each step of an hourglass; 0 leaves the hourglass out.
+        channels_up: width of the features at twice the input's size.
+        channels_out: width of the features at the output's size.
+    """
+
+    def __init__(
+        self,
+        channels: int = 96,
+        num_groups: int = 3,
+        num_blocks: int = 3,
+        num_hourglass_blocks: int = 1,
+        channels_up: int = 64,
+        channels_out: int = 32,
+    ) -> None:
+        super().__init__()
+        if channels % 32 or channels_up % 32 or channels_out % 32:
+            raise ValueError("channels, channels_up and channels_out must be multiples of 32")
+        self.head = convolution(3, channels)
+        groups: list[nn.Module] = []
+        for _ in range(num_groups):
+            groups += [ResidualBlock(channels) for _ in range(num_blocks)]
+            if num_hourglass_blocks:
+                groups.append(Hourglass(channels, num_hourglass_blocks))
+        self.body = nn.Sequential(*groups, convolution(channels, channels, gain=0.5))
+        self.up_first = convolution(channels, 4 * channels_up)
+        self.middle = ResidualBlock(channels_up)
+        self.up_second = convolution(channels_up, 4 * channels_out)
+        self.last = ResidualBlock(channels_out)
+        # The first output is the bicubic picture: training starts from the baseline, not from noise.
+        self.to_rgb = convolution(channels_out, 3, gain=0.0)
+
+    def forward(self, low: Tensor) -> Tensor:
+        """Returns the restored faces (N, 3, 4h, 4w), unclamped."""
+        height, width = low.shape[-2:]
+        # The hourglass halves twice; sides that are no multiple of 4 are continued by their last pixels.
+        padded = functional.pad(low, (0, -width % 4, 0, -height % 4), mode="replicate")
+        features = self.head(padded - 0.5)
+        features = features + self.body(features)
+        features = functional.silu(functional.pixel_shuffle(self.up_first(features), 2))
+        features = self.middle(features)
+        features = functional.silu(functional.pixel_shuffle(self.up_second(features), 2))
+        detail = self.to_rgb(self.last(features))[..., : 4 * height, : 4 * width]
+        restored: Tensor = upscale(low.float()) + detail.float()
+        return restored
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Returns the number of learned values of a network."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def count_macs(module: nn.Module, height: int, width: int) -> int:
+    """Returns the multiply-accumulates of the convolutions and linear layers for one (3, height, width) picture."""
+    total = 0
+
+    def add(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        if isinstance(layer, nn.ConvTranspose2d):
+            total += inputs[0].shape[-1] * inputs[0].shape[-2] * layer.weight.numel()
+        elif isinstance(layer, nn.Conv2d):
+            total += output.shape[-1] * output.shape[-2] * layer.weight.numel()
+        elif isinstance(layer, nn.Linear):
+            total += layer.weight.numel()
+
+    hooks = [layer.register_forward_hook(add) for layer in module.modules()]
+    with torch.no_grad():
+        module(torch.zeros(1, 3, height, width))
+    for hook in hooks:
+        hook.remove()
+    return total
