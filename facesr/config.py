@@ -6,7 +6,7 @@ makes a frozen schema read-only, and then neither YAML nor the command line coul
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 @dataclass
@@ -113,3 +113,22 @@ class TrainSettings:
     discriminator_optimizer: dict[str, Any]
     losses: dict[str, Any]  # term name -> node, each with weight and start_kimg
     embedder: dict[str, Any]  # the judge whose IS decides which snapshot is best
+
+
+@dataclass
+class SubmitSettings:
+    """Everything submit.py needs: to make an archive, or, with `verify`, to check one."""
+
+    checkpoint: str | None  # bicubic | nearest | a snapshot file | a run folder
+    method: str | None  # the same key under the name that evaluate.py has for it
+    low: str | None  # folder of the low-resolution pictures that were given out
+    team: str | None
+    out: str | None  # archive to write, FILE.zip
+    verify: str | None  # archive to check instead of making one
+    flip_ensemble: bool  # mean with the restored mirror image: better and twice as slow
+    device: str  # auto | cpu | cuda
+    batch_size: int
+    restored_dir: str  # collects the restored folders that archives are packed from
+    reuse: bool  # take an intact folder of the same restoration instead of restoring again
+    overwrite: bool  # replace another file at `out`
+    protocol: EvaluationProtocol
