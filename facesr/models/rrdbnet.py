@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facesr.models.initialization import RESIDUAL_SCALE, he_normal_
+from facesr.models.sizes import check_counts
 
 SLOPE = 0.2
 BRANCH_WEIGHT = 0.2
@@ -57,6 +58,7 @@ class RRDBNet(nn.Module):
 
     def __init__(self, num_channels: int = 64, num_blocks: int = 23, growth: int = 32) -> None:
         super().__init__()
+        check_counts(num_channels=num_channels, num_blocks=num_blocks, growth=growth)
         self.head = nn.Conv2d(3, num_channels, 3, padding=1)
         self.blocks = nn.Sequential(*(ResidualInResidual(num_channels, growth) for _ in range(num_blocks)))
         self.after_blocks = nn.Conv2d(num_channels, num_channels, 3, padding=1)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from facesr.models.initialization import RESIDUAL_SCALE, he_normal_
+from facesr.models.sizes import check_counts
 
 # First value of a PReLU's slope: torch's default, and that of He et al., arXiv 1502.01852, section 2.1.
 SLOPE = 0.25
@@ -53,6 +54,7 @@ class SICNN(nn.Module):
 
     def __init__(self, num_channels: int = 64, growth: int = 32, num_layers: int = 6) -> None:
         super().__init__()
+        check_counts(num_channels=num_channels, growth=growth, num_layers=num_layers)
         coarse = DenseBlock(3, num_channels, growth, num_layers)
         middle = DenseBlock(coarse.num_out, num_channels, growth, num_layers)
         fine = DenseBlock(middle.num_out, num_channels, growth, 2)

@@ -11,6 +11,7 @@ other faces of its batch, nor on how many ranks share it.
 from torch import Tensor, nn
 
 from facesr.models.initialization import RESIDUAL_SCALE, he_normal_, icnr_
+from facesr.models.sizes import check_counts
 
 # First value of a PReLU's slope: torch's default, and that of He et al., arXiv 1502.01852, section 2.1.
 SLOPE = 0.25
@@ -47,6 +48,7 @@ class SRResNet(nn.Module):
 
     def __init__(self, num_channels: int = 64, num_blocks: int = 16) -> None:
         super().__init__()
+        check_counts(num_channels=num_channels, num_blocks=num_blocks)
         self.head = nn.Conv2d(3, num_channels, 9, padding=4)
         self.head_activation = nn.PReLU()
         self.blocks = nn.Sequential(*(ResidualBlock(num_channels) for _ in range(num_blocks)))

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facesr.models.initialization import he_normal_
+from facesr.models.sizes import check_counts
 from facesr.models.spectral import SpectralConv2d
 
 SLOPE = 0.2
@@ -34,6 +35,7 @@ class UNetDiscriminator(nn.Module):
 
     def __init__(self, num_channels: int = 64) -> None:
         super().__init__()
+        check_counts(num_channels=num_channels)
         sizes = [num_channels * 2**level for level in range(NUM_LEVELS + 1)]
         self.first = nn.Conv2d(3, num_channels, 3, padding=1)
         self.down = nn.ModuleList(

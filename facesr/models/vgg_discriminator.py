@@ -16,6 +16,7 @@ import itertools
 from torch import Tensor, nn
 
 from facesr.models.initialization import he_normal_
+from facesr.models.sizes import check_counts
 from facesr.models.spectral import SpectralConv2d
 
 SLOPE = 0.2
@@ -26,6 +27,7 @@ class VGGDiscriminator(nn.Module):
 
     def __init__(self, num_channels: int = 64, num_hidden: int = 1024) -> None:
         super().__init__()
+        check_counts(num_channels=num_channels, num_hidden=num_hidden)
         first = nn.Conv2d(3, num_channels, 3, padding=1)
         he_normal_(first)
         layers: list[nn.Module] = [first, nn.LeakyReLU(SLOPE)]

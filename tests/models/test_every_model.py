@@ -1,0 +1,183 @@
+"""What every generator and discriminator of configs/ promises: any size, any precision, and figures that are true."""
+
+import functools
+import re
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from facesr.build import CONFIG_DIR, build, load_group
+from facesr.errors import ConfigError
+from facesr.models.spectral import SpectralConv2d
+
+# The smallest networks of each kind: the promises do not depend on the width.
+SMALL_GENERATORS: dict[str, dict[str, Any]] = {
+    "bicubic": {},
+    "nearest": {},
+    "srresnet": {"num_channels": 8, "num_blocks": 2},
+    "rrdbnet": {"num_channels": 8, "num_blocks": 1, "growth": 4},
+    "sicnn": {"num_channels": 8, "growth": 4, "num_layers": 2},
+}
+SMALL_DISCRIMINATORS: dict[str, dict[str, Any]] = {
+    "vgg": {"num_channels": 4, "num_hidden": 8},
+    "unet": {"num_channels": 4},
+}
+# Input sizes, width x height: the competition's, odd ones, one pixel.
+SIZES = [(24, 28), (7, 5), (33, 17), (1, 1)]
+
+
+@functools.cache
+def configured(group: str, name: str) -> dict[str, Any]:
+    """Returns the node of configs/<group>/<name>.yaml, composed once."""
+    return load_group(group, name)
+
+
+def small(group: str, name: str, seed: int = 0) -> nn.Module:
+    """Returns a small network of configs/<group>/<name>.yaml."""
+    values = SMALL_GENERATORS[name] if group == "generator" else SMALL_DISCRIMINATORS[name]
+    torch.manual_seed(seed)
+    network = build({**configured(group, name), **values})
+    assert isinstance(network, nn.Module)
+    return network
+
+
+def pictures(width: int, height: int, count: int = 2) -> Tensor:
+    return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(width * height))
+
+
+EVERY = [("generator", name) for name in SMALL_GENERATORS] + [("discriminator", name) for name in SMALL_DISCRIMINATORS]
+TRAINED = [pair for pair in EVERY if pair[1] not in ("bicubic", "nearest")]
+
+
+def expected_shape(group: str, name: str, width: int, height: int) -> tuple[int, ...]:
+    if group == "generator":
+        return 2, 3, 4 * height, 4 * width
+    return (2, 1) if name == "vgg" else (2, 1, height, width)
+
+
+@pytest.mark.parametrize(("group", "name"), EVERY)
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_any_input_size(group: str, name: str, width: int, height: int) -> None:
+    output = small(group, name)(pictures(width, height))
+    assert output.shape == expected_shape(group, name, width, height)
+    assert output.dtype == torch.float32
+    assert output.isfinite().all()
+
+
+@pytest.mark.parametrize(("group", "name"), TRAINED)
+def test_gradients_reach_every_parameter(group: str, name: str) -> None:
+    network = small(group, name)
+    batch = pictures(24, 28).requires_grad_()
+    network(batch).square().mean().backward()
+    for parameter_name, parameter in network.named_parameters():
+        assert parameter.grad is not None, parameter_name
+        assert parameter.grad.isfinite().all(), parameter_name
+        assert parameter.grad.abs().sum() > 0, parameter_name
+    assert batch.grad is not None
+    assert batch.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(("group", "name"), TRAINED)
+def test_the_seed_decides_the_weights(group: str, name: str) -> None:
+    first, again, other = (small(group, name, seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert any(not torch.equal(first[key], other[key]) for key in first)
+
+
+@pytest.mark.parametrize(("group", "name"), EVERY)
+def test_a_picture_does_not_depend_on_its_batch(group: str, name: str) -> None:
+    network = small(group, name).eval()
+    batch = pictures(24, 28, count=5)
+    together = network(batch)
+    alone = torch.cat([network(batch[i : i + 1]) for i in range(5)])
+    assert torch.allclose(together, alone, atol=1e-5)
+    assert torch.equal(together, network(batch))
+
+
+@pytest.mark.parametrize(("group", "name"), EVERY)
+def test_channels_last_gives_the_same(group: str, name: str) -> None:
+    network = small(group, name).eval()
+    batch = pictures(25, 27)
+    plain = network(batch)
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    assert torch.allclose(network(batch.to(memory_format=torch.channels_last)), plain, atol=1e-5)
+
+
+@pytest.mark.parametrize(("group", "name"), TRAINED)
+def test_autocast_stays_close_and_trains(group: str, name: str) -> None:
+    network = small(group, name).eval()
+    batch = pictures(24, 28)
+    exact = network(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = network(batch)
+    # bfloat16 keeps 8 bits; the bound is relative to the spread of the output.
+    assert (rounded.float() - exact).abs().max() < 0.1 * exact.abs().max()
+    rounded.float().square().mean().backward()
+    assert all(
+        p.grad is not None and p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in network.parameters()
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("group", "name"), TRAINED)
+def test_compiles_as_one_graph(group: str, name: str) -> None:
+    network = small(group, name).eval()
+    batch = pictures(24, 28)
+    # Tracing is what a model can break; code generation is torch's own business and slow.
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
+    assert torch.allclose(compiled(batch), network(batch), atol=1e-6)
+
+
+def num_products(network: nn.Module, width: int, height: int) -> int:
+    """Returns the multiplications of all convolutions for one picture; zeros of the border count."""
+    total = 0
+
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        weight = layer.weight
+        assert isinstance(weight, Tensor)
+        # Each output position of a convolution, or input position of a transposed one, meets the kernel once.
+        positions = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output
+        total += weight.numel() * positions.shape[-2] * positions.shape[-1]
+
+    hooks = [
+        layer.register_forward_hook(count)
+        for layer in network.modules()
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | SpectralConv2d)
+    ]
+    with torch.no_grad():
+        network(pictures(width, height, count=1))
+    for hook in hooks:
+        hook.remove()
+    return total
+
+
+@pytest.mark.parametrize(("group", "name"), TRAINED)
+def test_figures_in_the_configuration_are_true(group: str, name: str) -> None:
+    text = (CONFIG_DIR / group / f"{name}.yaml").read_text()
+    found = re.search(r"([\d.]+) M parameters, ([\d.]+) GMAC per face", text)
+    assert found, f"configs/{group}/{name}.yaml states no figures"
+    network = build(configured(group, name))
+    millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
+    assert f"{millions:.2f}" == found[1]
+    # A generator's work is proportional to the area, so a sixteenth of a face is enough.
+    work = 16 * num_products(network, 6, 7) if group == "generator" else num_products(network, 96, 112)
+    assert f"{work / 1e9:.2f}" == found[2]
+
+
+@pytest.mark.parametrize(("group", "name"), TRAINED)
+def test_counts_below_one_are_told_to_the_user(group: str, name: str) -> None:
+    node = configured(group, name)
+    for key in node:
+        if key != "_target_":
+            with pytest.raises(ConfigError, match=f"{key}=0 is too small"):
+                build({**node, key: 0})
+
+
+def test_every_configuration_is_covered() -> None:
+    # The project's own generator has its own test file.
+    names = {path.stem for path in (CONFIG_DIR / "generator").glob("*.yaml")} - {"facesr"}
+    assert names == set(SMALL_GENERATORS)
+    assert {path.stem for path in (CONFIG_DIR / "discriminator").glob("*.yaml")} == set(SMALL_DISCRIMINATORS)
