@@ -10,14 +10,16 @@ networks in turn then need no special care, and ranks x batch equals one large b
 
 import datetime
 import os
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as td
 from torch import Tensor, nn
 
 from facesr.errors import ConfigError
+
+Result = TypeVar("Result")
 
 # Validation on rank 0 or a slow disk must not kill the other ranks.
 TIMEOUT = datetime.timedelta(minutes=60)
@@ -77,6 +79,16 @@ def barrier() -> None:
     """Waits for all ranks."""
     if td.is_initialized():
         td.barrier()
+
+
+def in_turn(make: Callable[[], Result]) -> Result:
+    """Returns what `make` returns, made by rank 0 first: what it puts into a cache is then there for the others."""
+    if not is_main():
+        barrier()
+        return make()
+    made = make()
+    barrier()
+    return made
 
 
 def gather_objects(value: Any) -> list[Any] | None:
