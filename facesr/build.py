@@ -5,6 +5,7 @@ plain dictionaries and built objects.
 """
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -110,10 +111,15 @@ def run_script(main: Callable[[Settings], int | None], config_name: str, schema:
     # Hydra's own handler would print several lines and exit with 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     exit_code = 0
+    refusal: FaceSRError | None = None
 
     def job(config: Any) -> None:
-        nonlocal exit_code
-        exit_code = main(_to_settings(config, schema)) or 0
+        nonlocal exit_code, refusal
+        try:
+            exit_code = main(_to_settings(config, schema)) or 0
+        except FaceSRError as error:
+            # Carried past Hydra, which would print a line of its own before the error.
+            refusal = error
 
     multirun = any(argument in ("-m", "--multirun") for argument in sys.argv[1:])
     try:
@@ -121,6 +127,8 @@ def run_script(main: Callable[[Settings], int | None], config_name: str, schema:
             if multirun and dist.world_size() > 1:
                 raise ConfigError("--multirun cannot be used under torchrun; start one run per configuration.")
             hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(job)()
+            if refusal is not None:
+                raise refusal
     except FaceSRError as error:
         if dist.is_main():
             print(f"error: {error}", file=sys.stderr, flush=True)
@@ -197,6 +205,10 @@ def _sentence(error: BaseException) -> str:
         reason = lines[0].split(" full_key")[0] if lines else "it does not fit"
         if f"'{error.full_key.split('.')[-1]}'" in reason and "not in" in reason:
             return f"{error.full_key} is no key of this configuration; see --help for the keys there are."
-        return f"{error.full_key}: {reason}"
+        return f"{error.full_key}: {reason.rstrip('.')}."
+    unknown = re.search(r"Could not find '([\w/]+)/([^'/]+)'", str(error))
+    if unknown and known_names(unknown[1]):
+        return f"{unknown[1]}={unknown[2]} is unknown; choose one of {', '.join(known_names(unknown[1]))}."
     noise = ("Set the env variable", "To append to your config", "full_key:", "object_type=")
-    return " ".join(line for line in lines if not line.startswith(noise)) or type(error).__name__
+    text = " ".join(line for line in lines if not line.startswith(noise)) or type(error).__name__
+    return f"{text.rstrip('.')}."
