@@ -1,1 +1,1 @@
-
+"""Submissions: restoring a folder, packing the answer, and verifying the archives of strangers."""

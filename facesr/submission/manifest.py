@@ -1,0 +1,237 @@
+"""The manifest of a submission, and the record of the restoration that it is made from.
+
+`restoration.json` lies beside the restored pictures and holds what was measured; `manifest.json` in the archive is
+the same record with the team and the protocol before it. Both are flat JSON objects with exactly the keys below;
+docs/submission.md is the schema for readers. Writing is canonical: equal records give equal bytes.
+"""
+
+import json
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from facesr.errors import SubmissionError
+from facesr.submission.names import is_unsafe, shown
+
+MANIFEST_FORMAT = "facesr-submission-1"
+RESTORATION_FORMAT = "facesr-restoration-1"
+MAX_TEAM_LENGTH = 64
+_MAX_TEXT_LENGTH = 200
+# An honest manifest opens 7 brackets; the bound keeps nesting shallow for the parser.
+_MAX_BRACKETS = 64
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """How a folder of pictures was restored.
+
+    Attributes:
+        model: name of the method, e.g. the run's name or ``bicubic``.
+        weights_sha256: sha256 of the generator's file, "" for a method without weights.
+        config_sha256: digest of the training configuration, "" for a method without one.
+        kimg: thousands of training images seen.
+        loss_judges: embedders that took part in the training loss.
+        flip_ensemble: whether the mean of the restored picture and of its restored mirror image was taken.
+        low_sha256: digest of the low-resolution pictures (`pictures_sha256`).
+        device: what it ran on.
+        seconds: wall-clock time of restoring, without reading and writing files.
+        energy_joules: energy of the device meanwhile, None where it cannot be measured.
+        commit: the project's git commit, None outside git.
+        dirty: whether tracked files differed from that commit, None outside git.
+        code_sha256: digest of the package's source files.
+        packages: name -> version of what decides the pixels.
+        files: name of each picture -> sha256 of its PNG file.
+    """
+
+    model: str
+    weights_sha256: str
+    config_sha256: str
+    kimg: float
+    loss_judges: tuple[str, ...]
+    flip_ensemble: bool
+    low_sha256: str
+    device: str
+    seconds: float
+    energy_joules: float | None
+    commit: str | None
+    dirty: bool | None
+    code_sha256: str
+    packages: Mapping[str, str]
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an archive says about itself: the team, the protocol and the restoration; claims, until verified."""
+
+    team: str
+    protocol: str
+    restoration: Restoration
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Ids of the pictures, sorted."""
+        return tuple(sorted(name.removesuffix(".png") for name in self.restoration.files))
+
+
+def max_manifest_bytes(num_pictures: int) -> int:
+    """Returns the size in bytes above which a manifest of so many pictures is not read."""
+    return 64 * 1024 + 512 * num_pictures
+
+
+def restoration_bytes(restoration: Restoration) -> bytes:
+    """Returns restoration.json; equal records give equal bytes."""
+    return _to_bytes({"format": RESTORATION_FORMAT, **asdict(restoration)})
+
+
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """Returns manifest.json; equal manifests give equal bytes."""
+    head = {"format": MANIFEST_FORMAT, "team": manifest.team, "protocol": manifest.protocol}
+    return _to_bytes({**head, **asdict(manifest.restoration)})
+
+
+def _to_bytes(record: dict[str, Any]) -> bytes:
+    record = {
+        key: dict(sorted(value.items())) if isinstance(value, Mapping) else value for key, value in record.items()
+    }
+    return (json.dumps(record, indent=1, ensure_ascii=True, allow_nan=False) + "\n").encode("ascii")
+
+
+def parse_restoration(data: bytes, label: str) -> Restoration:
+    """Returns the record in the bytes of a restoration.json.
+
+    Raises:
+        SubmissionError: it is not exactly such a record; the sentence begins with `label`.
+    """
+    record = _parse(data, label, RESTORATION_FORMAT, _RESTORATION_CHECKS)
+    return _restoration(record)
+
+
+def parse_manifest(data: bytes, label: str) -> Manifest:
+    """Returns the manifest in the bytes of a manifest.json.
+
+    Raises:
+        SubmissionError: it is not exactly such a manifest; the sentence begins with `label`.
+    """
+    record = _parse(data, label, MANIFEST_FORMAT, {"team": is_team, "protocol": _is_text, **_RESTORATION_CHECKS})
+    return Manifest(record["team"], record["protocol"], _restoration(record))
+
+
+def _restoration(record: dict[str, Any]) -> Restoration:
+    values = {key: record[key] for key in _RESTORATION_CHECKS}
+    values["loss_judges"] = tuple(values["loss_judges"])
+    for key in ("kimg", "seconds", "energy_joules"):
+        values[key] = None if values[key] is None else float(values[key])
+    return Restoration(**values)
+
+
+def _parse(data: bytes, label: str, wanted: str, checks: Mapping[str, Callable[[Any], bool]]) -> dict[str, Any]:
+    if data.count(b"[") + data.count(b"{") > _MAX_BRACKETS:
+        raise SubmissionError(f"{label} is nested or long beyond any manifest; pack with submit.py.")
+    try:
+        record = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        raise SubmissionError(f"{label} is not UTF-8 text; pack with submit.py.") from error
+    except (ValueError, RecursionError) as error:
+        reason = str(error).splitlines()[0][:100] if error.args else "nesting"
+        raise SubmissionError(f"{label} is not valid JSON ({reason}); pack with submit.py.") from error
+    if not isinstance(record, dict):
+        raise SubmissionError(f"{label} is no JSON object; pack with submit.py.")
+    found = record.get("format")
+    if found != wanted:
+        given = shown([found]) if isinstance(found, str) else "none"
+        raise SubmissionError(f"{label} has the format {given} where {wanted!r} is read; pack with this version.")
+    unknown, missing = sorted(set(record) - set(checks) - {"format"}), sorted(set(checks) - set(record))
+    if unknown or missing:
+        what = f"has the unknown key {shown(unknown)}" if unknown else f"lacks the key {shown(missing)}"
+        raise SubmissionError(f"{label} {what}; pack with submit.py.")
+    wrong = [key for key, is_right in checks.items() if not is_right(record[key])]
+    if wrong:
+        raise SubmissionError(f"{label} has a value of the wrong kind for {shown(wrong)}; pack with submit.py.")
+    return record
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) != len(pairs):
+        repeated = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
+        raise ValueError(f"the key {shown(repeated)} comes twice")
+    return record
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number")
+
+
+def is_team(value: Any) -> bool:
+    """Returns whether a value is a team name: 1 to 64 letters and digits of any script, spaces and ``._-`` between."""
+    return (
+        isinstance(value, str)
+        and 0 < len(value) <= MAX_TEAM_LENGTH
+        and value == unicodedata.normalize("NFC", value).strip()
+        and value[0].isalnum()
+        and all(character in " ._-" or unicodedata.category(character)[0] in "LMN" for character in value)
+    )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= _MAX_TEXT_LENGTH and value.isprintable()
+
+
+def _is_sha256(value: Any) -> bool:
+    return isinstance(value, str) and _SHA256.fullmatch(value) is not None
+
+
+def _is_sha256_or_empty(value: Any) -> bool:
+    return value == "" or _is_sha256(value)
+
+
+def _is_amount(value: Any) -> bool:
+    """Returns whether a value is a finite number of 0 or more (JSON's true is none)."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 <= value < 1e18 and math.isfinite(value)
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and len(value) <= _MAX_BRACKETS and all(_is_text(item) for item in value)
+
+
+def _is_packages(value: Any) -> bool:
+    return isinstance(value, dict) and len(value) <= _MAX_BRACKETS and all(map(_is_text, [*value, *value.values()]))
+
+
+def is_picture_name(value: str) -> bool:
+    """Returns whether a name is that of a picture: <id>.png, without folders or odd characters."""
+    return value.endswith(".png") and value != ".png" and "/" not in value and not is_unsafe(value)
+
+
+def _is_files(value: Any) -> bool:
+    return (
+        isinstance(value, dict) and bool(value) and all(is_picture_name(k) and _is_sha256(v) for k, v in value.items())
+    )
+
+
+_RESTORATION_CHECKS: dict[str, Callable[[Any], bool]] = {
+    "model": _is_text,
+    "weights_sha256": _is_sha256_or_empty,
+    "config_sha256": _is_sha256_or_empty,
+    "kimg": _is_amount,
+    "loss_judges": _is_texts,
+    "flip_ensemble": lambda value: isinstance(value, bool),
+    "low_sha256": _is_sha256,
+    "device": _is_text,
+    "seconds": _is_amount,
+    "energy_joules": lambda value: value is None or _is_amount(value),
+    "commit": lambda value: value is None or (isinstance(value, str) and _COMMIT.fullmatch(value) is not None),
+    "dirty": lambda value: value is None or isinstance(value, bool),
+    "code_sha256": _is_sha256,
+    "packages": _is_packages,
+    "files": _is_files,
+}

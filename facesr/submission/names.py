@@ -1,0 +1,110 @@
+"""Names inside an archive: which are allowed, and how foreign ones are shown.
+
+A member's name comes from a stranger. It is compared and printed, but never used as a path: pictures are written
+under the ids that the organiser's own folder (or, without one, the checked manifest) gives.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+
+from facesr.errors import SubmissionError
+
+MANIFEST_NAME = "manifest.json"
+MAX_NAME_BYTES = 200
+_JUNK = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
+_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".jar")
+# Names that Windows keeps for devices, with any extension.
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+
+
+def shown(names: Iterable[str], most: int = 3) -> str:
+    """Returns the first names, quoted, in ASCII and cut to a readable length, and how many more there are."""
+    listed = list(names)
+    quoted = [ascii(name if len(name) <= 60 else f"{name[:28]}...{name[-28:]}") for name in listed[:most]]
+    if len(listed) > most:
+        quoted.append(f"{len(listed) - most} more")
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} and {quoted[-1]}"
+
+
+def is_unsafe(name: str) -> bool:
+    """Returns whether a name could lead out of a folder, or means different files on different systems."""
+    parts = name.removesuffix("/").split("/")
+    return (
+        not name.isprintable()
+        or any(character in name for character in '\\:*?"<>|')
+        or any(part in ("", ".", "..") or part.endswith((" ", ".")) or _DEVICES.fullmatch(part) for part in parts)
+        or len(name.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES
+        or unicodedata.normalize("NFC", name) != name
+    )
+
+
+def is_junk(name: str) -> bool:
+    """Returns whether a file manager left this behind (``__MACOSX``, ``.DS_Store``, ``Thumbs.db``, ...)."""
+    parts = name.removesuffix("/").split("/")
+    return "__MACOSX" in parts or parts[-1].startswith("._") or parts[-1].lower() in _JUNK
+
+
+def is_archive(name: str) -> bool:
+    """Returns whether a name is that of an archive."""
+    return name.lower().endswith(_ARCHIVES)
+
+
+def folded(name: str) -> str:
+    """Returns the name as a file system that ignores case and Unicode form sees it."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def duplicates(names: Sequence[str]) -> list[str]:
+    """Returns the names of which another one exists that some file system takes for the same."""
+    counts = Counter(folded(name) for name in names)
+    return [name for name in names if counts[folded(name)] > 1]
+
+
+def check_names(names: Sequence[str], label: str) -> None:
+    """Checks the member names of an archive against everything that needs no list of ids.
+
+    Raises:
+        SubmissionError: unsafe, foreign, nested or repeated names, or no manifest.
+    """
+    rules: tuple[tuple[Callable[[str], object], str], ...] = (
+        (is_unsafe, "holds unsafe names ({names}); name every picture <id>.png, without folders or odd characters"),
+        (is_junk, "holds what a file manager left behind ({names}); pack only the PNG files and manifest.json"),
+    )
+    for is_wrong, sentence in rules:
+        wrong = [name for name in names if is_wrong(name)]
+        if wrong:
+            raise SubmissionError(f"{label} {sentence.format(names=shown(wrong))}.")
+    top = names[0].split("/")[0] + "/"
+    if all(name.startswith(top) for name in names):
+        raise SubmissionError(
+            f"{label} has the extra top folder {shown([top])}; zip the files themselves, not their folder."
+        )
+    folders = [name for name in names if "/" in name]
+    if folders:
+        raise SubmissionError(f"{label} holds folders ({shown(folders)}); put every file at the top of the archive.")
+    archives = [name for name in names if is_archive(name)]
+    if archives:
+        raise SubmissionError(f"{label} holds archives inside ({shown(archives)}); put in the PNG files themselves.")
+    repeated = duplicates(names)
+    if repeated:
+        raise SubmissionError(
+            f"{label} holds names more than once, letter case aside ({shown(repeated)}); keep one file for each id."
+        )
+    if MANIFEST_NAME not in names:
+        raise SubmissionError(f"{label} holds no {MANIFEST_NAME} at its top; pack with submit.py.")
+
+
+def check_ids(have: Collection[str], want: Collection[str], label: str, source: str) -> None:
+    """Checks that two collections of file names are the same.
+
+    Raises:
+        SubmissionError: names are extra or missing.
+    """
+    extra = sorted(set(have) - set(want))
+    if extra:
+        raise SubmissionError(f"{label} holds {shown(extra)}, which {source} does not name; leave extra files out.")
+    missing = sorted(set(want) - set(have))
+    if missing:
+        raise SubmissionError(f"{label} lacks {shown(missing)}; {source} asks for {len(want)} pictures.")

@@ -1,0 +1,134 @@
+"""Packing a restored folder into a submission archive.
+
+The archive is a pure function of the restored folder, the team and the protocol: names sorted, members stored (the
+PNGs are compressed already, and stored bytes do not depend on a version of zlib), every time 1980-01-01, every file
+rw-r--r--. It is verified before it gets its name, so a file of that name is whole and correct, or absent.
+"""
+
+import hashlib
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from facesr.config import EvaluationProtocol
+from facesr.errors import ConfigError, DataError
+from facesr.submission.manifest import MAX_TEAM_LENGTH, Manifest, is_team, manifest_bytes
+from facesr.submission.names import MANIFEST_NAME, shown
+from facesr.submission.restore import PICTURES, read_restored
+from facesr.submission.verify import VerifiedSubmission, opened_submission
+
+# The first moment that the format can name.
+_TIME = (1980, 1, 1, 0, 0, 0)
+_UNIX, _PERMISSIONS = 3, 0o100644
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A written and verified archive; its `submission.folder` is gone."""
+
+    path: Path
+    submission: VerifiedSubmission
+    unchanged: bool
+
+
+def check_team(team: str | None) -> str:
+    """Returns a team name that a manifest may hold.
+
+    Raises:
+        ConfigError: it is missing, too long or holds odd characters.
+    """
+    if not team or not is_team(team):
+        given = shown([team]) if team else "empty"
+        raise ConfigError(
+            f"team is {given}; give team=NAME of 1 to {MAX_TEAM_LENGTH} letters, digits, spaces, dots, _ or -, "
+            "beginning with a letter or digit."
+        )
+    return team
+
+
+def check_out(out: str | None) -> Path:
+    """Returns the path of an archive to write; its folder is made where it is missing.
+
+    Raises:
+        ConfigError: it is missing, does not end in .zip, or is a folder.
+        DataError: nothing can be written there.
+    """
+    if not out or not out.endswith(".zip") or Path(out).name == ".zip":
+        raise ConfigError(f"out={out or ''} does not end in .zip; give out=FILE.zip.")
+    path = Path(out).expanduser()
+    if path.is_dir():
+        raise ConfigError(f"out={out} is a folder; give out=FILE.zip.")
+    probe = path.with_name(f".{path.name}.{os.getpid()}.probe")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise DataError(f"out={out} cannot be written ({error.strerror}); choose another place.") from error
+    return path
+
+
+def pack(
+    restored: Path,
+    out: Path,
+    *,
+    team: str,
+    protocol: EvaluationProtocol,
+    low: Path | None = None,
+    overwrite: bool = False,
+) -> Packed:
+    """Returns the archive of a restored folder, written and verified; packing it again gives the same bytes.
+
+    An existing file is left alone when it already has these bytes, and replaced only with `overwrite`.
+
+    Raises:
+        ConfigError: another file is there, or the team's name is not allowed.
+        DataError: the folder is not a whole restored folder, or the archive cannot be written.
+        SubmissionError: the pictures break a rule of the protocol.
+    """
+    restoration = read_restored(restored)
+    if restoration is None:
+        raise DataError(f"{restored} is no whole restored folder; restore it again with submit.py.")
+    manifest = manifest_bytes(Manifest(check_team(team), protocol.name, restoration))
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            write_archive(file, restored / PICTURES, sorted(restoration.files), manifest)
+            file.flush()
+            os.fsync(file.fileno())
+        with opened_submission(temporary, protocol, low, shown_as=str(out)) as submission:
+            unchanged = _is_same(out, submission.sha256)
+        if out.exists() and not unchanged and not overwrite:
+            raise ConfigError(f"{out} exists and differs; add overwrite=true to replace it, or give another out=FILE.")
+        if not unchanged:
+            temporary.replace(out)
+    except OSError as error:
+        raise DataError(f"{out} cannot be written: {error.strerror or error}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return Packed(out, submission, unchanged)
+
+
+def _is_same(path: Path, sha256: str) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+
+
+def write_archive(file: BinaryIO, pictures: Path, names: list[str], manifest: bytes) -> None:
+    """Writes the members in the order of their names.
+
+    Raises:
+        DataError: they are too many or too large for a plain ZIP archive.
+    """
+    try:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=False) as archive:
+            for name in sorted([*names, MANIFEST_NAME]):
+                info = zipfile.ZipInfo(name, _TIME)
+                info.create_system, info.external_attr = _UNIX, _PERMISSIONS << 16
+                archive.writestr(info, manifest if name == MANIFEST_NAME else (pictures / name).read_bytes())
+    except zipfile.LargeZipFile as error:
+        raise DataError(f"{pictures} is too large for one ZIP archive (4 GiB, 65535 files); send less.") from error

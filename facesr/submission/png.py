@@ -1,0 +1,114 @@
+"""A strict look at a PNG file of a stranger, before any image library sees it.
+
+Only plain pictures pass: 8-bit RGB, not interlaced, not animated, of the expected size, every chunk intact, no
+chunk that changes how a reader shows the picture (alpha, rotation), nothing behind the end.
+
+Source: W3C, Portable Network Graphics (PNG) Specification (Third Edition), sections 5, 9, 10 and 11.
+"""
+
+import zlib
+
+from facesr.errors import ImageError, SubmissionError
+from facesr.image import PNG_SIGNATURE, decode_png, png_header
+
+# 4096 x 4096 where neither protocol nor low pictures say the size.
+MAX_PIXELS = 1 << 24
+_FORMAT_CHUNKS = (b"IHDR", b"IDAT", b"IEND")
+# Remarks about the picture that no reader of this harness acts on.
+_REMARKS = frozenset({b"gAMA", b"cHRM", b"sRGB", b"sBIT", b"pHYs", b"tIME", b"tEXt"})
+_ANIMATION = frozenset({b"acTL", b"fcTL", b"fdAT"})
+_MAX_REMARK_BYTES = 4096
+
+
+def raw_bytes(width: int, height: int) -> int:
+    """Returns the bytes of an 8-bit RGB picture before compression: a filter byte and the pixels for each row."""
+    return height * (1 + 3 * width)
+
+
+def max_png_bytes(width: int, height: int) -> int:
+    """Returns the largest size in bytes of a PNG file that `check_png` can accept for a picture."""
+    raw = raw_bytes(width, height)
+    # Deflate's fixed codes cost at most 9 bits for 8; encoders split IDAT into chunks of 4 KiB or more.
+    return raw + raw // 8 + 2 * _MAX_REMARK_BYTES
+
+
+def check_png(data: bytes, label: str, size: tuple[int, int] | None) -> tuple[int, int]:
+    """Returns (width, height) of one plain 8-bit RGB PNG, which has to be `size` unless that is None.
+
+    The header is judged before anything is unpacked, and unpacking stops at the size that the header promises.
+
+    Raises:
+        SubmissionError: the bytes are something else; the sentence begins with `label`.
+    """
+    try:
+        width, height, _, _ = png_header(data, label)
+    except ImageError as error:
+        raise SubmissionError(str(error)) from error
+    if size is not None and (width, height) != size:
+        raise SubmissionError(f"{label} is {width}x{height} where {size[0]}x{size[1]} is needed; restore it again.")
+    if not (width > 0 and height > 0 and width * height <= MAX_PIXELS):
+        raise SubmissionError(f"{label} claims {width}x{height} pixels, more than {MAX_PIXELS}; send a real picture.")
+    if data[24:26] != b"\x08\x02":
+        raise SubmissionError(f"{label} is not 8-bit RGB; save it as an 8-bit RGB PNG without alpha.")
+    if data[26:29] != b"\0\0\0":
+        raise SubmissionError(f"{label} is interlaced or coded in an unknown way; save it as a plain PNG.")
+    if len(data) > max_png_bytes(width, height):
+        raise SubmissionError(f"{label} is {len(data)} bytes, too many for its size; save it as a plain PNG.")
+    _check_pixels(_image_data(data, label), width, height, label)
+    try:
+        decode_png(data, label)
+    except ImageError as error:
+        raise SubmissionError(str(error)) from error
+    return width, height
+
+
+def _damaged(label: str, reason: str) -> SubmissionError:
+    return SubmissionError(f"{label} is a damaged PNG ({reason}); write it again.")
+
+
+def _image_data(data: bytes, label: str) -> bytes:
+    """Returns the joined IDAT chunks after walking all chunks."""
+    parts: list[bytes] = []
+    position, remark_bytes, last = len(PNG_SIGNATURE), 0, b""
+    while position < len(data):
+        length, kind = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
+        end = position + 12 + length
+        if end > len(data):
+            raise _damaged(label, "it is cut off")
+        if kind in _ANIMATION:
+            raise SubmissionError(f"{label} is an animated PNG; save it as a single picture.")
+        if kind not in _FORMAT_CHUNKS and kind not in _REMARKS:
+            raise SubmissionError(f"{label} holds the chunk {kind.decode('latin-1')!a}; save it as a plain PNG.")
+        if zlib.crc32(data[position + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            raise _damaged(label, "wrong checksum")
+        if (kind == b"IHDR") != (not last) or length != {b"IHDR": 13, b"IEND": 0}.get(kind, length):
+            raise _damaged(label, "misplaced header or end")
+        if kind == b"IDAT":
+            if parts and last != b"IDAT":
+                raise _damaged(label, "its data is not in one piece")
+            parts.append(data[position + 8 : end - 4])
+        elif kind in _REMARKS:
+            remark_bytes += 12 + length
+        if remark_bytes > _MAX_REMARK_BYTES:
+            raise SubmissionError(f"{label} holds more than {_MAX_REMARK_BYTES} bytes of remarks; save a plain PNG.")
+        position, last = end, kind
+        if kind == b"IEND":
+            break
+    if last != b"IEND" or not parts:
+        raise _damaged(label, "it has no end or no data")
+    if position != len(data):
+        raise SubmissionError(f"{label} has {len(data) - position} bytes behind its end; save it as a plain PNG.")
+    return b"".join(parts)
+
+
+def _check_pixels(packed: bytes, width: int, height: int, label: str) -> None:
+    expected = raw_bytes(width, height)
+    stream = zlib.decompressobj()
+    try:
+        raw = stream.decompress(packed, expected + 1)
+    except zlib.error as error:
+        raise _damaged(label, "its data cannot be unpacked") from error
+    if len(raw) != expected or not stream.eof or stream.unused_data:
+        raise _damaged(label, f"its data is not that of {width}x{height} pixels")
+    if max(raw[:: 1 + 3 * width]) > 4:
+        raise _damaged(label, "unknown filter")

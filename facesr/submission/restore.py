@@ -1,0 +1,182 @@
+"""Restoring a folder of low-resolution pictures into a folder that can be packed again and again.
+
+    <folder>/pictures/<id>.png    the restored pictures, ready for evaluate.py restored=...
+    <folder>/restoration.json     how they were made and what was measured (manifest.Restoration)
+
+Restoring is measured, so it never gives the same figures twice; packing that folder is a pure function of it. The
+folder's name is derived from everything that decides its pixels: asking for the same restoration again finds it.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from facesr.errors import DataError, SubmissionError
+from facesr.image import encode_png
+from facesr.power import PowerMeter
+from facesr.restoration import Method, restore_pictures
+from facesr.submission.low import LowPictures
+from facesr.submission.manifest import Restoration, parse_restoration, restoration_bytes
+from facesr.submission.provenance import PACKAGE_DIR, code_sha256, commit_of, device_name, package_versions
+
+PICTURES = "pictures"
+RECORD = "restoration.json"
+# Pictures held in memory at once; memory is 40 MB for 24x28 inputs.
+_CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class RestoredFolder:
+    """A restored folder and whether it was there before."""
+
+    path: Path
+    restoration: Restoration
+    reused: bool
+
+
+@dataclass(frozen=True)
+class RestoreOptions:
+    """How to restore: where, in batches of how many, and with or without the mirror image's answer."""
+
+    device: torch.device
+    batch_size: int
+    flip_ensemble: bool
+
+
+def restore_folder(
+    method: Method,
+    low: LowPictures,
+    options: RestoreOptions,
+    kept_in: Path,
+    *,
+    reuse: bool = True,
+    on_batch: Callable[[int], None] | None = None,
+) -> RestoredFolder:
+    """Returns the restored folder below `kept_in`, made now or found intact when `reuse` allows it.
+
+    Args:
+        method: what restores.
+        low: the pictures to restore.
+        options: device, batch size and flip ensemble.
+        kept_in: folder that collects restored folders.
+        reuse: whether an intact folder of the same restoration is taken as it is, measured figures included.
+        on_batch: called after each batch with the number of pictures restored so far.
+
+    Raises:
+        DataError: a file cannot be read or written.
+    """
+    record = _facts(method, low, options)
+    target = kept_in / _folder_name(record, options)
+    if reuse and (kept := read_restored(target)) is not None and list(kept.files) == list(low.paths):
+        return RestoredFolder(target, kept, reused=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        (temporary / PICTURES).mkdir(parents=True)
+        done = _restore_into(temporary / PICTURES, record, method, low, options, on_batch)
+        (temporary / RECORD).write_bytes(restoration_bytes(done))
+        if target.exists():
+            shutil.rmtree(target)
+        temporary.rename(target)
+    except OSError as error:
+        raise DataError(f"{kept_in} cannot be written ({error.strerror}); give restored_dir=DIR.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return RestoredFolder(target, done, reused=False)
+
+
+def read_restored(folder: Path) -> Restoration | None:
+    """Returns the record of a restored folder whose pictures are exactly those it names, None for any other."""
+    try:
+        record = parse_restoration((folder / RECORD).read_bytes(), str(folder / RECORD))
+        if {path.name for path in (folder / PICTURES).iterdir()} != set(record.files):
+            return None
+        for name, sha256 in record.files.items():
+            if hashlib.sha256((folder / PICTURES / name).read_bytes()).hexdigest() != sha256:
+                return None
+    except (OSError, SubmissionError):
+        return None
+    return record
+
+
+def _facts(method: Method, low: LowPictures, options: RestoreOptions) -> Restoration:
+    """Returns what is known before restoring; seconds, energy and files are still empty."""
+    commit, dirty = commit_of(PACKAGE_DIR)
+    return Restoration(
+        model=method.name,
+        weights_sha256=method.weights_sha256,
+        config_sha256=method.config_sha256,
+        kimg=float(method.kimg),
+        loss_judges=tuple(method.loss_judges),
+        flip_ensemble=options.flip_ensemble,
+        low_sha256=low.sha256,
+        device=device_name(options.device),
+        seconds=0.0,
+        energy_joules=None,
+        commit=commit,
+        dirty=dirty,
+        code_sha256=code_sha256(),
+        packages=package_versions(),
+        files={},
+    )
+
+
+def _folder_name(facts: Restoration, options: RestoreOptions) -> str:
+    """Returns a name that changes with whatever may change a pixel; the commit does not, the code's digest does."""
+    deciding = {key: value for key, value in vars(facts).items() if key not in ("commit", "dirty", "files")}
+    text = json.dumps({**deciding, "batch_size": options.batch_size}, sort_keys=True)
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", facts.model).strip(".-")[:60] or "method"
+    return f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _restore_into(
+    folder: Path,
+    facts: Restoration,
+    method: Method,
+    low: LowPictures,
+    options: RestoreOptions,
+    on_batch: Callable[[int], None] | None,
+) -> Restoration:
+    seconds, joules = 0.0, 0.0
+    files: dict[str, str] = {}
+    meter = PowerMeter(options.device)
+    with ThreadPoolExecutor() as pool:
+        for names, pictures in low.batches(_CHUNK):
+            with meter:
+                start = time.perf_counter()
+                restored = restore_pictures(
+                    method,
+                    pictures,
+                    device=options.device,
+                    batch_size=options.batch_size,
+                    flip_ensemble=options.flip_ensemble,
+                    on_batch=None if on_batch is None else functools.partial(_report, on_batch, len(files)),
+                )
+                seconds += time.perf_counter() - start
+            joules += float("nan") if meter.joules is None else meter.joules
+            paths = [folder / name for name in names]
+            files.update(zip(names, pool.map(_write_picture, paths, restored), strict=True))
+    measured = {"seconds": seconds, "energy_joules": None if np.isnan(joules) else joules}
+    return Restoration(**{**vars(facts), **measured, "files": files})
+
+
+def _report(on_batch: Callable[[int], None], num_before: int, num_now: int) -> None:
+    on_batch(num_before + num_now)
+
+
+def _write_picture(path: Path, picture: NDArray[np.uint8]) -> str:
+    """Writes a PNG and returns the sha256 of its bytes."""
+    data = encode_png(picture)
+    path.write_bytes(data)
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,105 @@
+"""Makes a submission archive, or verifies one.
+
+    uv run submit.py checkpoint=runs/NAME low=DIR team=NAME out=FILE.zip [flip_ensemble=true] [protocol=asc19_final]
+    uv run submit.py verify=FILE.zip low=DIR [protocol=asc19_final]
+
+`checkpoint` (or `method`, as evaluate.py calls it) is a run folder, a snapshot file, bicubic or nearest. Pictures are
+restored into a folder below restored_dir, packed from there and verified; docs/submission.md describes the archive.
+"""
+
+import signal
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from facesr import dist
+from facesr.build import run_script
+from facesr.config import SubmitSettings
+from facesr.errors import ConfigError
+from facesr.restoration import open_method
+from facesr.submission.low import LowPictures
+from facesr.submission.pack import check_out, check_team, pack
+from facesr.submission.restore import RestoredFolder, RestoreOptions, restore_folder
+from facesr.submission.verify import VerifiedSubmission, opened_submission
+
+
+def main(settings: SubmitSettings) -> None:
+    """Makes or verifies an archive, and prints what it holds."""
+    if dist.world_size() > 1:
+        raise ConfigError("submit.py runs as one process; start it without torchrun.")
+    if settings.verify is not None:
+        verify(settings)
+    else:
+        submit(settings)
+
+
+def verify(settings: SubmitSettings) -> None:
+    """Checks the archive `verify` against the protocol and, where given, the low-resolution pictures."""
+    for key in ("checkpoint", "method", "team", "out"):
+        if getattr(settings, key) is not None:
+            raise ConfigError(f"{key} has no meaning together with verify; leave one of them out.")
+    path = Path(settings.verify or "").expanduser()
+    with opened_submission(path, settings.protocol, _low(settings) if settings.low else None) as submission:
+        print(f"{path} is a valid submission")
+        print(table(submission))
+
+
+def submit(settings: SubmitSettings) -> None:
+    """Restores `low`, packs and verifies the archive `out`."""
+    spec = settings.checkpoint or settings.method
+    if not spec or (settings.checkpoint and settings.method):
+        raise ConfigError("give one of checkpoint=RUN_OR_FILE and method=bicubic (they are the same key).")
+    if settings.batch_size < 1:
+        raise ConfigError(f"batch_size={settings.batch_size} has to be at least 1.")
+    # Whatever can be wrong is found before the pictures are restored.
+    team, out = check_team(settings.team), check_out(settings.out)
+    low = LowPictures.open(_low(settings), settings.protocol)
+    device = dist.choose_device(settings.device)
+    method = open_method(spec, device)
+    options = RestoreOptions(device, settings.batch_size, settings.flip_ensemble)
+    with tqdm(total=len(low.paths), unit="face", desc="restore", disable=not sys.stderr.isatty(), leave=False) as bar:
+        kept_in = Path(settings.restored_dir).expanduser()
+        restored = restore_folder(
+            method, low, options, kept_in, reuse=settings.reuse, on_batch=lambda done: bar.update(done - bar.n)
+        )
+    packed = pack(
+        restored.path, out, team=team, protocol=settings.protocol, low=low.folder, overwrite=settings.overwrite
+    )
+    print(f"{out} {'was there already, byte for byte' if packed.unchanged else 'is written'}, and it is verified")
+    print(table(packed.submission, restored))
+
+
+def _low(settings: SubmitSettings) -> Path:
+    if not settings.low:
+        raise ConfigError("low has no value; give low=DIR, the folder of the low-resolution pictures.")
+    return Path(settings.low).expanduser()
+
+
+def table(submission: VerifiedSubmission, restored: RestoredFolder | None = None) -> str:
+    """Returns the lines that describe a submission; seconds, energy and device are as its manifest states them."""
+    facts = submission.manifest.restoration
+    sizes = sorted({f"{width}x{height}" for width, height in submission.sizes.values()})
+    num_pictures = len(submission.sizes)
+    pace = f", {num_pictures / facts.seconds:,.1f} faces/s" if facts.seconds else ""
+    ensemble = ", flip ensemble" if facts.flip_ensemble else ""
+    rows = {
+        "team": submission.manifest.team,
+        "protocol": submission.manifest.protocol,
+        "pictures": f"{num_pictures} of {sizes[0] if len(sizes) == 1 else f'{len(sizes)} sizes'}",
+        "compared": "with the low pictures" if submission.compared_with_low else "with the manifest only (no low=DIR)",
+        "archive": f"{submission.num_bytes:,} bytes, sha256 {submission.sha256}",
+        "model": f"{facts.model}{ensemble}, weights {facts.weights_sha256[:12] or 'none'}",
+        "restored": f"in {facts.seconds:.3f} s{pace}, on {facts.device}",
+    }
+    if facts.energy_joules is not None:
+        rows["energy"] = f"{facts.energy_joules:,.1f} J"
+    if restored is not None:
+        rows["folder"] = f"{restored.path}{' (restored before; reuse=false restores again)' if restored.reused else ''}"
+    return "\n".join(f"  {key:9} {value}" for key, value in rows.items())
+
+
+if __name__ == "__main__":
+    # A job that is ended by its time limit removes its temporary files too.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    run_script(main, "submit", SubmitSettings)

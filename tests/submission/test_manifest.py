@@ -1,0 +1,129 @@
+"""The manifest: writing is canonical, reading accepts exactly what is written."""
+
+import json
+
+import pytest
+
+from facesr.errors import SubmissionError
+from facesr.submission.manifest import (
+    is_team,
+    manifest_bytes,
+    parse_manifest,
+    parse_restoration,
+    restoration_bytes,
+)
+
+
+def test_round_trip(bench):
+    data = manifest_bytes(bench.manifest)
+    assert parse_manifest(data, "m") == bench.manifest
+    assert manifest_bytes(parse_manifest(data, "m")) == data
+    record = restoration_bytes(bench.manifest.restoration)
+    assert parse_restoration(record, "r") == bench.manifest.restoration
+    assert bench.manifest.ids == ("301", "302", "303")
+
+
+def test_equal_manifests_give_equal_bytes(bench):
+    record = bench.record()
+    shuffled = {key: record[key] for key in sorted(record, reverse=True)}
+    shuffled["files"] = dict(sorted(record["files"].items(), reverse=True))
+    assert manifest_bytes(parse_manifest(json.dumps(shuffled).encode(), "m")) == manifest_bytes(bench.manifest)
+
+
+def test_a_restoration_is_no_manifest(bench):
+    with pytest.raises(SubmissionError, match="format 'facesr-restoration-1'"):
+        parse_manifest(restoration_bytes(bench.manifest.restoration), "m")
+
+
+WRONG = [
+    ({"format": "facesr-submission-2"}, "format 'facesr-submission-2' where 'facesr-submission-1'"),
+    ({"format": 1}, "format none"),
+    ({"team": ""}, "'team'"),
+    ({"team": 7}, "'team'"),
+    ({"team": "a\u202eb"}, "'team'"),
+    ({"protocol": "a\nb"}, "'protocol'"),
+    ({"protocol": "\ud800"}, "'protocol'"),
+    ({"model": "x" * 201}, "'model'"),
+    ({"weights_sha256": "A" * 64}, "'weights_sha256'"),
+    ({"low_sha256": ""}, "'low_sha256'"),
+    ({"seconds": "1"}, "'seconds'"),
+    ({"seconds": True}, "'seconds'"),
+    ({"seconds": -1}, "'seconds'"),
+    ({"seconds": 10**400}, "'seconds'"),
+    ({"energy_joules": []}, "'energy_joules'"),
+    ({"flip_ensemble": 1}, "'flip_ensemble'"),
+    ({"dirty": "no"}, "'dirty'"),
+    ({"commit": "HEAD"}, "'commit'"),
+    ({"loss_judges": "builtin"}, "'loss_judges'"),
+    ({"loss_judges": [None]}, "'loss_judges'"),
+    ({"packages": {"torch": 2}}, "'packages'"),
+    ({"files": {}}, "'files'"),
+    ({"files": []}, "'files'"),
+    ({"files": {"../301.png": "a" * 64}}, "'files'"),
+    ({"files": {"301.jpg": "a" * 64}}, "'files'"),
+    ({"files": {"301.png": "a" * 63}}, "'files'"),
+    ({"files": {"301.png": None}}, "'files'"),
+    ({"extra": 1}, "unknown key 'extra'"),
+]
+
+
+@pytest.mark.parametrize(("changes", "word"), WRONG, ids=[str(number) for number in range(len(WRONG))])
+def test_wrong_values(bench, changes, word):
+    with pytest.raises(SubmissionError) as caught:
+        parse_manifest(json.dumps(bench.record(**changes)).encode(), "manifest.json of x.zip")
+    assert word in str(caught.value) and str(caught.value).isprintable()
+
+
+def test_missing_key(bench):
+    record = bench.record()
+    del record["device"]
+    with pytest.raises(SubmissionError, match="lacks the key 'device'"):
+        parse_manifest(json.dumps(record).encode(), "m")
+
+
+@pytest.mark.parametrize(
+    ("data", "word"),
+    [
+        (b"", "not valid JSON"),
+        (b"[]", "no JSON object"),
+        (b"null", "no JSON object"),
+        (b"\xff\xfe{}", "not UTF-8"),
+        (b"\xef\xbb\xbf{}", "not valid JSON"),
+        (b'{"format": "a", "format": "b"}', "'format' comes twice"),
+        (b'{"seconds": NaN}', "NaN is no number"),
+        (b'{"seconds": -Infinity}', "-Infinity is no number"),
+        (b'{"seconds": ' + b"9" * 5000 + b"}", "not valid JSON"),
+        (b"[" * 100_000, "nested"),
+        (b'{"a":' * 50 + b"1" + b"}" * 50, "format none"),
+        (b"{} {}", "not valid JSON"),
+    ],
+    ids=range(12),
+)
+def test_odd_json(data, word):
+    with pytest.raises(SubmissionError, match=word):
+        parse_manifest(data, "m")
+
+
+def test_infinite_seconds_written_as_a_large_number(bench):
+    text = json.dumps(bench.record()).replace('"seconds": 0.5', '"seconds": 1e999')
+    with pytest.raises(SubmissionError, match="'seconds'"):
+        parse_manifest(text.encode(), "m")
+
+
+def test_repeated_keys_inside(bench):
+    text = json.dumps(bench.record()).replace('"301.png"', '"302.png"')
+    with pytest.raises(SubmissionError, match=r"'302\.png' comes twice"):
+        parse_manifest(text.encode(), "m")
+
+
+@pytest.mark.parametrize("team", ["A", "Team 1", "thu-scc_2.0", "\u6e05\u534e\u5927\u5b66", "\u00c9quipe", "x" * 64])
+def test_good_teams(team):
+    assert is_team(team)
+
+
+@pytest.mark.parametrize(
+    "team",
+    ["", " ", " a", "a ", "-a", ".a", "a/b", "a\\b", "<b>a</b>", "a\nb", "a\tb", "x" * 65, "E\u0301", "a\u200bb"],
+)
+def test_bad_teams(team):
+    assert not is_team(team)
