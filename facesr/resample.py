@@ -49,18 +49,34 @@ def resize_matrix(size_in: int, size_out: int) -> NDArray[np.float64]:
     return matrix
 
 
+# torch.compile can trace neither the cache nor NumPy: a compiled graph of fixed size takes the matrix as a constant,
+# one of varying size calls this outside the graph.
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 @functools.lru_cache(maxsize=256)
-def _matrix_on(size_in: int, size_out: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.from_numpy(resize_matrix(size_in, size_out).copy()).to(device=device, dtype=dtype)
+def _cached_matrix(size_in: int, size_out: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    # A matrix first needed under inference_mode (a validation) must serve autograd later (the training).
+    with torch.inference_mode(False):
+        return torch.from_numpy(resize_matrix(size_in, size_out).copy()).to(device=device, dtype=dtype)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _matrix(size_in: int, size_out: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    matrix: Tensor = _cached_matrix(size_in, size_out, dtype, device)
+    return matrix
 
 
 def resize(batch: Tensor, height: int, width: int) -> Tensor:
     """Returns the batch (..., H, W) resized to (..., height, width), heights first, unrounded and unclamped.
 
     Differentiable; computed in the batch's own dtype, outside autocast.
+
+    Raises:
+        TypeError: the batch holds whole numbers, in which the weights could not be held.
     """
-    rows = _matrix_on(batch.shape[-2], height, batch.dtype, batch.device)
-    columns = _matrix_on(batch.shape[-1], width, batch.dtype, batch.device)
+    if not batch.is_floating_point():
+        raise TypeError(f"resize needs floating-point pictures, not {batch.dtype}")
+    rows = _matrix(batch.shape[-2], height, batch.dtype, batch.device)
+    columns = _matrix(batch.shape[-1], width, batch.dtype, batch.device)
     with torch.autocast(batch.device.type, enabled=False):
         return torch.matmul(torch.matmul(rows, batch), columns.t())
 
@@ -84,17 +100,16 @@ def downscale_to_grey_levels(high: Tensor, dtype: torch.dtype = torch.float64) -
     pictures exactly; float32 may differ by one level where the exact value lies on a half
     (``tests/test_resample.py`` counts how often).
     """
-    levels = high.to(dtype) * 255.0
-    if dtype == torch.float64:
-        # A value k/255 in float32 times 255 is not quite k; the pictures are whole grey levels.
-        levels = levels.round() if not high.requires_grad else levels
+    # A value k/255 in float32 times 255 is not quite k; the pictures are whole grey levels.
+    levels = (high.to(dtype) * 255.0).round()
     low = (downscale(levels) + 0.5).floor().clamp(0.0, 255.0)
     return (low / 255.0).float()
 
 
 def downscale_uint8(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Returns the official low-resolution pictures, uint8 (N, h, w, 3), for uint8 (N, 4h, 4w, 3)."""
-    levels = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).to(torch.float64)
+    # A copy, because torch refuses read-only memory such as a memory-mapped set.
+    levels = torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).to(torch.float64)
     low = (downscale(levels) + 0.5).floor().clamp(0.0, 255.0).to(torch.uint8)
     return np.ascontiguousarray(low.permute(0, 2, 3, 1).numpy())
 
