@@ -108,7 +108,7 @@ class TrainSettings:
     schedule: ScheduleSettings
     data: DataSettings
     generator: dict[str, Any]
-    discriminator: dict[str, Any] | None
+    discriminator: dict[str, Any]  # empty for none
     generator_optimizer: dict[str, Any]
     discriminator_optimizer: dict[str, Any]
     losses: dict[str, Any]  # term name -> node, each with weight and start_kimg
@@ -132,3 +132,26 @@ class SubmitSettings:
     reuse: bool  # take an intact folder of the same restoration instead of restoring again
     overwrite: bool  # replace another file at `out`
     protocol: EvaluationProtocol
+
+
+@dataclass
+class EvaluateSettings:
+    """Everything evaluate.py needs: what is scored (one of the first three), against what, by whom."""
+
+    restored: str | None  # folder of restored pictures
+    method: str | None  # bicubic | nearest | a snapshot file | a run folder: restores `low` first
+    submission: str | None  # archive FILE.zip, verified first
+    high: str | None  # folder of the originals
+    low: str | None  # folder of the low-resolution pictures
+    out: str | None  # folder to write; by default runs/evaluations/<what is scored>
+    study: str | None  # resolution: self-similarity of `high` by size, instead of scoring
+    attributes: str | None  # CSV file with the header id,ATTRIBUTE,...: scores per group
+    judges: list[str]  # further embedders beside the ranking one, by configuration name
+    flip_ensemble: bool  # method: mean with the restored mirror image
+    device: str  # auto | cpu | cuda
+    batch_size: int
+    num_resamples: int  # of the bootstrap intervals
+    num_examples: int  # faces shown in each row of the report
+    seed: int  # of the bootstrap and of the random examples
+    protocol: EvaluationProtocol
+    embedder: dict[str, Any]  # the ranking judge

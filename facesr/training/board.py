@@ -1,0 +1,84 @@
+"""TensorBoard: scalars, picture grids, the histogram of per-face IS, and hparams with final scores."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.tensorboard import SummaryWriter
+
+from facesr import dist
+from facesr.image import to_float, to_uint8
+from facesr.resample import upscale
+
+# hparams need flat keys of few kinds; these are the ones that experiments differ in.
+_HPARAMS = ("seed", "precision", "duration_kimg", "batch_size", "ema_halflife_kimg", "gradient_clip_norm")
+
+
+class Board:
+    """Writes TensorBoard events on rank 0, nothing elsewhere.
+
+    Args:
+        folder: where the events go.
+        num_images: clock of a resumed run; what an earlier process wrote beyond it is hidden.
+    """
+
+    def __init__(self, folder: Path, num_images: int) -> None:
+        self._writer = (
+            SummaryWriter(str(folder), purge_step=num_images + 1 if num_images else None) if dist.is_main() else None
+        )
+
+    def scalars(self, num_images: int, figures: Mapping[str, float]) -> None:
+        """Writes one point of each curve; the x axis counts images."""
+        if self._writer is not None:
+            for name, value in figures.items():
+                self._writer.add_scalar(name, value, num_images)
+
+    def pictures(self, num_images: int, columns: list[NDArray[np.uint8]]) -> None:
+        """Writes a grid with one row per face: low, bicubic, restored, high; each uint8 (N, H, W, 3)."""
+        if self._writer is not None:
+            grid = picture_grid(columns)
+            self._writer.add_image("low | bicubic | restored | high", grid, num_images, dataformats="HWC")
+
+    def histogram(self, num_images: int, name: str, values: NDArray[np.float64]) -> None:
+        """Writes the distribution of a score over faces."""
+        if self._writer is not None:
+            self._writer.add_histogram(name, values, num_images)
+
+    def final(self, config: Mapping[str, Any], scores: Mapping[str, float]) -> None:
+        """Writes the settings that experiments differ in beside the final scores."""
+        if self._writer is not None:
+            chosen = {key: config[key] for key in _HPARAMS}
+            chosen["generator"] = str(config["generator"].get("_target_", "")).rsplit(".", 1)[-1]
+            chosen["losses"] = " ".join(sorted(config["losses"]))
+            chosen["learning_rate"] = config["generator_optimizer"].get("lr", 0.0)
+            metrics = {f"final/{name}": value for name, value in scores.items()}
+            self._writer.add_hparams(chosen, metrics, run_name="hparams")
+
+    def close(self) -> None:
+        """Writes what is still in memory."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+def picture_grid(columns: list[NDArray[np.uint8]], faces_per_row: int = 2) -> NDArray[np.uint8]:
+    """Returns faces side by side, uint8 (H', W', 3): each face is one strip of its columns, smaller ones enlarged.
+
+    Args:
+        columns: uint8 (N, h, w, 3) each, in the order of the strip; sizes must divide the last one's.
+        faces_per_row: strips beside each other.
+    """
+    height = columns[-1].shape[1]
+    same = [np.repeat(np.repeat(c, height // c.shape[1], axis=1), height // c.shape[1], axis=2) for c in columns]
+    strips = list(np.concatenate(same, axis=2))
+    strips += [np.zeros_like(strips[0])] * (-len(strips) % faces_per_row)
+    rows = [np.concatenate(strips[i : i + faces_per_row], axis=1) for i in range(0, len(strips), faces_per_row)]
+    return np.concatenate(rows)
+
+
+def as_columns(low: NDArray[np.uint8], restored: NDArray[np.uint8], high: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """Returns the columns low, bicubic, restored, high of a picture grid."""
+    with torch.no_grad():
+        return [low, to_uint8(upscale(to_float(low))), restored, high]

@@ -1,0 +1,80 @@
+"""The folder of a run: runs/<name>/ with config.yaml, log.txt, stats.jsonl, snapshots, state and tensorboard.
+
+The name is the run's identity. The same command goes on with it; another configuration under that name is
+refused, so that a folder never mixes two experiments.
+"""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from facesr import dist
+from facesr.checkpoint import write_bytes
+from facesr.config import TrainSettings
+from facesr.errors import ConfigError
+
+# Keys that may differ when a run is resumed: they change where and how it runs, not what it computes.
+FREE_KEYS = frozenset({"runs_dir", "device", "log_every_kimg"})
+MAX_NAMED_DIFFERENCES = 5
+
+
+def plain_config(settings: TrainSettings) -> dict[str, Any]:
+    """Returns the settings as plain containers."""
+    return dataclasses.asdict(settings)
+
+
+def identity_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the part of a configuration that makes a run what it is."""
+    return {key: value for key, value in config.items() if key not in FREE_KEYS}
+
+
+def open_run_folder(settings: TrainSettings) -> Path:
+    """Returns the run's folder, made or found; rank 0 writes config.yaml there.
+
+    Raises:
+        ConfigError: the name is no folder name, or the folder belongs to another configuration.
+    """
+    if not re.fullmatch(r"[\w][\w.+=,-]*", settings.name):
+        raise ConfigError(f"name={settings.name!r} cannot be a folder; use letters, digits, '.', '_' and '-'.")
+    folder = Path(settings.runs_dir).expanduser() / settings.name
+    config = plain_config(settings)
+    problem = _claim(folder, config) if dist.is_main() else None
+    problem = dist.from_main(problem)
+    if problem:
+        raise ConfigError(problem)
+    return folder
+
+
+def _claim(folder: Path, config: dict[str, Any]) -> str | None:
+    """Writes config.yaml, or returns why the folder cannot be used for this configuration."""
+    file = folder / "config.yaml"
+    if file.is_file():
+        try:
+            earlier = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError):
+            return f"{file} cannot be read; choose another name, or remove {folder} to start anew."
+        different = differing_keys(identity_of(earlier or {}), identity_of(config))
+        if not different:
+            return None
+        shown = ", ".join(different[:MAX_NAMED_DIFFERENCES])
+        more = f" and {len(different) - MAX_NAMED_DIFFERENCES} more" if len(different) > MAX_NAMED_DIFFERENCES else ""
+        return (
+            f"{folder} belongs to a run with another configuration, which differs in {shown}{more}; "
+            "choose another name=..., or remove that folder."
+        )
+    write_bytes(file, yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
+    return None
+
+
+def differing_keys(first: Any, second: Any, prefix: str = "") -> list[str]:
+    """Returns the dotted keys in which two configurations differ, with both values."""
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        found: list[str] = []
+        for key in sorted({*first, *second}, key=str):
+            found += differing_keys(first.get(key, "(absent)"), second.get(key, "(absent)"), f"{prefix}{key}.")
+        return found
+    return [] if first == second else [f"{prefix[:-1]} ({first} there, {second} here)"]

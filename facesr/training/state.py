@@ -1,0 +1,104 @@
+"""The training state: everything that the next step depends on, as plain containers and tensors.
+
+Order of faces and augmentation are functions of the seed and the clock (`facesr.data.feed`), so the clock is
+the data's position. Restoring a state on a CPU gives the very bits of the uninterrupted run.
+"""
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from facesr.errors import CheckpointError
+from facesr.training.step import Players
+
+STATE_FORMAT = 1
+
+
+@dataclass
+class Clock:
+    """Where a run stands.
+
+    Attributes:
+        num_images: faces seen over all ranks.
+        seconds: time spent training, validation and saving left out.
+        best_score: highest validation score of the ranking metric so far.
+        lowest_loss: lowest smoothed loss so far, what an explosion is measured against.
+        smoothed_loss: the smoothed loss.
+        rate_factor: factor of the learning rate, halved by a rollback.
+        num_rollbacks: rollbacks so far.
+    """
+
+    num_images: int = 0
+    seconds: float = 0.0
+    best_score: float = float("-inf")
+    lowest_loss: float = float("inf")
+    smoothed_loss: float = float("nan")
+    rate_factor: float = 1.0
+    num_rollbacks: int = 0
+
+    @property
+    def kimg(self) -> float:
+        """Thousands of images seen."""
+        return self.num_images / 1000.0
+
+
+def pack_state(players: Players, clock: Clock, config_sha256: str) -> dict[str, Any]:
+    """Returns the state of a run as plain containers that ``torch.load(weights_only=True)`` reads back."""
+    numpy_state = np.random.get_state(legacy=True)
+    state: dict[str, Any] = {
+        "format": STATE_FORMAT,
+        "config_sha256": config_sha256,
+        "clock": vars(clock).copy(),
+        "num_steps": players.num_steps,
+        "generator": players.generator.state_dict(),
+        "average": players.average.state_dict(),
+        "generator_optimizer": players.generator_optimizer.state_dict(),
+        "scaler": players.scaler.state_dict(),
+        "rng": {
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+            "numpy": [numpy_state[0], numpy_state[1].tolist(), *numpy_state[2:]],  # type: ignore[index]
+            "python": _as_lists(random.getstate()),
+        },
+    }
+    if players.discriminator is not None and players.discriminator_optimizer is not None:
+        state["discriminator"] = players.discriminator.state_dict()
+        state["discriminator_optimizer"] = players.discriminator_optimizer.state_dict()
+    return state
+
+
+def unpack_state(state: dict[str, Any], players: Players, config_sha256: str) -> Clock:
+    """Puts a saved state into the players and the random generators, and returns its clock.
+
+    Raises:
+        CheckpointError: the state belongs to another configuration or version.
+    """
+    if state.get("format") != STATE_FORMAT or state.get("config_sha256") != config_sha256:
+        raise CheckpointError("the saved training state belongs to another configuration; choose another name=....")
+    players.generator.load_state_dict(state["generator"])
+    players.average.load_state_dict(state["average"])
+    players.generator_optimizer.load_state_dict(state["generator_optimizer"])
+    players.scaler.load_state_dict(state["scaler"])
+    players.num_steps = state["num_steps"]
+    if players.discriminator is not None and players.discriminator_optimizer is not None:
+        players.discriminator.load_state_dict(state["discriminator"])
+        players.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
+    rng = state["rng"]
+    torch.set_rng_state(rng["torch"])
+    if rng["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(rng["cuda"])
+    name, keys, *rest = rng["numpy"]
+    np.random.set_state((name, np.array(keys, np.uint32), *rest))
+    random.setstate(_as_tuples(rng["python"]))
+    return Clock(**state["clock"])
+
+
+def _as_lists(value: Any) -> Any:
+    return [_as_lists(inner) for inner in value] if isinstance(value, tuple) else value
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(_as_tuples(inner) for inner in value) if isinstance(value, list) else value

@@ -1,0 +1,180 @@
+"""One GAN training step, and the networks and optimisers it moves.
+
+Generator and discriminator are updated from the same restored pictures: the generator sees the discriminator
+as it was before the step. That halves the cost of the generator's forward pass and lets gradients accumulate
+over parts of a batch in one plain loop.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from facesr import dist
+from facesr.losses.adversarial import Adversarial, r1_penalty
+from facesr.losses.term import LossInputs, LossTerm
+from facesr.resample import downscale_to_grey_levels
+
+AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass
+class Players:
+    """Everything that one step changes.
+
+    Attributes:
+        generator: the network being trained.
+        average: its exponential moving average, which is what is validated and shipped.
+        generator_optimizer: moves `generator`.
+        terms: the generator's loss terms by name, adversarial one left out.
+        adversarial: the adversarial loss, None when there is no discriminator.
+        discriminator: None without an adversarial loss.
+        discriminator_optimizer: None without an adversarial loss.
+        precision: fp32, bf16 or fp16.
+        gradient_clip_norm: largest norm of each network's gradient, 0 for no limit.
+        num_steps: steps done, counted for the lazy gradient penalty.
+    """
+
+    generator: nn.Module
+    generator_optimizer: torch.optim.Optimizer
+    terms: dict[str, LossTerm]
+    precision: str
+    gradient_clip_norm: float
+    adversarial: Adversarial | None = None
+    discriminator: nn.Module | None = None
+    discriminator_optimizer: torch.optim.Optimizer | None = None
+    num_steps: int = 0
+    average: nn.Module = field(init=False)
+    scaler: torch.amp.GradScaler = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
+        device = next(self.generator.parameters()).device
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
+
+
+def train_step(players: Players, parts: Sequence[Tensor], kimg: float) -> dict[str, Tensor]:
+    """Does one step on this rank's faces and returns its figures (losses, gradient norms) as detached scalars.
+
+    Args:
+        players: changed in place.
+        parts: the rank's share of the batch in equal parts, each float32 (n, 3, H, W) in [0, 1]; gradients are
+            accumulated over them.
+        kimg: thousands of images seen before this step; decides which terms take part.
+    """
+    device = parts[0].device
+    autocast = torch.autocast(
+        device.type, dtype=AUTOCAST_DTYPES.get(players.precision), enabled=players.precision in AUTOCAST_DTYPES
+    )
+    playing = players.adversarial is not None and players.adversarial.active(kimg)
+    figures: dict[str, Tensor] = {}
+
+    def note(name: str, value: Tensor) -> None:
+        share = value.detach().float() / len(parts)
+        figures[name] = figures[name] + share if name in figures else share
+
+    players.generator.train()
+    players.generator_optimizer.zero_grad(set_to_none=True)
+    if playing and players.discriminator_optimizer is not None:
+        players.discriminator_optimizer.zero_grad(set_to_none=True)
+
+    for high in parts:
+        # What the generator is given: the official downscaling of the (augmented) truth, in whole grey levels.
+        low = downscale_to_grey_levels(high)
+        with autocast:
+            restored = players.generator(low).float()
+
+        # The discriminator learns to tell restored from real pictures.
+        if playing:
+            with autocast:
+                discriminator_loss = _discriminator_loss(players, high, restored.detach(), note)
+            players.scaler.scale(discriminator_loss / len(parts)).backward()
+
+        # The generator lowers the weighted sum of its terms, the frozen discriminator's opinion among them.
+        inputs = LossInputs(low, high, restored)
+        total = restored.new_zeros(())
+        for name, term in players.terms.items():
+            if term.active(kimg):
+                value = term(inputs)
+                note(f"loss/{name}", value)
+                total = total + term.weight * value
+        if playing:
+            with autocast:
+                value = _adversarial_loss(players, high, restored)
+            note("loss/adversarial", value)
+            assert players.adversarial is not None
+            total = total + players.adversarial.weight * value
+        note("loss/total", total)
+        players.scaler.scale(total / len(parts)).backward()
+
+    figures["gradient_norm/generator"] = _move(players, players.generator, players.generator_optimizer)
+    if playing and players.discriminator is not None and players.discriminator_optimizer is not None:
+        figures["gradient_norm/discriminator"] = _move(players, players.discriminator, players.discriminator_optimizer)
+    players.scaler.update()
+    players.num_steps += 1
+    return figures
+
+
+def _discriminator_loss(
+    players: Players, high: Tensor, restored: Tensor, note: Callable[[str, Tensor], None]
+) -> Tensor:
+    """Returns the discriminator's loss, with the lazy gradient penalty where it is due."""
+    assert players.discriminator is not None and players.adversarial is not None
+    players.discriminator.requires_grad_(True)
+    real, fake = players.discriminator(high).float(), players.discriminator(restored).float()
+    loss = players.adversarial.discriminator_loss(fake, real)
+    note("loss/discriminator", loss)
+    note("logit/real", real.mean())
+    note("logit/fake", fake.mean())
+    if players.adversarial.r1_gamma > 0 and players.num_steps % players.adversarial.r1_every == 0:
+        penalty = r1_penalty(players.discriminator, high)
+        note("loss/r1", penalty)
+        loss = loss + players.adversarial.r1_gamma * players.adversarial.r1_every * penalty
+    return loss
+
+
+def _adversarial_loss(players: Players, high: Tensor, restored: Tensor) -> Tensor:
+    """Returns the generator's adversarial loss; the discriminator's own gradients stay as they are."""
+    assert players.discriminator is not None and players.adversarial is not None
+    players.discriminator.requires_grad_(False)
+    fake = players.discriminator(restored).float()
+    real = None
+    if players.adversarial.needs_real_logits:
+        with torch.no_grad():
+            real = players.discriminator(high).float()
+    return players.adversarial.generator_loss(fake, real)
+
+
+def _move(players: Players, network: nn.Module, optimizer: torch.optim.Optimizer) -> Tensor:
+    """Averages a network's gradients over ranks, clips them and steps; returns the norm before clipping."""
+    parameters = list(network.parameters())
+    players.scaler.unscale_(optimizer)
+    dist.average_gradients(parameters)
+    norm = torch.nn.utils.clip_grad_norm_(parameters, players.gradient_clip_norm or float("inf"))
+    # A step on gradients that are not finite would destroy the weights before the loop sees it. Asking costs a
+    # wait for the device, so on a GPU the loop's own check, and its return to the last state, must do.
+    if norm.device.type == "cuda" or bool(torch.isfinite(norm)):
+        players.scaler.step(optimizer)
+    return norm.detach()
+
+
+def update_average(players: Players, num_faces: int, num_images: int, halflife_kimg: float) -> None:
+    """Moves the averaged generator toward the trained one.
+
+    The half-life is a twentieth of the images seen until it reaches `halflife_kimg`, so that the average does
+    not drag the random start along.
+
+    Source: the ramp-up of Karras et al., "Analyzing and improving the training dynamics of diffusion models"
+    (edm2) and StyleGAN2-ADA, which use the same 5 %.
+    """
+    halflife = min(halflife_kimg * 1000.0, 0.05 * num_images)
+    decay = 0.5 ** (num_faces / halflife) if halflife > 0 else 0.0
+    with torch.no_grad():
+        trained = [value for value in players.generator.state_dict().values() if value.is_floating_point()]
+        average = [value for value in players.average.state_dict().values() if value.is_floating_point()]
+        torch._foreach_lerp_(average, trained, 1.0 - decay)
+        for name, value in players.average.state_dict().items():
+            if not value.is_floating_point():
+                value.copy_(players.generator.state_dict()[name])

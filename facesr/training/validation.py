@@ -1,0 +1,94 @@
+"""Validation during training: the evaluator's metrics on the averaged generator's uint8-rounded output.
+
+Pairs are sharded over ranks, scored in fixed batches, gathered, put back in order and averaged in float64, so
+a score depends neither on the number of ranks nor on the batch.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from facesr import dist
+from facesr.data.prepared import Pairs
+from facesr.errors import DataError
+from facesr.image import round_to_grey_levels, to_float
+from facesr.metrics import default_metrics
+from facesr.protocols import Embedder, MetricInputs
+
+BATCH_SIZE = 50
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of one method on the validation pairs, known to rank 0 (elsewhere the values are empty).
+
+    Attributes:
+        per_face: metric name to float64 (N,), in the order of the pairs.
+        restore_seconds: time spent restoring, per face.
+    """
+
+    per_face: dict[str, NDArray[np.float64]]
+    restore_seconds: float
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Metric name to mean."""
+        return {name: float(values.mean()) for name, values in self.per_face.items()}
+
+
+class Validator:
+    """Scores restoring functions on fixed pairs.
+
+    Args:
+        pairs: what is restored, and the truth.
+        judges: recognisers, the ranking one first.
+        device: where everything runs.
+
+    Raises:
+        DataError: there are fewer pairs than ranks.
+    """
+
+    def __init__(self, pairs: Pairs, judges: Sequence[Embedder], device: torch.device) -> None:
+        if len(pairs.names) < dist.world_size():
+            raise DataError(
+                f"{len(pairs.names)} validation faces are too few for {dist.world_size()} ranks; give more faces."
+            )
+        self.pairs, self.device = pairs, device
+        self.metrics = default_metrics(judges, with_low=True, remember_high=True)
+        self.ranking_metric = f"is/{judges[0].name}"
+
+    def score(self, restore: Callable[[Tensor], Tensor]) -> Scores:
+        """Returns the scores of `restore`, which maps (N, 3, h, w) to (N, 3, 4h, 4w), both in [0, 1]."""
+        mine = np.arange(dist.rank(), len(self.pairs.names), dist.world_size())
+        parts: dict[str, list[NDArray[np.float64]]] = {metric.name: [] for metric in self.metrics}
+        seconds = 0.0
+        for start in range(0, len(mine), BATCH_SIZE):
+            chosen = mine[start : start + BATCH_SIZE]
+            low = to_float(self.pairs.low[chosen]).to(self.device)
+            begin = time.perf_counter()
+            with torch.no_grad():
+                restored = round_to_grey_levels(restore(low))
+            if self.device.type == "cuda":
+                torch.cuda.synchronize()
+            seconds += time.perf_counter() - begin
+            inputs = MetricInputs(restored=restored, high=to_float(self.pairs.high[chosen]).to(self.device), low=low)
+            for metric in self.metrics:
+                parts[metric.name].append(metric(inputs))
+        rows = {name: np.concatenate(values).tolist() for name, values in parts.items()}
+        gathered = dist.gather_objects((mine.tolist(), rows, seconds))
+        if gathered is None:
+            return Scores({}, 0.0)
+        return self._merge(gathered)
+
+    def _merge(self, gathered: list[tuple[list[int], dict[str, list[float]], float]]) -> Scores:
+        num_faces = len(self.pairs.names)
+        per_face = {metric.name: np.empty(num_faces) for metric in self.metrics}
+        for indices, rows, _ in gathered:
+            for name, values in rows.items():
+                per_face[name][indices] = values
+        return Scores(per_face, sum(seconds for _, _, seconds in gathered) / num_faces)
