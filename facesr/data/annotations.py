@@ -1,6 +1,7 @@
 """What is known about source pictures beside their pixels: whose they are, and where the landmarks lie."""
 
 import csv
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -83,7 +84,7 @@ def _annotation(line: dict[str, str | None], path: Path, number: int) -> Annotat
         landmarks = tuple(float(word) for word in text)
     except ValueError:
         landmarks = (0.0,)
-    if len(landmarks) not in (0, 10):
+    if len(landmarks) not in (0, 10) or not all(math.isfinite(value) for value in landmarks):
         raise DataError(f"{path} line {number}: landmarks must be 10 numbers 'x y x y ...' or empty.")
     return Annotation((line.get("identity") or "").strip(), landmarks)
 

@@ -13,12 +13,13 @@ What becomes of unusual pictures:
 import hashlib
 import io
 import os
+import stat
 import warnings
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from facesr.errors import DataError
 
@@ -31,13 +32,22 @@ SUFFIXES = frozenset(
         *(".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pnm"),
     }
 )
-# Above this a file is taken for a decompression bomb (Pillow's own limit): 89 megapixels.
+# Above either, a file is taken for a decompression bomb; the pixels are Pillow's own limit, 89 million.
+MAX_FILE_BYTES = 512 * 1024 * 1024
 MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
 TRANSPARENT_MODES = frozenset({"LA", "La", "RGBA", "RGBa", "PA"})
 
 
 class Unusable(Exception):
-    """A picture that is left out of the prepared set; its text is the reason written to ``rejected.csv``."""
+    """A picture that is left out of the prepared set; its text is the reason written to ``rejected.csv``.
+
+    The reason is "kind" or "kind: details".
+
+    Attributes:
+        sha256: of the file where it could be read, else "".
+    """
+
+    sha256 = ""
 
 
 def list_pictures(source: Path) -> list[str]:
@@ -73,20 +83,25 @@ def list_pictures(source: Path) -> list[str]:
 
 
 def read_picture(path: Path) -> tuple[NDArray[np.uint8], str]:
-    """Returns a picture as RGB, uint8 (H, W, 3), and the sha256 of its file.
+    """Returns a picture as upright RGB, uint8 (H, W, 3), and the sha256 of its file.
 
     Raises:
-        Unusable: the picture cannot be used; `sha256` is then an attribute of the error if the file could be read.
+        Unusable: the file cannot be read, or see `decode_picture`.
     """
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
+            raise Unusable("unreadable: not a regular file")
+        if status.st_size > MAX_FILE_BYTES:
+            raise Unusable(f"too large: a file of {status.st_size / 1e6:.0f} MB")
         data = path.read_bytes()
     except OSError as error:
-        raise Unusable(f"cannot be read: {error.strerror}") from error
+        raise Unusable(f"unreadable: {error.strerror}") from error
     digest = hashlib.sha256(data).hexdigest()
     try:
         return decode_picture(data), digest
-    except Unusable as error:
-        error.sha256 = digest  # type: ignore[attr-defined]
+    except Unusable as reason:
+        reason.sha256 = digest
         raise
 
 
@@ -109,18 +124,19 @@ def decode_picture(data: bytes) -> NDArray[np.uint8]:
         except Unusable:
             raise
         except UnidentifiedImageError as error:
-            raise Unusable("not a picture in a known format") from error
+            raise Unusable("unknown format: not a picture that can be decoded") from error
         except Image.DecompressionBombError as error:
-            raise Unusable("too large: over 178 megapixels") from error
+            raise Unusable(f"too large: over {MAX_PIXELS} pixels") from error
         except MemoryError as error:
-            raise Unusable("too large for the memory") from error
+            raise Unusable("too large: not enough memory to decode it") from error
         except Exception as error:  # decoders meet damage with errors of every kind
             raise Unusable(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from error
 
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        return ImageOps.exif_transpose(image)
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return image if orientation == 1 else ImageOps.exif_transpose(image)
     except Exception:  # a damaged EXIF block names no orientation; the pixels are sound
         return image
 
@@ -131,8 +147,8 @@ def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
         grey = ((levels + 128) // 257).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
     if image.mode in ("I", "F"):
-        kind = "32-bit integers" if image.mode == "I" else "floating-point values"
-        raise Unusable(f"holds {kind}, whose range is not known; save it with 8 or 16 bits a channel")
+        kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
+        raise Unusable(f"unknown range: {kind} a channel; save it with 8 or 16 bits")
     profile = image.info.get("icc_profile")
     if image.mode in TRANSPARENT_MODES or "transparency" in image.info:
         coloured = image.convert("RGBA")
@@ -140,7 +156,7 @@ def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
         image = Image.alpha_composite(white, coloured).convert("RGB")
     if profile and image.mode in ("RGB", "CMYK"):
         image = _to_srgb(image, profile)
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"), np.uint8)
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"), np.uint8)
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:

@@ -6,6 +6,7 @@ On going on, whatever lies behind the last whole line is cut off. ``set.json`` i
 is complete, without it there is none.
 """
 
+import contextlib
 import csv
 import json
 import os
@@ -31,6 +32,7 @@ except ImportError:  # Windows has no flock; two runs at once are then not notic
 FORMAT = 1
 SYNC_SECONDS = 1.0  # at most so much work is lost with a killed process
 HEADER_BYTES = 256  # of images.npy; fixed, so that the number of pictures can be filled in at the end
+JOURNAL, PARTIAL = "journal.jsonl", "images.npy.partial"
 FINAL_NAMES = ("images.npy", "index.csv", "rejected.csv", "set.json")
 
 
@@ -95,7 +97,7 @@ class SetWriter:
         self.digests: dict[str, str] = {}
         self._images: BinaryIO | None = None
         self._journal: TextIO | None = None
-        self._lock: TextIO | None = None
+        self._lock: int | None = None
         self._pending: list[str] = []
         self._last_sync = time.monotonic()
         try:
@@ -162,7 +164,7 @@ class SetWriter:
                 raise DataError(
                     f"none of the {self.num_done} pictures is usable; {self.folder / 'rejected.csv'} says why."
                 )
-            (self.folder / "images.npy.partial").replace(self.folder / "images.npy")
+            (self.folder / PARTIAL).replace(self.folder / "images.npy")
             facts = {
                 "format": FORMAT,
                 "width": self.plan.width,
@@ -177,14 +179,17 @@ class SetWriter:
         except OSError as error:
             raise self._cannot_write(error) from error
         self.close()
-        (self.folder / "journal.jsonl").unlink(missing_ok=True)
+        (self.folder / JOURNAL).unlink(missing_ok=True)
         self.is_complete = True
 
     def close(self) -> None:
         """Closes the files; an incomplete set can be gone on with."""
-        for file in (self._images, self._journal, self._lock):
+        for file in (self._images, self._journal):
             if file is not None:
-                file.close()
+                with contextlib.suppress(OSError):  # a full disk was reported when it was met
+                    file.close()
+        if self._lock is not None:
+            os.close(self._lock)
         self._images = self._journal = self._lock = None
 
     def __enter__(self) -> "SetWriter":
@@ -196,15 +201,22 @@ class SetWriter:
         self.close()
 
     def _take_lock(self) -> None:
-        self._lock = (self.folder / ".lock").open("w", encoding="utf-8")
-        if fcntl is not None:
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise DataError(f"{self.folder} is being written by another run; wait for it to end.") from error
+        if fcntl is None:
+            return
+        self._lock = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataError(f"{self.folder} is being written by another run; wait for it to end.") from error
+        except OSError:  # a file system without locks
+            return
 
     def _clear(self) -> None:
-        for name in (*reversed(FINAL_NAMES), "journal.jsonl", "images.npy.partial"):
+        """Removes an earlier set, but not what a killed run of the same plan has left to go on with."""
+        lines = _whole_lines(self.folder / JOURNAL)
+        if not (self.folder / "set.json").exists() and _same(next(lines, b""), self.plan.identity_card()):
+            return
+        for name in (*reversed(FINAL_NAMES), JOURNAL, PARTIAL):
             (self.folder / name).unlink(missing_ok=True)
 
     def _find_complete(self) -> bool:
@@ -220,10 +232,11 @@ class SetWriter:
             raise DataError(f"{path} is damaged; give --overwrite to prepare the set anew.") from error
         self._compare(card)
         self.num_done = self.num_kept + rejected
+        (self.folder / JOURNAL).unlink(missing_ok=True)  # killed in the last moment
         return True
 
     def _go_on(self) -> None:
-        journal, partial = self.folder / "journal.jsonl", self.folder / "images.npy.partial"
+        journal, partial = self.folder / JOURNAL, self.folder / PARTIAL
         final = self.folder / "images.npy"
         lines = list(_whole_lines(journal))
         if lines:
@@ -270,7 +283,7 @@ class SetWriter:
             self.num_done += 1
 
     def _write_tables(self) -> None:
-        journal = self.folder / "journal.jsonl"
+        journal = self.folder / JOURNAL
         kept, rejected = self.folder / ".index.csv.tmp", self.folder / ".rejected.csv.tmp"
         # A file name that is no UTF-8 is written with its strange bytes as \xNN.
         with (
@@ -328,6 +341,13 @@ def _parse(line: bytes, path: Path) -> Any:
         return json.loads(line)
     except ValueError as error:
         raise DataError(f"{path} is damaged; give --overwrite to prepare the set anew.") from error
+
+
+def _same(line: bytes, card: Mapping[str, Any]) -> bool:
+    try:
+        return bool(json.loads(line) == json.loads(json.dumps(card)))
+    except ValueError:
+        return False
 
 
 def _told(value: Any) -> str:
