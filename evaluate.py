@@ -1,0 +1,197 @@
+"""Scores restored faces against the originals: a table, summary.json, per_image.csv and report.html.
+
+    uv run evaluate.py                                                    bicubic on built-in faces, to see it work
+    uv run evaluate.py restored=DIR high=DIR low=DIR                      a folder of restored pictures
+    uv run evaluate.py method=bicubic low=DIR high=DIR                    restores first: bicubic | nearest | a snapshot
+    uv run evaluate.py method=runs/NAME                                   ... or a run, here on built-in faces
+    uv run evaluate.py submission=FILE.zip low=DIR high=DIR               a team's archive, verified first
+    uv run evaluate.py ... embedder=facenet_vggface2 embedder.weights=FILE judges=[edgeface,mobilefacenet_ms1m]
+    uv run evaluate.py ... protocol=asc19_final protocol.strict=false     the rules of the 2019 script
+    uv run evaluate.py ... attributes=FILE.csv                            scores per group of faces
+    uv run evaluate.py study=resolution high=DIR judges=[...]             how much identity is left at which size
+
+`embedder` ranks, `judges` are shown beside it. Runs on many ranks too: torchrun --nproc-per-node 2 evaluate.py ...
+docs/evaluation.md explains protocols, metrics and files.
+"""
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from facesr import dist
+from facesr.build import build, load_group, run_script
+from facesr.config import EvaluateSettings
+from facesr.data.export import export_builtin
+from facesr.evaluation.flow import Options, evaluate, write_evaluation, write_resolution
+from facesr.evaluation.out_folder import claim
+from facesr.evaluation.request import checked, question_of
+from facesr.evaluation.resolution import curve_table, resolution_curve
+from facesr.evaluation.restoring import restore_folder
+from facesr.evaluation.result import Subject
+from facesr.evaluation.scoring import together
+from facesr.evaluation.tables import console_table
+from facesr.log import Console, Progress
+from facesr.protocols import Embedder
+from facesr.restoration import open_method
+from facesr.submission.restore import PICTURES, read_restored
+from facesr.submission.verify import opened_submission
+
+
+def main(settings: EvaluateSettings) -> None:
+    """Evaluates, or runs a study, and says where the result lies."""
+    start = time.perf_counter()
+    device = dist.choose_device(settings.device)
+    dist.initialise(device)
+    # A job that is ended by its time limit removes its temporary files too.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    settings = checked(settings)
+    options = Options(device, settings.batch_size, settings.num_resamples, settings.num_examples, settings.seed)
+    judges = open_judges(settings, device)
+    out = Path(settings.out or "")
+    question = question_of(settings, judges)
+    together(lambda: claim(out, question) if dist.is_main() else None)
+    if settings.study is not None:
+        run_study(settings, judges, options, out)
+        return
+    high, low = faces(settings, out)
+    seconds: dict[str, float] = {}
+    with opened_subject(settings, low, device, out, seconds) as subject, progress("score", high) as advance:
+        evaluation = evaluate(
+            subject,
+            high,
+            low,
+            settings.protocol,
+            judges,
+            options,
+            attributes=Path(settings.attributes) if settings.attributes else None,
+            seconds=seconds,
+            on_batch=advance,
+        )
+        if evaluation is not None:
+            evaluation.seconds["total"] = time.perf_counter() - start
+            write_evaluation(out, evaluation, judges[0], options)
+    if evaluation is not None:
+        say(f"{console_table(evaluation)}\nreport: {out / 'report.html'}")
+
+
+def open_judges(settings: EvaluateSettings, device: torch.device) -> list[Embedder]:
+    """Returns the judges on the device, the ranking one first.
+
+    Raises:
+        FaceSRError: a name is unknown, or weights are missing or wrong.
+    """
+
+    def make() -> list[Embedder]:
+        found: list[Embedder] = [build(settings.embedder)]
+        for name in settings.judges:
+            if name not in [judge.name for judge in found]:
+                found.append(build(load_group("embedder", name)))
+        return found
+
+    judges = dist.in_turn(make)
+    for judge in judges:
+        if isinstance(judge, nn.Module):
+            judge.to(device)
+    return list(judges)
+
+
+def faces(settings: EvaluateSettings, out: Path) -> tuple[Path, Path | None]:
+    """Returns (high, low); without them the built-in faces that train.py validates on, written below `out`."""
+    if settings.high is not None:
+        return Path(settings.high), Path(settings.low) if settings.low else None
+    folder = out / "faces"
+    say("no folders were given: built-in faces, drawn ones, are scored (see --help for high= and low=)")
+    together(lambda: export_builtin(folder) if dist.is_main() else None)
+    return folder / "high", folder / "low"
+
+
+@contextmanager
+def opened_subject(
+    settings: EvaluateSettings, low: Path | None, device: torch.device, out: Path, seconds: dict[str, float]
+) -> Iterator[Subject]:
+    """Yields what is scored, its pictures restored or unpacked; adds to `seconds` what that took.
+
+    Raises:
+        FaceSRError: the method, the archive or the pictures are not as they have to be.
+    """
+    if settings.method is not None:
+        assert low is not None
+        method = open_method(settings.method, device)
+        start = time.perf_counter()
+        with progress("restore", low) as advance:
+            subject = restore_folder(
+                method, low, out / "restored", device, settings.batch_size, settings.flip_ensemble, advance
+            )
+        seconds["restore"] = time.perf_counter() - start
+        yield subject
+    elif settings.submission is not None:
+        path = Path(settings.submission)
+        with opened_submission(path, settings.protocol, low) as submission:
+            made = submission.manifest.restoration
+            facts = {
+                "team": submission.manifest.team,
+                "archive": str(path),
+                "archive_sha256": submission.sha256,
+                "model": made.model,
+                "weights_sha256": made.weights_sha256,
+                "config_sha256": made.config_sha256,
+                "kimg": made.kimg,
+                "flip_ensemble": made.flip_ensemble,
+                "commit": made.commit,
+            }
+            name = submission.manifest.team
+            yield Subject("submission", name, submission.folder, made.loss_judges, facts, is_claim=True)
+    else:
+        folder = Path(settings.restored or "")
+        # A folder that submit.py restored has its record beside it.
+        record = read_restored(folder.parent) if folder.name == PICTURES else None
+        if record is None:
+            yield Subject("restored", folder.name, folder, None, {"path": str(folder)})
+        else:
+            facts = {"path": str(folder), "weights_sha256": record.weights_sha256, "kimg": record.kimg}
+            yield Subject("restored", record.model, folder, record.loss_judges, facts)
+
+
+def run_study(settings: EvaluateSettings, judges: list[Embedder], options: Options, out: Path) -> None:
+    """Runs the resolution study, writes its files and prints its table."""
+    high = Path(settings.high or "")
+    with progress("study", high) as advance:
+        curve = resolution_curve(
+            high,
+            judges,
+            options.device,
+            options.batch_size,
+            options.num_resamples,
+            options.seed,
+            advance,
+        )
+    if curve is not None:
+        write_resolution(out, curve)
+        say(f"cosine with the original after shrinking, {curve.num_pictures} faces\n{curve_table(curve)}")
+        say(f"curve: {out / 'resolution.png'}")
+
+
+@contextmanager
+def progress(what: str, folder: Path) -> Iterator[Callable[[int], None]]:
+    """Yields a function that moves a progress bar on by so many faces of this rank."""
+    total = sum(1 for _ in folder.glob("*.png")) if folder.is_dir() else 0
+    bar = Progress(total, 0, unit=f" faces, {what}")
+    try:
+        yield lambda count: bar.advance(min(count * dist.world_size(), total))
+    finally:
+        bar.close()
+
+
+def say(text: str) -> None:
+    """Prints on rank 0."""
+    Console().say(text)
+
+
+if __name__ == "__main__":
+    run_script(main, "evaluate", EvaluateSettings)

@@ -1,0 +1,104 @@
+"""Writes faces as the two folders that evaluate.py and submit.py read: OUT/high and OUT/low, PNG files.
+
+    python -m facesr.data.export builtin OUT [--num 96] [--first 100000] [--seed 1]
+    python -m facesr.data.export PREPARED_SET OUT [--num N] [--first K]
+
+The low-resolution pictures are made by the competition's downscaling. The default built-in faces are those that
+train.py validates on; they are drawn, and no benchmark.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facesr.data.builtin import render_faces
+from facesr.data.prepared import PreparedSet
+from facesr.errors import EXIT_USER_ERROR, DataError, FaceSRError
+from facesr.image import write_png
+from facesr.resample import SCALE, downscale_uint8
+
+# The validation faces of configs/data/builtin.yaml: persons that training does not show.
+NUM_BUILTIN = 96
+FIRST_BUILTIN = 100_000
+SEED = 1
+# Pictures downscaled at once.
+_CHUNK = 256
+
+
+def export_builtin(out: Path, num_faces: int = NUM_BUILTIN, first: int = FIRST_BUILTIN, seed: int = SEED) -> int:
+    """Writes built-in faces first..first+num_faces-1 below `out`; returns how many.
+
+    Raises:
+        DataError: a number is out of range, or `out` holds other files or cannot be written.
+    """
+    if num_faces < 1 or first < 0 or seed < 0:
+        raise DataError("--num has to be at least 1, --first and --seed at least 0.")
+    faces, _ = render_faces(num_faces, seed=seed, first=first)
+    return _write(out, faces)
+
+
+def export_set(folder: Path, out: Path, num_faces: int | None = None, first: int = 0) -> int:
+    """Writes faces of a prepared set below `out`, without their margin; returns how many.
+
+    Raises:
+        DataError: the set is none, holds no such faces, or `out` holds other files or cannot be written.
+    """
+    faces = PreparedSet.open(folder)
+    count = len(faces) - first if num_faces is None else num_faces
+    if first < 0 or count < 1 or first + count > len(faces):
+        raise DataError(f"{folder} holds {len(faces)} faces; choose --first and --num within them.")
+    margin = faces.margin
+    height, width = (side - 2 * margin for side in faces.images.shape[1:3])
+    if height % SCALE or width % SCALE:
+        raise DataError(f"{folder} holds {width}x{height} faces; their sides have to be multiples of {SCALE}.")
+    return _write(out, faces.images[first : first + count, margin : margin + height, margin : margin + width])
+
+
+def _write(out: Path, faces: NDArray[np.uint8]) -> int:
+    """Writes <out>/high/000000.png and so on, and the same names in <out>/low."""
+    names = [f"{number:06d}.png" for number in range(len(faces))]
+    folders = [out / "high", out / "low"]
+    try:
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            strange = sorted({path.name for path in folder.iterdir()} - set(names))
+            if strange:
+                raise DataError(f"{folder} holds {strange[0]!r} from elsewhere; give another folder.")
+    except OSError as error:
+        raise DataError(f"{out} cannot be written: {error.strerror}.") from error
+    for start in range(0, len(faces), _CHUNK):
+        high = np.ascontiguousarray(faces[start : start + _CHUNK])
+        for folder, pictures in zip(folders, (high, downscale_uint8(high)), strict=True):
+            for name, picture in zip(names[start : start + _CHUNK], pictures, strict=True):
+                write_png(folder / name, picture)
+    return len(faces)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line and returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m facesr.data.export", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("source", help="`builtin`, or the folder of a prepared set")
+    parser.add_argument("out", type=Path, help="folder to write high/ and low/ into")
+    parser.add_argument("--num", type=int, help=f"how many faces (builtin: {NUM_BUILTIN}; else all)")
+    parser.add_argument("--first", type=int, help=f"the first face (builtin: {FIRST_BUILTIN}; else 0)")
+    parser.add_argument("--seed", type=int, default=SEED, help="builtin only: which world of faces")
+    chosen = parser.parse_args(arguments)
+    try:
+        if chosen.source == "builtin":
+            num_faces = NUM_BUILTIN if chosen.num is None else chosen.num
+            first = FIRST_BUILTIN if chosen.first is None else chosen.first
+            count = export_builtin(chosen.out, num_faces, first, chosen.seed)
+        else:
+            count = export_set(Path(chosen.source).expanduser(), chosen.out, chosen.num, chosen.first or 0)
+    except FaceSRError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    print(f"{count} faces: {chosen.out / 'high'} and {chosen.out / 'low'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

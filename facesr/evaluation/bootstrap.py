@@ -1,0 +1,72 @@
+"""Statistics of a score over pictures: mean, standard deviation, and a bootstrap interval of the mean.
+
+Source: B. Efron, R. Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13 (percentile interval).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+CONFIDENCE = 0.95
+# Resampled values held at once, 32 MB.
+_MOST_VALUES = 4_000_000
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Statistics of one metric over pictures, in the metric's unit.
+
+    Attributes:
+        mean: arithmetic mean, in float64.
+        std: sample standard deviation (N - 1), 0 for a single picture.
+        low: lower end of the 95 % bootstrap interval of the mean.
+        high: upper end.
+        minimum: lowest value.
+        maximum: highest value.
+        count: number of pictures.
+    """
+
+    mean: float
+    std: float
+    low: float
+    high: float
+    minimum: float
+    maximum: float
+    count: int
+
+
+def describe(values: NDArray[np.float64], num_resamples: int, seed: int) -> Statistics:
+    """Returns the statistics of values (N,), N >= 1; equal arguments give equal intervals.
+
+    Raises:
+        ValueError: there are no values, or one of them is not finite.
+    """
+    if values.ndim != 1 or len(values) == 0 or not np.isfinite(values).all():
+        raise ValueError("statistics need at least one value, all of them finite")
+    low, high = interval_of_mean(values, num_resamples, seed)
+    return Statistics(
+        mean=float(values.mean()),
+        std=float(values.std(ddof=1)) if len(values) > 1 else 0.0,
+        low=low,
+        high=high,
+        minimum=float(values.min()),
+        maximum=float(values.max()),
+        count=len(values),
+    )
+
+
+def interval_of_mean(values: NDArray[np.float64], num_resamples: int, seed: int) -> tuple[float, float]:
+    """Returns the ends of the 95 % percentile bootstrap interval of the mean of values (N,).
+
+    The pictures drawn depend on N and `seed` alone, so the intervals of several metrics resample the same pictures.
+    """
+    random = np.random.default_rng(seed)
+    rows = max(1, _MOST_VALUES // len(values))
+    means: list[NDArray[np.float64]] = []
+    for start in range(0, num_resamples, rows):
+        drawn = random.integers(0, len(values), (min(rows, num_resamples - start), len(values)))
+        means.append(values[drawn].mean(axis=1))
+    tail = (1.0 - CONFIDENCE) / 2.0
+    low, high = np.quantile(np.concatenate(means), [tail, 1.0 - tail])
+    return float(low), float(high)

@@ -1,0 +1,138 @@
+"""An evaluation from folders to files: pair, score, describe, write.
+
+pairs    = strict or official rules      (pairs.py, official.py)
+scores   = metrics over batches, ranks   (scoring.py)
+result   = statistics, groups, judges    (bootstrap.py, attributes.py, result.py)
+files    = summary.json, per_image.csv, report.html
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from facesr.config import EvaluationProtocol
+from facesr.evaluation.attributes import read_attributes, scores_by_group
+from facesr.evaluation.bootstrap import describe
+from facesr.evaluation.examples import examples
+from facesr.evaluation.official import official_pairs
+from facesr.evaluation.out_folder import SUMMARY, write_bytes, write_text
+from facesr.evaluation.pairs import Pairs, strict_pairs
+from facesr.evaluation.report import report_html
+from facesr.evaluation.resolution import ResolutionCurve, curve_csv, curve_png
+from facesr.evaluation.result import Evaluation, Subject, describe_judges, summary_of
+from facesr.evaluation.scoring import score
+from facesr.evaluation.tables import per_image_csv
+from facesr.metrics import default_metrics
+from facesr.protocols import Embedder
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to score: none of these moves a score beyond float32 rounding.
+
+    Attributes:
+        device: judges and metrics run there.
+        batch_size: pictures in memory at once, on each rank.
+        num_resamples: of the bootstrap.
+        num_examples: faces in each row of the report.
+        seed: of the bootstrap and of the random examples.
+    """
+
+    device: torch.device
+    batch_size: int
+    num_resamples: int
+    num_examples: int
+    seed: int
+
+
+def find_pairs(restored: Path, high: Path, low: Path | None, protocol: EvaluationProtocol) -> Pairs:
+    """Returns the pairs of files to score, by the protocol's strict or the script's official rules.
+
+    Raises:
+        FaceSRError: see `strict_pairs` and `official_pairs`.
+    """
+    rules = strict_pairs if protocol.strict else official_pairs
+    return rules(restored, high, low, protocol)
+
+
+def evaluate(
+    subject: Subject,
+    high: Path,
+    low: Path | None,
+    protocol: EvaluationProtocol,
+    judges: Sequence[Embedder],
+    options: Options,
+    *,
+    attributes: Path | None = None,
+    seconds: dict[str, float] | None = None,
+    on_batch: Callable[[int], None] = lambda count: None,
+) -> Evaluation | None:
+    """Returns the evaluation of a folder of restored pictures on rank 0, None on the other ranks.
+
+    Args:
+        subject: what is scored, with its folder.
+        high: folder of the originals.
+        low: folder of the low-resolution pictures; without it there is no consistency.
+        protocol: the rules.
+        judges: the ranking one first.
+        options: how to score.
+        attributes: CSV file of groups.
+        seconds: what was measured before, e.g. restoring.
+        on_batch: called with the number of pictures after each batch.
+
+    Raises:
+        FaceSRError: a folder, a picture or the attributes do not fit.
+    """
+    start = time.perf_counter()
+    pairs = find_pairs(subject.folder, high, low, protocol)
+    members = read_attributes(attributes, [pair.id for pair in pairs.items]) if attributes else {}
+    metrics = default_metrics(judges, with_low=low is not None)
+    scores = score(pairs, metrics, options.device, options.batch_size, on_batch)
+    if scores is None:
+        return None
+    return Evaluation(
+        subject=subject,
+        high=high,
+        low=low,
+        protocol=protocol,
+        judges=describe_judges(judges, subject),
+        pairs=pairs,
+        scores=scores,
+        statistics={
+            name: describe(values, options.num_resamples, options.seed) for name, values in scores.values.items()
+        },
+        groups=scores_by_group(members, scores.values, options.num_resamples, options.seed),
+        seconds={**(seconds or {}), "score": time.perf_counter() - start},
+        device=str(options.device),
+        settings={
+            "batch_size": options.batch_size,
+            "num_resamples": options.num_resamples,
+            "seed": options.seed,
+        },
+    )
+
+
+def write_evaluation(out: Path, evaluation: Evaluation, ranking: Embedder, options: Options) -> None:
+    """Writes per_image.csv, report.html and, last, summary.json; each file is whole or absent.
+
+    Raises:
+        DataError: the folder cannot be written.
+    """
+    faces = examples(evaluation.pairs, evaluation.scores, ranking, options.device, options.num_examples, options.seed)
+    write_text(out / "per_image.csv", per_image_csv(evaluation))
+    write_text(out / "report.html", report_html(evaluation, faces))
+    write_text(out / SUMMARY, json.dumps(summary_of(evaluation), indent=2, allow_nan=False) + "\n")
+
+
+def write_resolution(out: Path, curve: ResolutionCurve) -> None:
+    """Writes resolution.csv and resolution.png.
+
+    Raises:
+        DataError: the folder cannot be written.
+    """
+    write_text(out / "resolution.csv", curve_csv(curve))
+    write_bytes(out / "resolution.png", curve_png(curve))

@@ -1,0 +1,169 @@
+"""report.html: one self-contained page, readable on a phone; no script, no file and no address outside it."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from facesr.evaluation.bootstrap import Statistics
+from facesr.evaluation.charts import histogram_svg
+from facesr.evaluation.examples import Example
+from facesr.evaluation.pairs import Picture
+from facesr.evaluation.report_style import STYLE
+from facesr.evaluation.result import Evaluation, Judge, environment, warnings_of
+from facesr.evaluation.tables import digits
+from facesr.image import encode_png
+
+_ROW_TITLES = {"worst": "Least alike", "best": "Most alike", "random": "Chosen at random"}
+
+
+def report_html(evaluation: Evaluation, faces: Mapping[str, Sequence[Example]]) -> str:
+    """Returns the page as text."""
+    title = f"{evaluation.subject.name} on {evaluation.protocol.name}"
+    body = [
+        _headline(evaluation),
+        *(f'<p class="warning">{escape(text)}</p>' for text in warnings_of(evaluation)),
+        _metrics(evaluation),
+        _histograms(evaluation),
+        *(_row(evaluation, name, row) for name, row in faces.items() if row),
+        *(_groups(evaluation, name, groups) for name, groups in evaluation.groups.items()),
+        _origin(evaluation),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body><main>\n"
+        + "\n".join(part for part in body if part)
+        + "\n</main></body></html>\n"
+    )
+
+
+def _headline(evaluation: Evaluation) -> str:
+    found = evaluation.statistics[evaluation.ranking.metric]
+    rules = "strict" if evaluation.protocol.strict else "official rules"
+    return (
+        f"<header><p class='kind'>{escape(evaluation.subject.kind)}</p><h1>{escape(evaluation.subject.name)}</h1>"
+        f'<p class="score"><b>{found.mean:.4f}</b> identity similarity by {escape(evaluation.ranking.name)}</p>'
+        f'<p class="quiet">95 % interval {found.low:.4f} to {found.high:.4f} over {found.count} faces; protocol '
+        f"{escape(evaluation.protocol.name)}, {rules}</p></header>"
+    )
+
+
+def _metrics(evaluation: Evaluation) -> str:
+    judges = {judge.metric: judge for judge in evaluation.judges}
+    rows: list[str] = []
+    for metric in evaluation.scores.metrics:
+        found, decimals = evaluation.statistics[metric.name], digits(metric)
+        unit = "" if metric.unit == "1" else f" <span class='quiet'>{escape(metric.unit)}</span>"
+        arrow = "&uarr;" if metric.higher_is_better else "&darr;"
+        tags = _tags(judges[metric.name], evaluation) if metric.name in judges else ""
+        rows.append(
+            f"<tr><th scope='row'>{_breakable(metric.name)}{unit} <span title='better'>{arrow}</span>{tags}</th>"
+            f"<td class='strong'>{found.mean:.{decimals}f}</td><td>{_interval(found, decimals)}</td>"
+            f"<td class='wide'>{found.std:.{decimals}f}</td>"
+            f"<td class='wide'>{found.minimum:.{decimals}f} to {found.maximum:.{decimals}f}</td></tr>"
+        )
+    wide = "".join(f"<th class='wide'>{name}</th>" for name in ("std", "range"))
+    head = f"<tr><th>metric</th><th>mean</th><th>95 % interval</th>{wide}</tr>"
+    return f"<section><h2>Scores</h2><table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table></section>"
+
+
+def _tags(judge: Judge, evaluation: Evaluation) -> str:
+    tags = ["<span class='tag'>ranks</span>"] if judge.ranks else []
+    if judge.in_training_loss:
+        tags.append("<span class='tag hot'>white-box</span>")
+    elif judge.in_training_loss is False and evaluation.subject.loss_judges:
+        tags.append("<span class='tag'>held out</span>")
+    return "".join(tags)
+
+
+def _breakable(name: str) -> str:
+    """Returns the name with places where a narrow column may break it."""
+    return escape(name).replace("_", "_<wbr>").replace("/", "/<wbr>")
+
+
+def _interval(found: Statistics, decimals: int) -> str:
+    return f"<span class='part'>{found.low:.{decimals}f}</span> <span class='part'>to {found.high:.{decimals}f}</span>"
+
+
+def _histograms(evaluation: Evaluation) -> str:
+    charts = "".join(
+        f"<figure><figcaption>{escape(judge.name)}</figcaption>"
+        + histogram_svg(evaluation.scores.values[judge.metric], f"Identity similarity by {judge.name}")
+        + "</figure>"
+        for judge in evaluation.judges
+    )
+    return f"<section><h2>Identity similarity per face</h2><div class='charts'>{charts}</div></section>"
+
+
+def _row(evaluation: Evaluation, name: str, row: Sequence[Example]) -> str:
+    cards = "".join(_card(example) for example in row)
+    note = f"<p class='quiet'>Under each picture: its identity similarity by {escape(evaluation.ranking.name)}.</p>"
+    return f"<section><h2>{_ROW_TITLES[name]}</h2>{note}<div class='faces'>{cards}</div></section>"
+
+
+def _card(example: Example) -> str:
+    cells: list[str] = []
+    if example.low is not None and example.low_similarity is not None:
+        cells.append(_cell(example.low, f"{example.low_similarity:.3f}", "low", "low", example.high))
+    cells.append(_cell(example.restored, f"<b>{example.similarity:.3f}</b>", "restored", "", example.high))
+    cells.append(_cell(example.high, "1", "original", "", example.high))
+    return f"<figure class='face'><figcaption>{escape(example.id)}</figcaption><div>{''.join(cells)}</div></figure>"
+
+
+def _cell(picture: Picture, value: str, label: str, kind: str, like: Picture) -> str:
+    data = base64.b64encode(encode_png(picture)).decode("ascii")
+    height, width = like.shape[:2]
+    return (
+        f"<div class='cell'><img class='{kind}' width='{width}' height='{height}' alt='{label}' "
+        f"src='data:image/png;base64,{data}'><span>{value}</span><span class='quiet'>{label}</span></div>"
+    )
+
+
+def _groups(evaluation: Evaluation, attribute: str, groups: Mapping[str, Mapping[str, Statistics]]) -> str:
+    heads = "".join(f"<th>{_breakable(judge.name)}</th>" for judge in evaluation.judges)
+    rows = "".join(
+        f"<tr><th scope='row'>{escape(group)}</th><td>{found[evaluation.ranking.metric].count}</td>"
+        + "".join(_group_cell(found[judge.metric]) for judge in evaluation.judges)
+        + "</tr>"
+        for group, found in groups.items()
+    )
+    return (
+        f"<section><h2>By {escape(attribute)}</h2><p class='quiet'>Mean identity similarity with its 95 % interval.</p>"
+        f"<div class='scroll'><table><thead><tr><th>group</th><th>faces</th>{heads}</tr></thead>"
+        f"<tbody>{rows}</tbody></table></div></section>"
+    )
+
+
+def _group_cell(found: Statistics) -> str:
+    return f"<td><b>{found.mean:.4f}</b> <span class='quiet'>{_interval(found, 3)}</span></td>"
+
+
+def _origin(evaluation: Evaluation) -> str:
+    protocol, subject = evaluation.protocol, evaluation.subject
+    size = f"{protocol.width}x{protocol.height}" if protocol.width else "any size"
+    rules = "strict" if protocol.strict else "official rules of the 2019 script"
+    trained = (
+        "not known"
+        if subject.loss_judges is None
+        else (", ".join(subject.loss_judges) or "none") + (" (as its manifest says)" if subject.is_claim else "")
+    )
+    facts = {
+        "Protocol": f"{protocol.name}, {rules}, 8-bit RGB PNG, {size}, {len(evaluation.scores.ids)} faces",
+        "Judges in its training loss": trained,
+        **{f"Judge {judge.name}": f"weights sha256 {judge.weights_sha256}" for judge in evaluation.judges},
+        **{name.replace("_", " ").capitalize(): str(value) for name, value in subject.facts.items() if value != ""},
+        "Originals": str(evaluation.high),
+        "Pixels scored": f"sha256 {evaluation.scores.pixels_sha256['restored']}",
+        "Metric versions": ", ".join(f"{metric.name} {metric.version}" for metric in evaluation.scores.metrics),
+        **{
+            f"{note.capitalize()} under official rules": ", ".join(names) or "none"
+            for note, names in evaluation.pairs.notes.items()
+        },
+        "Versions": ", ".join(f"{name} {value}" for name, value in environment(evaluation.device).items()),
+        "Seconds": ", ".join(f"{name} {value:.1f}" for name, value in evaluation.seconds.items()),
+    }
+    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
+    return (
+        "<section><h2>Where this comes from</h2><p class='quiet'>Intervals are 95 % percentile bootstrap intervals of "
+        f"the mean, {evaluation.settings['num_resamples']} resamples.</p><dl>{rows}</dl></section>"
+    )

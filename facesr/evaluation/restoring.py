@@ -1,0 +1,70 @@
+"""Restoring a folder of low-resolution pictures before it is scored: PNG files first, scores from the files."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from facesr import dist
+from facesr.errors import DataError
+from facesr.evaluation.pairs import Pair, Pairs, batches, list_pictures, png_size
+from facesr.evaluation.result import Subject
+from facesr.evaluation.scoring import together
+from facesr.image import read_png, write_png
+from facesr.restoration import Method, restore_pictures
+
+
+def restore_folder(
+    method: Method,
+    low: Path,
+    folder: Path,
+    device: torch.device,
+    batch_size: int,
+    flip_ensemble: bool = False,
+    on_batch: Callable[[int], None] = lambda count: None,
+) -> Subject:
+    """Writes <folder>/<id>.png for every picture of `low` and returns that folder as a subject.
+
+    Batches are shared among ranks; all files are there when any rank returns. Earlier PNG files are removed.
+
+    Raises:
+        DataError: a folder is missing, empty or not writable.
+        ImageError: a picture cannot be read or written.
+    """
+    files = list_pictures(low)
+    pairs = Pairs(tuple(Pair(key, path, path, path, png_size(path)) for key, path in files.items()))
+    if dist.is_main():
+        _empty(folder)
+    dist.barrier()
+
+    def work() -> None:
+        for batch in batches(pairs, batch_size)[dist.rank() :: dist.world_size()]:
+            pictures = np.stack([read_png(pair.restored) for pair in batch])
+            restored = restore_pictures(
+                method, pictures, device=device, batch_size=batch_size, flip_ensemble=flip_ensemble
+            )
+            for pair, picture in zip(batch, restored, strict=True):
+                write_png(folder / f"{pair.id}.png", picture)
+            on_batch(len(batch))
+
+    together(work)
+    facts = {
+        "path": "" if method.path is None else str(method.path),
+        "weights_sha256": method.weights_sha256,
+        "config_sha256": method.config_sha256,
+        "kimg": method.kimg,
+        "flip_ensemble": flip_ensemble,
+    }
+    return Subject("method", method.name, folder, method.loss_judges, facts)
+
+
+def _empty(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.glob("*.png"):
+            path.unlink()
+        for path in folder.glob(".*.tmp"):
+            path.unlink()
+    except OSError as error:
+        raise DataError(f"{folder} cannot be written: {error.strerror}.") from error

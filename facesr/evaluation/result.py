@@ -1,0 +1,216 @@
+"""What an evaluation found, as data: the source of summary.json, per_image.csv, the console table and the report."""
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from facesr import __version__, dist
+from facesr.config import EvaluationProtocol
+from facesr.evaluation.bootstrap import CONFIDENCE, Statistics
+from facesr.evaluation.pairs import Pairs
+from facesr.evaluation.scoring import Scores
+from facesr.protocols import Embedder
+
+SUMMARY_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is scored.
+
+    Attributes:
+        kind: ``restored``, ``method`` or ``submission``.
+        name: how it is called in the report.
+        folder: its restored pictures.
+        loss_judges: embedders in its training loss; None when that is not known.
+        facts: what else is known of it, plain containers.
+        is_claim: whether `loss_judges` is the team's word.
+    """
+
+    kind: str
+    name: str
+    folder: Path
+    loss_judges: tuple[str, ...] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    is_claim: bool = False
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A judge as the report shows it.
+
+    Attributes:
+        name: of the embedder.
+        weights_sha256: of its weights file.
+        dim: length of its embeddings.
+        ranks: whether its identity similarity is the score.
+        in_training_loss: whether the scored method was trained on it; None when that is not known.
+    """
+
+    name: str
+    weights_sha256: str
+    dim: int
+    ranks: bool
+    in_training_loss: bool | None
+
+    @property
+    def metric(self) -> str:
+        """Name of its identity similarity."""
+        return f"is/{self.name}"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything there is to tell.
+
+    Attributes:
+        subject: what was scored.
+        high: folder of the originals.
+        low: folder of the low-resolution pictures, or None.
+        protocol: the rules.
+        judges: the ranking one first.
+        pairs: the files.
+        scores: per picture.
+        statistics: metric name -> statistics over the pictures.
+        groups: attribute -> group -> metric name -> statistics.
+        seconds: what took how long.
+        device: what it ran on.
+        settings: num_resamples, seed and batch size.
+    """
+
+    subject: Subject
+    high: Path
+    low: Path | None
+    protocol: EvaluationProtocol
+    judges: tuple[Judge, ...]
+    pairs: Pairs
+    scores: Scores
+    statistics: dict[str, Statistics]
+    groups: dict[str, dict[str, dict[str, Statistics]]]
+    seconds: dict[str, float]
+    device: str
+    settings: dict[str, int]
+
+    @property
+    def ranking(self) -> Judge:
+        """The judge whose identity similarity is the score."""
+        return self.judges[0]
+
+    @property
+    def white_box(self) -> bool:
+        """Whether the ranking judge was in the training loss."""
+        return self.ranking.in_training_loss is True
+
+    @property
+    def held_out(self) -> tuple[Judge, ...]:
+        """Judges that the method is known not to have been trained on."""
+        return tuple(judge for judge in self.judges if judge.in_training_loss is False)
+
+
+def describe_judges(judges: Sequence[Embedder], subject: Subject) -> tuple[Judge, ...]:
+    """Returns the judges as data, the first one ranking."""
+    known = subject.loss_judges
+    return tuple(
+        Judge(judge.name, judge.weights_sha256, judge.dim, i == 0, None if known is None else judge.name in known)
+        for i, judge in enumerate(judges)
+    )
+
+
+def warnings_of(evaluation: Evaluation) -> list[str]:
+    """Returns what a reader has to know before the number: official rules, a white-box judge, files left out."""
+    found: list[str] = []
+    ranking = evaluation.ranking.name
+    if evaluation.white_box:
+        held_out = ", ".join(
+            f"{judge.name} {evaluation.statistics[judge.metric].mean:.4f}" for judge in evaluation.held_out
+        )
+        beside = f"Held-out judges say: {held_out}." if held_out else "Add a held-out judge: judges=[NAME,...]."
+        found.append(
+            f"White-box: {ranking} ranks here and was part of the training loss, so its value flatters. {beside}"
+        )
+    if not evaluation.protocol.strict:
+        notes = evaluation.pairs.notes
+        counts = ", ".join(f"{len(names)} {note}" for note, names in notes.items())
+        found.append(f"Official rules of the 2019 script, not the strict protocol ({counts}).")
+    return found
+
+
+def summary_of(evaluation: Evaluation) -> dict[str, Any]:
+    """Returns the contents of summary.json; docs/evaluation.md is its schema."""
+    subject = evaluation.subject
+    return {
+        "format": SUMMARY_FORMAT,
+        "score": evaluation.statistics[evaluation.ranking.metric].mean,
+        "ranking_judge": evaluation.ranking.name,
+        "white_box": evaluation.ranking.in_training_loss,
+        "num_pictures": len(evaluation.scores.ids),
+        "warnings": warnings_of(evaluation),
+        "subject": {
+            "kind": subject.kind,
+            "name": subject.name,
+            "loss_judges": None if subject.loss_judges is None else list(subject.loss_judges),
+            "loss_judges_are_a_claim": subject.is_claim,
+            **subject.facts,
+        },
+        "protocol": asdict(evaluation.protocol),
+        "inputs": {
+            "high": str(evaluation.high),
+            "low": None if evaluation.low is None else str(evaluation.low),
+            "pixels_sha256": evaluation.scores.pixels_sha256,
+        },
+        "judges": {judge.name: _without(asdict(judge), "name") for judge in evaluation.judges},
+        "metrics": {
+            metric.name: {
+                **_statistics(evaluation.statistics[metric.name]),
+                "unit": metric.unit,
+                "higher_is_better": metric.higher_is_better,
+                "version": metric.version,
+            }
+            for metric in evaluation.scores.metrics
+        },
+        "groups": {
+            attribute: {
+                group: {name: _statistics(found) for name, found in metrics.items()}
+                for group, metrics in groups.items()
+            }
+            for attribute, groups in evaluation.groups.items()
+        },
+        "official_notes": evaluation.pairs.notes if not evaluation.protocol.strict else None,
+        "settings": evaluation.settings,
+        "seconds": {name: round(value, 3) for name, value in evaluation.seconds.items()},
+        "environment": environment(evaluation.device),
+    }
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Returns the versions and the device that may move the last digits."""
+    return {
+        "facesr": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "device": device,
+        "num_ranks": dist.world_size(),
+    }
+
+
+def _statistics(found: Statistics) -> dict[str, Any]:
+    return {
+        "mean": found.mean,
+        "std": found.std,
+        f"ci{CONFIDENCE * 100:.0f}": [found.low, found.high],
+        "min": found.minimum,
+        "max": found.maximum,
+        "count": found.count,
+    }
+
+
+def _without(mapping: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in mapping.items() if name != key}

@@ -1,0 +1,66 @@
+"""An evaluation as text: the console's table and per_image.csv."""
+
+import csv
+import io
+from collections.abc import Sequence
+
+from facesr.evaluation.bootstrap import Statistics
+from facesr.evaluation.result import Evaluation, warnings_of
+from facesr.protocols import Metric
+
+
+def digits(metric: Metric) -> int:
+    """Returns how many decimals of a metric are worth showing."""
+    return 4 if metric.unit == "1" else 2
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Returns lines with columns of one width, the first one left-aligned and the others right-aligned."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    first, others = widths[0], widths[1:]
+    return [
+        "  ".join([row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], others, strict=True))])
+        for row in rows
+    ]
+
+
+def console_table(evaluation: Evaluation) -> str:
+    """Returns the table that evaluate.py prints, several lines."""
+    protocol, subject = evaluation.protocol, evaluation.subject
+    rules = "strict" if protocol.strict else "official rules"
+    lines = [f"{subject.kind} {subject.name}: {len(evaluation.scores.ids)} faces, protocol {protocol.name}, {rules}"]
+    rows = [["", "mean", "95 % interval", "std", "unit", "better"]]
+    for metric in evaluation.scores.metrics:
+        mark = "  <- ranks" if metric.name == evaluation.ranking.metric else ""
+        better = ("higher" if metric.higher_is_better else "lower") + mark
+        unit = "" if metric.unit == "1" else metric.unit
+        rows.append([metric.name, *_cells(evaluation.statistics[metric.name], digits(metric)), unit, better])
+    table = aligned([row[:-1] for row in rows])
+    lines += [f"{line}  {row[-1]}".rstrip() for line, row in zip(table, rows, strict=True)]
+    for attribute, groups in evaluation.groups.items():
+        rows = [[attribute, "faces", evaluation.ranking.metric, "95 % interval", "std"]]
+        for group, statistics in groups.items():
+            found = statistics[evaluation.ranking.metric]
+            rows.append([group, str(found.count), *_cells(found, 4)])
+        lines += ["", *aligned(rows)]
+    lines += [f"note: {warning}" for warning in warnings_of(evaluation)]
+    return "\n".join(lines)
+
+
+def _cells(found: Statistics, decimals: int) -> list[str]:
+    return [
+        f"{found.mean:.{decimals}f}",
+        f"{found.low:.{decimals}f} .. {found.high:.{decimals}f}",
+        f"{found.std:.{decimals}f}",
+    ]
+
+
+def per_image_csv(evaluation: Evaluation) -> str:
+    """Returns per_image.csv: header id and the metrics' names, then a line a picture, values with 6 decimals."""
+    scores = evaluation.scores
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["id", *scores.values])
+    for i, key in enumerate(scores.ids):
+        writer.writerow([key, *(f"{column[i]:.6f}" for column in scores.values.values())])
+    return text.getvalue()
