@@ -21,6 +21,15 @@ URLS = {
     "vggface2": f"{_RELEASE}/20180402-114759-vggface2.pt",
     "casia-webface": f"{_RELEASE}/20180408-102900-casia-webface.pt",
 }
+# The release's file, and its half-precision copy without the classifier. The release states no sha256; the first is
+# what its users agree on. For casia-webface none is known to us.
+_SHA256 = {
+    "vggface2": (
+        "281cebca8662831adb987a874bdcb36e73f5b1c6dc5ee5878f305e985625d99b",
+        "e4cc95fd523474ab0fe756fb7af96f38ea0d82200a7b5b255dd6e39f23befdd2",
+    ),
+    "casia-webface": None,
+}
 # Persons in the training set: the rows of the classifier that the published files carry beside the features.
 _PERSONS = {"vggface2": 8631, "casia-webface": 10575}
 
@@ -49,8 +58,13 @@ class FaceNet(FrozenEmbedder):
         if pretrained not in URLS:
             raise ConfigError(f"embedder.pretrained={pretrained} is unknown; use {' or '.join(URLS)}.")
         name = name or f"facenet_{pretrained.removesuffix('-webface')}"
-        path = find_weights(f"{name}.pt", key="embedder.weights", configured=weights, url=URLS[pretrained])
-        network = InceptionResnetV1(pretrained=None)
+        path = find_weights(
+            f"facenet_{pretrained.removesuffix('-webface')}.pt",
+            key="embedder.weights",
+            configured=weights,
+            known_sha256=_SHA256[pretrained],
+            url=URLS[pretrained],
+        )
         state = read_state_dict(path)
         persons = state["logits.weight"].shape[0] if "logits.weight" in state else _PERSONS[pretrained]
         if persons != _PERSONS[pretrained]:
@@ -58,6 +72,7 @@ class FaceNet(FrozenEmbedder):
                 f"{path} was trained on {persons} persons where {pretrained} has {_PERSONS[pretrained]}; "
                 f"give embedder.weights a file of {pretrained}."
             )
+        network = InceptionResnetV1(pretrained=None)
         load_into(network, state, path, ignore=("logits.",))
         super().__init__(
             network,

@@ -79,9 +79,10 @@ class SphereFace20(FrozenEmbedder):
             path = find_weights(FILE_NAME, key="embedder.weights", configured=weights)
         except WeightsError as error:
             raise WeightsError(f"{str(error).rstrip('.')} (unpack {ARCHIVE}).") from error
+        state = read_state_dict(path)
         network = Sphere20a()
         # fc6 is the classifier over the persons of the training set.
-        load_into(network, read_state_dict(path), path, ignore=("fc6.",))
+        load_into(network, state, path, ignore=("fc6.",))
         super().__init__(
             network,
             name=name,
