@@ -38,7 +38,7 @@ def find_weights(
     *,
     key: str,
     configured: str | Path | None = None,
-    known_sha256: str | None = None,
+    known_sha256: str | tuple[str, ...] | None = None,
     url: str | None = None,
 ) -> Path:
     """Returns the path of a weights file that exists and, where its sha256 is known, has it.
@@ -48,7 +48,8 @@ def find_weights(
         key: configuration key named in errors, e.g. ``embedder.weights``.
         configured: the user's own file; nothing else is tried when it is given, and its sha256 is not compared,
             because a user may bring a re-saved copy.
-        known_sha256: sha256 (or a prefix of it) that files found elsewhere must have.
+        known_sha256: sha256 (or a prefix of it) that files found elsewhere must have; several where a file is
+            published in several forms.
         url: where the file may be fetched from; None means that only the user can supply it.
 
     Raises:
@@ -66,9 +67,10 @@ def find_weights(
         path = folder / file_name
         if path.is_file():
             if known_sha256 and not sha256_of(path).startswith(known_sha256):
+                known = (known_sha256,) if isinstance(known_sha256, str) else known_sha256
                 raise WeightsError(
-                    f"{path} is damaged or another file (its sha256 does not begin with {known_sha256[:12]}); "
-                    "remove it or fetch it again."
+                    f"{path} is damaged or another file (its sha256 does not begin with "
+                    f"{' or '.join(digest[:12] for digest in known)}); remove it or fetch it again."
                 )
             return path
     if url is None or os.environ.get("FACESR_OFFLINE"):
@@ -79,7 +81,7 @@ def find_weights(
     return _download(url, cache_dir() / file_name, key, known_sha256)
 
 
-def _download(url: str, target: Path, key: str, known_sha256: str | None) -> Path:
+def _download(url: str, target: Path, key: str, known_sha256: str | tuple[str, ...] | None) -> Path:
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
