@@ -5,6 +5,7 @@ The one rounding from float to uint8 is `to_uint8`.
 """
 
 import os
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -45,10 +46,35 @@ def decode_png(data: bytes, name: str) -> NDArray[np.uint8]:
         kinds = {0: "greyscale", 2: "RGB", 3: "palette", 4: "greyscale with alpha", 6: "RGB with alpha"}
         kind = kinds.get(colour_type, "of an unknown colour type")
         raise ImageError(f"{name} is {bit_depth}-bit {kind}; save it as an 8-bit RGB PNG without alpha.")
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    if picture is None or picture.shape != (height, width, 3) or not data.rstrip(b"\0").endswith(b"IEND\xaeB`\x82"):
+    # Checked here, because libpng would write its own lines about a damaged file to the terminal.
+    if not _chunks_are_whole(data):
+        raise ImageError(f"{name} is a damaged PNG; write it again.")
+    try:
+        # The pixels as they are stored: an orientation noted beside them is not applied.
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        # OpenCV refuses pictures of more than 2^30 pixels this way.
+        raise ImageError(f"{name} is {width}x{height} and cannot be decoded; use smaller pictures.") from error
+    if picture is None or picture.shape != (height, width, 3):
         raise ImageError(f"{name} is a damaged PNG; write it again.")
     return np.asarray(picture, np.uint8)
+
+
+def _chunks_are_whole(data: bytes) -> bool:
+    """Returns whether the PNG's chunks follow each other with right checksums up to the end mark.
+
+    Source: PNG specification (W3C, third edition), sections 5.3 and 5.6: length, type, content, CRC-32 of type and
+    content. Zero bytes after the end mark are let pass.
+    """
+    start = len(PNG_SIGNATURE)
+    while start + 12 <= len(data):
+        end = start + 8 + int.from_bytes(data[start : start + 4], "big")
+        if end + 4 > len(data) or zlib.crc32(data[start + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            return False
+        if data[start + 4 : start + 8] == b"IEND":
+            return not data[end + 4 :].strip(b"\0")
+        start = end + 4
+    return False
 
 
 def png_header(data: bytes, name: str) -> tuple[int, int, int, int]:
@@ -110,7 +136,8 @@ def list_png(folder: Path) -> dict[str, Path]:
 
 def to_float(pictures: NDArray[np.uint8] | Tensor) -> Tensor:
     """Returns float32 (N, 3, H, W) in [0, 1] for uint8 pictures (N, H, W, 3)."""
-    tensor = torch.from_numpy(np.ascontiguousarray(pictures)) if isinstance(pictures, np.ndarray) else pictures
+    # A copy, because torch refuses read-only memory such as a memory-mapped set.
+    tensor = torch.from_numpy(np.array(pictures)) if isinstance(pictures, np.ndarray) else pictures
     return tensor.permute(0, 3, 1, 2).to(torch.float32) / 255.0
 
 
@@ -120,7 +147,13 @@ def round_to_grey_levels(batch: Tensor) -> Tensor:
 
 
 def to_uint8(batch: Tensor) -> NDArray[np.uint8]:
-    """Returns uint8 pictures (N, H, W, 3) for a float batch (N, 3, H, W), clamped to [0, 1], rounded half up."""
+    """Returns uint8 pictures (N, H, W, 3) for a float batch (N, 3, H, W), clamped to [0, 1], rounded half up.
+
+    Raises:
+        ImageError: a value is not finite; it would become a black pixel without a word.
+    """
+    if not bool(torch.isfinite(batch).all()):
+        raise ImageError("a restored picture holds values that are not finite; use an earlier snapshot.")
     levels = (batch.detach().float().clamp(0.0, 1.0) * 255.0 + 0.5).floor().to(torch.uint8)
     return np.ascontiguousarray(levels.permute(0, 2, 3, 1).cpu().numpy())
 
