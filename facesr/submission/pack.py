@@ -5,6 +5,7 @@ PNGs are compressed already, and stored bytes do not depend on a version of zlib
 rw-r--r--. It is verified before it gets its name, so a file of that name is whole and correct, or absent.
 """
 
+import contextlib
 import hashlib
 import os
 import zipfile
@@ -107,7 +108,8 @@ def pack(
     except OSError as error:
         raise DataError(f"{out} cannot be written: {error.strerror or error}.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return Packed(out, submission, unchanged)
 
 

@@ -18,6 +18,8 @@ _FORMAT_CHUNKS = (b"IHDR", b"IDAT", b"IEND")
 _REMARKS = frozenset({b"gAMA", b"cHRM", b"sRGB", b"sBIT", b"pHYs", b"tIME", b"tEXt"})
 _ANIMATION = frozenset({b"acTL", b"fcTL", b"fdAT"})
 _MAX_REMARK_BYTES = 4096
+# Encoders write chunks of 4 KiB and more; slivers only cost the reader time.
+_MIN_CHUNK_BYTES, _SPARE_CHUNKS = 256, 32
 
 
 def raw_bytes(width: int, height: int) -> int:
@@ -69,12 +71,15 @@ def _damaged(label: str, reason: str) -> SubmissionError:
 def _image_data(data: bytes, label: str) -> bytes:
     """Returns the joined IDAT chunks after walking all chunks."""
     parts: list[bytes] = []
-    position, remark_bytes, last = len(PNG_SIGNATURE), 0, b""
+    position, remark_bytes, num_chunks, last = len(PNG_SIGNATURE), 0, 0, b""
     while position < len(data):
+        num_chunks += 1
         length, kind = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
         end = position + 12 + length
         if end > len(data):
             raise _damaged(label, "it is cut off")
+        if num_chunks > _SPARE_CHUNKS + len(data) // _MIN_CHUNK_BYTES:
+            raise SubmissionError(f"{label} is cut into {num_chunks} chunks and more; save it as a plain PNG.")
         if kind in _ANIMATION:
             raise SubmissionError(f"{label} is an animated PNG; save it as a single picture.")
         if kind not in _FORMAT_CHUNKS and kind not in _REMARKS:

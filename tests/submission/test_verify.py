@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from facesr.errors import DataError, FaceSRError, SubmissionError
@@ -379,6 +380,7 @@ PNGS = [
     ("cut off", png()[:-20], "damaged PNG"),
     ("wrong checksum", png()[:-13] + b"\0" + png()[-12:], "wrong checksum"),
     ("two headers", png(before=chunk(b"IHDR", struct.pack(">2I5B", 16, 24, 8, 2, 0, 0, 0))), "misplaced"),
+    ("slivers", png(before=chunk(b"tEXt", b"") * 100), "cut into"),
     ("split data", png(after=chunk(b"tEXt", b"a\0b") + chunk(b"IDAT", b"")), "one piece"),
     ("jpeg", b"\xff\xd8\xff\xe0" + bytes(100), "no PNG"),
     ("nested archive", b"PK\3\4" + bytes(100), "no PNG"),
@@ -408,10 +410,10 @@ class TestPictures:
         from facesr.submission.low import LowPictures
 
         bench.protocol = type(bench.protocol)("tiny", True, None, None, None)
-        write_png(bench.low / "303.png", __import__("numpy").zeros((2, 3, 3), "uint8"))
+        write_png(bench.low / "303.png", np.zeros((2, 3, 3), "uint8"))
         digest = LowPictures.open(bench.low, bench.protocol).sha256
         refused(bench, zipped(bench.members(low_sha256=digest)), "'303.png'", "16x24 where 12x8")
-        picture = encode_png(__import__("numpy").zeros((8, 12, 3), "uint8"))
+        picture = encode_png(np.zeros((8, 12, 3), "uint8"))
         pictures = {**bench.pictures, "303.png": picture}
         assert bench.verify(zipped(bench.members(pictures, low_sha256=digest))).sizes["303"] == (12, 8)
 
@@ -449,7 +451,7 @@ class TestMachine:
             (lambda low: [path.unlink() for path in low.iterdir()], "no PNG files"),
             (lambda low: (low / "readme.txt").touch(), "readme.txt"),
             (lambda low: (low / "301.png").write_bytes(b"x"), "no PNG"),
-            (lambda low: write_png(low / "301.png", __import__("numpy").zeros((5, 4, 3), "uint8")), "4x5 where"),
+            (lambda low: write_png(low / "301.png", np.zeros((5, 4, 3), "uint8")), "4x5 where"),
             (lambda low: (low / "302.png").rename(low / "a\\b.png"), "no archive may hold"),
             (lambda low: (low / "302.png").rename(low / "301.PNG"), "keep one of them"),
         ],
