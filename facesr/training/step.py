@@ -90,7 +90,7 @@ def train_step(players: Players, parts: Sequence[Tensor], kimg: float) -> dict[s
         if playing:
             with autocast:
                 discriminator_loss = _discriminator_loss(players, high, restored.detach(), note)
-            players.scaler.scale(discriminator_loss / len(parts)).backward()
+            players.scaler.scale(discriminator_loss / len(parts)).backward()  # type: ignore[no-untyped-call]
 
         # The generator lowers the weighted sum of its terms, the frozen discriminator's opinion among them.
         inputs = LossInputs(low, high, restored)

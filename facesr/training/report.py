@@ -1,0 +1,113 @@
+"""What a run says between two reports: figures to console, TensorBoard and stats.jsonl, and whether it is healthy."""
+
+import math
+import resource
+import time
+
+import torch
+from torch import Tensor
+
+from facesr import dist
+from facesr.log import Progress
+from facesr.power import PowerMeter
+from facesr.training.run import Run
+
+# Share of a new loss in the smoothed one; about the last 50 reports.
+SMOOTHING = 0.02
+
+
+class Ticker:
+    """Sums figures and time between two reports."""
+
+    def __init__(self, num_images: int) -> None:
+        self.num_images = num_images
+        self.reset(num_images)
+
+    def reset(self, num_images: int) -> None:
+        """Begins anew at `num_images`."""
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+        self.num_images, self.data_seconds, self.paused_seconds = num_images, 0.0, 0.0
+        self.start = self.mark = time.perf_counter()
+
+    def add(self, figures: dict[str, Tensor]) -> None:
+        """Adds one step's figures, without waiting for the device."""
+        for name, value in figures.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+            self.counts[name] = self.counts.get(name, 0) + 1
+        self.mark = time.perf_counter()
+
+    def restart_clock(self) -> None:
+        """Leaves the time since the last step (validation, saving) out of the speed."""
+        now = time.perf_counter()
+        self.paused_seconds += now - self.mark
+        self.mark = now
+
+    def means(self) -> dict[str, float]:
+        """Returns each figure's mean over steps and ranks; this waits for the device."""
+        names = sorted(self.sums)
+        values = torch.stack([self.sums[name].double() / self.counts[name] for name in names])
+        return dict(zip(names, dist.average_scalars(values).tolist(), strict=True))
+
+
+def report(run: Run, ticker: Ticker, progress: Progress, before_first: bool) -> bool:
+    """Writes figures everywhere and returns whether the loss is finite and has not exploded."""
+    settings, clock = run.settings, run.clock
+    figures = ticker.means()
+    seconds = max(time.perf_counter() - ticker.start - ticker.paused_seconds, 1e-9)
+    num_images = clock.num_images - ticker.num_images
+    speed = num_images / seconds
+    clock.seconds += seconds
+    loss = figures["loss/total"]
+    figures["learning_rate/generator"] = run.players.generator_optimizer.param_groups[0]["lr"]
+    if run.players.discriminator_optimizer is not None:
+        figures["learning_rate/discriminator"] = run.players.discriminator_optimizer.param_groups[0]["lr"]
+    figures["speed/images_per_second"] = speed
+    figures["speed/data_share"] = ticker.data_seconds / seconds
+    figures.update(machine_figures(run.device))
+    run.board.scalars(clock.num_images, figures)
+    run.stats.write(clock.num_images, {"seconds": clock.seconds, **figures})
+    left = (settings.duration_kimg * 1000 - clock.num_images) / speed
+    if progress.shown:
+        progress.advance(
+            num_images if before_first else settings.batch_size, loss=f"{loss:.4f}", speed=f"{speed:.0f}/s"
+        )
+    else:
+        terms = "  ".join(f"{n.split('/')[1]} {v:.4f}" for n, v in figures.items() if n.startswith("loss/"))
+        run.console.say(f"{clock.kimg:9.1f} kimg  {speed:6.0f} img/s  {eta(left)} left  {terms}")
+    ticker.reset(clock.num_images)
+    return is_healthy(run, figures)
+
+
+def eta(seconds: float) -> str:
+    """Returns a duration as h:mm:ss."""
+    whole = int(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def machine_figures(device: torch.device) -> dict[str, float]:
+    """Returns memory in MiB and, where NVML offers it, power in watts."""
+    if device.type != "cuda":
+        return {"machine/memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    figures = {"machine/memory_mib": torch.cuda.max_memory_allocated(device) / 2**20}
+    watts = PowerMeter(device).watts()
+    if watts is not None:
+        figures["machine/power_watts"] = watts
+    return figures
+
+
+def is_healthy(run: Run, figures: dict[str, float]) -> bool:
+    """Returns whether every figure is finite and the smoothed loss has not exploded; updates the smoothed loss."""
+    clock, factor = run.clock, run.settings.explosion_factor
+    watched = {name: value for name, value in figures.items() if name.startswith(("loss/", "gradient_norm/"))}
+    # GradScaler meets infinite gradients by design and lowers its scale; then only the losses count.
+    if run.players.scaler.is_enabled():
+        watched = {name: value for name, value in watched.items() if name.startswith("loss/")}
+    if not all(math.isfinite(value) for value in watched.values()):
+        return False
+    loss = figures["loss/total"]
+    clock.smoothed_loss = loss if math.isnan(clock.smoothed_loss) else clock.smoothed_loss + SMOOTHING * (
+        loss - clock.smoothed_loss
+    )  # fmt: skip
+    clock.lowest_loss = min(clock.lowest_loss, abs(clock.smoothed_loss))
+    return not (factor > 0 and abs(loss) > factor * max(clock.lowest_loss, 1e-6))

@@ -1,0 +1,196 @@
+"""A run made ready for its next step: settings checked, everything built, the newest state loaded."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from facesr import dist
+from facesr.build import build, load_group
+from facesr.checkpoint import digest_of, newest_state, read_snapshot
+from facesr.config import TrainSettings
+from facesr.data.feed import Feed
+from facesr.errors import ConfigError
+from facesr.log import Console, Stats
+from facesr.losses.adversarial import Adversarial
+from facesr.losses.term import LossTerm
+from facesr.resample import upscale
+from facesr.training.board import Board
+from facesr.training.rundir import identity_of, open_run_folder, plain_config
+from facesr.training.state import Clock, unpack_state
+from facesr.training.step import Players
+from facesr.training.validation import Scores, Validator
+from facesr.weights import load_into
+
+Made = TypeVar("Made")
+
+
+@dataclass
+class Run:
+    """One run's parts, so that the paragraphs of the loop can be functions."""
+
+    settings: TrainSettings
+    config: dict[str, Any]
+    config_sha256: str
+    folder: Path
+    device: torch.device
+    players: Players
+    feed: Feed
+    validator: Validator
+    clock: Clock
+    console: Console
+    board: Board
+    stats: Stats
+    bicubic: Scores
+    loss_judges: tuple[str, ...]
+
+
+def set_up(settings: TrainSettings, device: torch.device) -> Run:
+    """Returns a run that is ready for its next step: everything built, the newest state loaded."""
+    check(settings)
+    folder = open_run_folder(settings)
+    config = plain_config(settings)
+    config_sha256 = digest_of(identity_of(config))
+    console = Console(folder / "log.txt")
+    torch.manual_seed(settings.seed)
+    np.random.seed(settings.seed % 2**32)
+    settings = replace(settings, precision=choose_precision(settings.precision, device))
+
+    # Rank 0 first: data that is rendered or fetched into a cache is then there for the others.
+    faces = in_turn(lambda: build(settings.data.train))
+    pairs = in_turn(lambda: build(settings.data.validation))
+    judges = in_turn(lambda: [build(settings.embedder), *[build(load_group("embedder", j)) for j in settings.judges]])
+    feed = Feed(
+        faces,
+        settings.data,
+        seed=settings.seed,
+        batch_size=settings.batch_size,
+        rank=dist.rank(),
+        world_size=dist.world_size(),
+        device=device,
+    )
+    players = build_players(settings, device)
+    for judge in judges:
+        if isinstance(judge, nn.Module):
+            judge.to(device)
+    validator = Validator(pairs, judges, device)
+
+    found = newest_state(folder / "state")
+    clock = unpack_state(found[1], players, config_sha256) if found else Clock()
+    run = Run(
+        settings, config, config_sha256, folder, device, players, feed, validator, clock, console,
+        board=Board(folder / "tensorboard", clock.num_images),
+        stats=Stats(folder / "stats.jsonl", clock.num_images),
+        bicubic=validator.score(upscale),
+        loss_judges=judges_in_losses(players.terms),
+    )  # fmt: skip
+    num_parameters = sum(parameter.numel() for parameter in players.generator.parameters())
+    console.say(
+        f"run {settings.name}: {type(players.generator).__name__} with {num_parameters / 1e6:.2f} M parameters, "
+        f"{len(faces)} faces, {len(pairs.names)} validation faces, {dist.world_size()} x {device.type} "
+        f"{settings.precision}, folder {folder}"
+    )
+    if clock.num_images:
+        console.say(f"resuming at {clock.kimg:.1f} kimg from {found[0] if found else ''}")
+    return run
+
+
+def check(settings: TrainSettings) -> None:
+    """Raises ConfigError for a setting that is out of range."""
+    positive = ("duration_kimg", "batch_size", "accumulation_steps", "log_every_kimg", "validation_every_kimg",
+                "state_every_kimg", "num_snapshots_kept")  # fmt: skip
+    for key in positive:
+        if not getattr(settings, key) > 0:
+            raise ConfigError(f"{key}={getattr(settings, key)} must be above 0.")
+    share = settings.batch_size // dist.world_size()
+    if share % settings.accumulation_steps:
+        raise ConfigError(
+            f"accumulation_steps={settings.accumulation_steps} does not divide the {share} faces of a rank; "
+            "choose a divisor."
+        )
+    if not settings.losses:
+        raise ConfigError("losses is empty; give at least one term, for example losses.pixel.")
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """Returns fp32, bf16 or fp16; auto takes bf16 where the device has matrix units for it.
+
+    Raises:
+        ConfigError: the name is unknown.
+    """
+    if name not in ("auto", "fp32", "bf16", "fp16"):
+        raise ConfigError(f"precision={name} is unknown; choose auto, fp32, bf16 or fp16.")
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    # Without AMX tiles bf16 is slower than fp32 on a CPU.
+    return "bf16" if torch.cpu._is_amx_tile_supported() else "fp32"
+
+
+def in_turn(make: Callable[[], Made]) -> Made:
+    """Returns `make()`, called on rank 0 first and on the other ranks once that is done."""
+    if not dist.is_main():
+        dist.barrier()
+        return make()
+    made = make()
+    dist.barrier()
+    return made
+
+
+def build_players(settings: TrainSettings, device: torch.device) -> Players:
+    """Returns networks, optimisers and loss terms on the device, the same weights on every rank.
+
+    Raises:
+        ConfigError: an adversarial loss without a discriminator, or the reverse.
+    """
+    layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+    generator: nn.Module = build(settings.generator).to(device, memory_format=layout)
+    if not any(parameter.requires_grad for parameter in generator.parameters()):
+        raise ConfigError(f"generator {settings.generator['_target_']} has nothing to train; choose another one.")
+    if settings.start_from is not None:
+        snapshot = read_snapshot(Path(settings.start_from).expanduser())
+        load_into(generator, snapshot.state, Path(settings.start_from))
+    dist.copy_from_main(generator)
+    terms: dict[str, LossTerm] = {}
+    adversarial: Adversarial | None = None
+    for name, node in settings.losses.items():
+        term = build(node).to(device)
+        if isinstance(term, Adversarial):
+            adversarial = term
+        else:
+            terms[name] = term
+    players = Players(
+        generator=generator,
+        generator_optimizer=build(settings.generator_optimizer, params=list(generator.parameters())),
+        terms=terms,
+        precision=settings.precision,
+        gradient_clip_norm=settings.gradient_clip_norm,
+        adversarial=adversarial,
+    )
+    if adversarial is not None:
+        if not settings.discriminator:
+            raise ConfigError(
+                "losses has an adversarial term but there is no discriminator; give discriminator=unet or vgg."
+            )
+        players.discriminator = build(settings.discriminator).to(device, memory_format=layout)
+        assert players.discriminator is not None
+        dist.copy_from_main(players.discriminator)
+        players.discriminator_optimizer = build(
+            settings.discriminator_optimizer, params=list(players.discriminator.parameters())
+        )
+    if settings.compile:
+        players.generator.compile()
+        if players.discriminator is not None:
+            players.discriminator.compile()
+    return players
+
+
+def judges_in_losses(terms: dict[str, LossTerm]) -> tuple[str, ...]:
+    """Returns the names of the recognisers that take part in the loss, which makes them white-box judges."""
+    networks = [getattr(term, key, None) for term in terms.values() for key in ("embedder", "network")]
+    return tuple(sorted({network.name for network in networks if network is not None}))
