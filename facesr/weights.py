@@ -5,16 +5,14 @@ Order: the configured file, then ``$FACESR_WEIGHTS/<file name>``, then the cache
 """
 
 import hashlib
+import http.client
 import os
-import pickle
-import urllib.error
 import urllib.request
-import zipfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -88,17 +86,24 @@ def _download(url: str, target: Path, key: str, known_sha256: str | tuple[str, .
         with urllib.request.urlopen(url, timeout=30) as reply, temporary.open("wb") as file:
             while chunk := reply.read(1 << 20):
                 file.write(chunk)
+            promised = reply.headers.get("Content-Length")
+            # A connection that ends early is no error of its own when the length is known.
+            if promised is not None and file.tell() != int(promised):
+                raise OSError(f"only {file.tell()} of {promised} bytes came")
         if known_sha256 and not sha256_of(temporary).startswith(known_sha256):
             raise WeightsError(f"{url} gave a file with another sha256 than expected; give {key}=FILE instead.")
         temporary.replace(target)
-    except (urllib.error.URLError, OSError) as error:
-        reason = getattr(error, "reason", None) or error
+    except (OSError, http.client.HTTPException) as error:
+        # On one line, whatever the other side has sent.
+        reason = " ".join(str(getattr(error, "reason", None) or error).split())
         raise WeightsError(
             f"weights {target.name} could not be fetched from {url} ({reason}); fetch the file on another machine "
             f"and give {key}=FILE, or put it at {target}."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # Only a folder that exists can hold the remains.
+        if target.parent.is_dir():
+            temporary.unlink(missing_ok=True)
     return target
 
 
@@ -112,17 +117,16 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             state = load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        OSError,
-        RuntimeError,
-        SafetensorError,
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-        EOFError,
-    ) as error:
+            with warnings.catch_warnings():
+                # torch's remarks about what it tries to read are not for the user; the error below is.
+                warnings.simplefilter("ignore")
+                state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # A damaged file fails in torch's reader in many ways: KeyError, IndexError, UnicodeDecodeError, ...
         raise WeightsError(f"{path} is not a readable weights file; check that it is complete.") from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
         raise WeightsError(f"{path} holds no plain state dict (names to tensors); save model.state_dict() alone.")
     return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
 
