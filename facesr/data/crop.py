@@ -88,7 +88,7 @@ def place_whole(width: int, height: int, framing: Framing) -> Placement:
         Unusable: the picture has another size.
     """
     if (width, height) == framing.stored_size:
-        return _upright(1.0, np.array([framing.margin, framing.margin], np.float64), np.zeros(2))
+        return _upright(1.0, np.zeros(2), np.full(2, framing.margin, np.float64))
     size = f"{width}x{height} where {framing.width}x{framing.height} is needed"
     if width < framing.width or height < framing.height:
         raise Unusable(f"too small: {size}")
@@ -188,7 +188,7 @@ def cut(picture: NDArray[np.uint8], placement: Placement, framing: Framing) -> N
     width, height = framing.stored_size
     shifted = placement.copy()
     shifted[:, 2] -= placement[:, :2] @ np.full(2, framing.margin)  # margins begin at negative crop coordinates
-    if abs(shifted[0, 1]) < 1e-9 and abs(shifted[1, 0]) < 1e-9:
+    if abs(shifted[0, 1]) < 1e-9 and abs(shifted[1, 0]) < 1e-9 and shifted[0, 0] > 0:
         return _resample(picture, shifted[[0, 1], [0, 1]], shifted[:, 2], width, height)
     fine = shifted / OVERSAMPLING
     fine[:, 2] = shifted[:, 2] + shifted[:, :2] @ np.full(2, 0.5 / OVERSAMPLING - 0.5)

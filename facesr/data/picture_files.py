@@ -24,7 +24,10 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 from facesr.errors import DataError
 
 # Formats Pillow decodes by itself; EPS, which runs Ghostscript on the file, is not among them.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000")
+Image.init()  # else Pillow does not know the rarer ones
+FORMATS = tuple(
+    name for name in ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000") if name in Image.OPEN
+)
 # A file with one of these suffixes is a picture, and is listed with a reason if it cannot be used.
 SUFFIXES = frozenset(
     {
@@ -124,7 +127,7 @@ def decode_picture(data: bytes) -> NDArray[np.uint8]:
         except Unusable:
             raise
         except UnidentifiedImageError as error:
-            raise Unusable("unknown format: not a picture that can be decoded") from error
+            raise Unusable("unknown format: no picture, or its beginning is damaged") from error
         except Image.DecompressionBombError as error:
             raise Unusable(f"too large: over {MAX_PIXELS} pixels") from error
         except MemoryError as error:
