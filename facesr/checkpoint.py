@@ -107,15 +107,17 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> str:
     Raises:
         CheckpointError: see `write_bytes`.
     """
-    metadata = {
+    about = {
         "format": SNAPSHOT_FORMAT,
-        "generator": json.dumps(snapshot.generator, sort_keys=True),
+        "generator": snapshot.generator,
         "run": snapshot.run,
-        "kimg": repr(snapshot.kimg),
+        "kimg": snapshot.kimg,
         "config_sha256": snapshot.config_sha256,
-        "loss_judges": json.dumps(list(snapshot.loss_judges)),
-        "scores": json.dumps(snapshot.scores, sort_keys=True),
+        "loss_judges": list(snapshot.loss_judges),
+        "scores": snapshot.scores,
     }
+    # One key: safetensors writes several in a random order, and equal snapshots must be equal bytes.
+    metadata = {"facesr": json.dumps(about, sort_keys=True)}
     tensors = {name: tensor.detach().float().cpu().contiguous() for name, tensor in snapshot.state.items()}
     return _write_with_digest(path, save(tensors, metadata))
 
@@ -130,14 +132,13 @@ def read_snapshot(path: Path) -> Snapshot:
         raise CheckpointError(f"{path} is not a file; give a snapshot (.safetensors) or a run folder.")
     try:
         with safe_open(str(path), "pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != SNAPSHOT_FORMAT:
+            about = json.loads((file.metadata() or {}).get("facesr", "{}"))
+            if not isinstance(about, dict) or about.get("format") != SNAPSHOT_FORMAT:
                 raise CheckpointError(f"{path} is no generator snapshot of facesr; give one from runs/NAME/snapshots.")
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no dict
-        generator, judges, scores = (json.loads(metadata[key]) for key in ("generator", "loss_judges", "scores"))
-        kimg = float(metadata["kimg"])
-        run, config_sha256 = metadata["run"], metadata["config_sha256"]
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        generator, judges, scores = about["generator"], about["loss_judges"], about["scores"]
+        run, kimg, config_sha256 = str(about["run"]), float(about["kimg"]), str(about["config_sha256"])
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path} is a damaged snapshot; use another one of the run.") from error
     if not isinstance(generator, dict) or not isinstance(judges, list) or not isinstance(scores, dict):
         raise CheckpointError(f"{path} is a damaged snapshot; use another one of the run.")

@@ -60,7 +60,9 @@ class SmallRecogniser(nn.Module):
         self.stage3 = Residual(192, norm)
         self.widen = _conv(192, 384, 1, 1, norm)
         # One weight per place and channel: where a feature lies on the face matters.
-        self.place = nn.Parameter(torch.full((1, 384, 7, 6), 1.0 / 42.0))
+        self.place = nn.Parameter(torch.ones(1, 384, 7, 6))
+        # The pooled features share a large mean, which the student would have to unlearn first.
+        self.centre = nn.BatchNorm1d(384) if norm else nn.Identity()
         self.embed = nn.Linear(384, DIM)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -70,12 +72,14 @@ class SmallRecogniser(nn.Module):
         features = self.stage2(F.relu(self.down2(features)))
         features = self.stage3(F.relu(self.down3(features)))
         features = F.relu(self.widen(features))
-        embedding: Tensor = self.embed((features * self.place).sum(dim=(2, 3)))
+        embedding: Tensor = self.embed(self.centre((features * self.place).mean(dim=(2, 3))))
         return embedding
 
 
 class BuiltinEmbedder(FrozenEmbedder):
     """512-d embeddings of the recogniser that comes with facesr."""
+
+    feature_layers = ("stem", "down1", "stage2")
 
     def __init__(self, weights: str | Path | None = None, name: str = "builtin", precision: Precision = "fp32") -> None:
         """Loads the shipped weights, or a file that `facesr.training.distill` wrote.

@@ -37,6 +37,8 @@ _PERSONS = {"vggface2": 8631, "casia-webface": 10575}
 class FaceNet(FrozenEmbedder):
     """512-d FaceNet embeddings; full or half precision files, with or without the classifier layer."""
 
+    feature_layers = ("conv2d_2b", "conv2d_4a", "repeat_1")
+
     def __init__(
         self,
         pretrained: Literal["vggface2", "casia-webface"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,9 @@ class FrozenEmbedder(nn.Module):
         height: of the network's input, in pixels.
         precision: ``fp32`` for scoring; ``bf16`` runs the network under autocast, for training losses only.
     """
+
+    # Layers of `network`, in the order they run, whose outputs a perceptual loss compares.
+    feature_layers: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -57,6 +60,20 @@ class FrozenEmbedder(nn.Module):
     def prepare(self, batch: Tensor) -> Tensor:
         """Returns RGB pictures (N, 3, height, width) in [0, 1] as the network wants to see them."""
         raise NotImplementedError
+
+    def features(self, batch: Tensor) -> list[Tensor]:
+        """Returns the outputs (N, C, h, w) of the layers in `feature_layers`, for perceptual losses."""
+        found: list[Tensor] = []
+        hooks = [
+            self.network.get_submodule(name).register_forward_hook(lambda _layer, _inputs, output: found.append(output))
+            for name in self.feature_layers
+        ]
+        try:
+            self(batch)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return found
 
     def resize(self, batch: Tensor) -> Tensor:
         """Returns the pictures at the network's size, (N, 3, height, width)."""

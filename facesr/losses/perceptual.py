@@ -31,7 +31,7 @@ class Perceptual(LossTerm):
 
     def __init__(self, weight: float, start_kimg: float, network: FeatureNetwork) -> None:
         super().__init__(weight, start_kimg)
-        if not hasattr(network, "features"):
+        if not getattr(network, "feature_layers", ()):
             raise ConfigError(
                 f"losses: {network.name} offers no inner features for a perceptual loss; "
                 "use the embedder builtin or a facenet one."

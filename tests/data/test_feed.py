@@ -1,0 +1,119 @@
+import itertools
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from facesr.config import AugmentationSettings, DataSettings
+from facesr.data.augment import augment, draw
+from facesr.data.feed import Feed, faces_at
+from facesr.errors import ConfigError, DataError
+
+PLAIN = AugmentationSettings(
+    flip=0, warp=0, roll_degrees=0, scale=0, shift_px=0, brightness=0, contrast=0, saturation=0, greyscale=0
+)
+FULL = AugmentationSettings(
+    flip=0.5, warp=0.5, roll_degrees=10, scale=0.05, shift_px=3, brightness=0.03, contrast=0.1, saturation=0.1,
+    greyscale=0.2,
+)  # fmt: skip
+
+
+def some_faces(count: int = 10, margin: int = 0) -> SimpleNamespace:
+    images = np.random.default_rng(0).integers(0, 256, (count, 16 + 2 * margin, 12 + 2 * margin, 3), np.uint8)
+
+    class Faces(SimpleNamespace):
+        def __len__(self) -> int:
+            return count
+
+    return Faces(images=images, margin=margin, identity=np.full(count, -1))
+
+
+def feed(settings: AugmentationSettings, rank: int = 0, world_size: int = 1, **changes: object) -> Feed:
+    options: dict[str, object] = {"seed": 3, "batch_size": 4, "device": torch.device("cpu"), **changes}
+    data = DataSettings(train={}, validation={}, residency="auto", augmentation=settings)
+    return Feed(some_faces(), data, rank=rank, world_size=world_size, **options)  # type: ignore[arg-type]
+
+
+def test_an_epoch_shows_every_face_once() -> None:
+    assert sorted(faces_at(0, 10, 10, seed=1)) == list(range(10))
+    assert sorted(faces_at(10, 10, 10, seed=1)) == list(range(10))
+    assert list(faces_at(0, 10, 10, seed=1)) != list(faces_at(10, 10, 10, seed=1))
+    assert list(faces_at(7, 6, 10, seed=1)) == list(faces_at(0, 20, 10, seed=1))[7:13]
+
+
+def test_batches_are_a_function_of_seed_and_clock() -> None:
+    whole = list(itertools.islice(feed(FULL).batches(0), 4))
+    resumed = list(itertools.islice(feed(FULL).batches(8), 2))
+    assert all(torch.equal(a, b) for a, b in zip(whole[2:], resumed, strict=True))
+    assert not torch.equal(whole[0], next(feed(FULL, seed=4).batches(0)))
+
+
+def test_ranks_share_one_global_batch() -> None:
+    alone = next(feed(FULL).batches(4))
+    parts = [next(feed(FULL, rank, 2).batches(4)) for rank in range(2)]
+    assert torch.equal(alone, torch.cat(parts))
+
+
+def test_residency_changes_nothing() -> None:
+    resident = feed(FULL)
+    resident.settings = replace(resident.settings, residency="device")
+    on_device = Feed(
+        resident.faces, resident.settings, seed=3, batch_size=4, rank=0, world_size=1, device=torch.device("cpu")
+    )
+    assert on_device.residency == "device"
+    assert torch.equal(next(on_device.batches(0)), next(feed(FULL).batches(0)))
+
+
+def test_plain_settings_give_the_pictures_themselves() -> None:
+    one = feed(PLAIN)
+    expected = one.faces.images[faces_at(0, 4, 10, seed=3)]
+    batch = next(one.batches(0))
+    assert np.array_equal((batch * 255).round().byte().permute(0, 2, 3, 1).numpy(), expected)
+
+
+def test_augmented_faces_are_whole_grey_levels() -> None:
+    levels = next(feed(FULL).batches(0)) * 255
+    assert (levels - levels.round()).abs().max() < 1e-3 and levels.min() >= 0 and levels.max() <= 255
+
+
+def test_a_whole_shift_moves_pixels_unchanged_and_uses_the_margin() -> None:
+    faces = some_faces(margin=3).images
+    settings = replace(PLAIN, shift_px=3)
+    draws = draw(settings, 10, seed=0, position=0)
+    moved = augment(torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 255, draws, margin=3)
+    assert np.abs(draws.shift).max() > 1
+    for face, picture, (dx, dy) in zip(faces, moved, draws.shift.astype(int), strict=True):
+        expected = face[3 - dy : 19 - dy, 3 - dx : 15 - dx]
+        assert np.array_equal((picture * 255).round().byte().permute(1, 2, 0).numpy(), expected)
+
+
+def test_a_roll_turns_the_face_about_its_centre() -> None:
+    picture = torch.zeros(1, 3, 33, 33)
+    picture[..., 16, 26:29] = 1.0  # to the right of the centre
+    draws = draw(replace(PLAIN, warp=1.0), 1, seed=0, position=0)
+    quarter = replace(draws, roll=np.full(1, np.pi / 2, np.float32), scale=np.ones(1, np.float32))
+    turned = augment(picture, quarter, margin=0)[0, 0]
+    row, column = divmod(int(turned.argmax()), 33)
+    assert abs(column - 16) <= 1 and abs(abs(row - 16) - 11) <= 1
+
+
+def test_greyscale_share_and_flips() -> None:
+    draws = draw(replace(FULL, flip=0.5, greyscale=0.09), 4000, seed=0, position=0)
+    assert abs(draws.grey.mean() - 0.09) < 0.02 and abs(draws.flip.mean() - 0.5) < 0.03
+    grey = augment(torch.rand(4000, 3, 4, 4), replace(draws, warp=np.zeros(4000, bool)), margin=0)[draws.grey]
+    assert (grey[:, 0] - grey[:, 1]).abs().max() < 1.5 / 255
+
+
+def test_too_few_faces_or_uneven_ranks_are_refused() -> None:
+    with pytest.raises(DataError, match="10 faces, fewer than batch_size=11"):
+        feed(PLAIN, batch_size=11)
+    with pytest.raises(ConfigError, match="does not divide by 3 ranks"):
+        feed(PLAIN, world_size=3)
+
+
+@pytest.mark.gpu
+def test_the_gpu_sees_the_same_faces() -> None:
+    there = feed(PLAIN, device=torch.device("cuda"))
+    assert torch.equal(next(there.batches(0)).cpu(), next(feed(PLAIN).batches(0)))

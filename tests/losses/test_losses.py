@@ -1,0 +1,128 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from facesr.losses.adversarial import Hinge, RelativisticAverage, Vanilla, r1_penalty
+from facesr.losses.consistency import Consistency
+from facesr.losses.identity import Identity, SicnnIdentity
+from facesr.losses.perceptual import Perceptual
+from facesr.losses.pixel import L1, Charbonnier, MeanSquare
+from facesr.losses.term import LossInputs
+from facesr.resample import downscale, downscale_to_grey_levels
+
+
+class LinearEmbedder(nn.Module):
+    """A judge that is one random matrix."""
+
+    name, dim, weights_sha256, differentiable = "linear", 16, "", True
+    feature_layers = ("picture", "half")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.matrix = torch.randn(3 * 8 * 12, 16, generator=torch.Generator().manual_seed(3))
+
+    def forward(self, batch: Tensor) -> Tensor:
+        return nn.functional.normalize(batch.flatten(1) @ self.matrix, dim=1)
+
+    def features(self, batch: Tensor) -> list[Tensor]:
+        return [batch, nn.functional.avg_pool2d(batch, 2)]
+
+
+@pytest.fixture
+def inputs() -> LossInputs:
+    generator = torch.Generator().manual_seed(1)
+    high = (torch.rand(4, 3, 8, 12, generator=generator) * 255).round() / 255
+    restored = (high + 0.05 * torch.randn(4, 3, 8, 12, generator=generator)).requires_grad_()
+    return LossInputs(downscale_to_grey_levels(high), high, restored)
+
+
+def test_pixel_terms_against_their_formulas(inputs: LossInputs) -> None:
+    difference = (inputs.restored - inputs.high).double()
+    assert L1(1, 0)(inputs).item() == pytest.approx(difference.abs().mean().item(), rel=1e-6)
+    assert MeanSquare(1, 0, 2.0)(inputs).item() == pytest.approx(4 * difference.square().mean().item(), rel=1e-6)
+    expected = (difference.square() + 1e-6).sqrt().mean().item()
+    assert Charbonnier(1, 0, 1e-3)(inputs).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_terms_are_zero_for_the_truth(inputs: LossInputs) -> None:
+    same = LossInputs(inputs.low, inputs.high, inputs.high)
+    judge = LinearEmbedder()
+    terms = [L1(1, 0), MeanSquare(1, 0), Consistency(1, 0), Identity(1, 0, judge, views=1.0), SicnnIdentity(1, 0, judge)]
+    for term in [*terms, Perceptual(1, 0, judge)]:
+        assert abs(term(same).item()) < 1e-6, type(term).__name__
+
+
+def test_consistency_forgives_the_rounding_of_the_input_only(inputs: LossInputs) -> None:
+    assert downscale(inputs.high).sub(inputs.low).abs().max() > 1e-4
+    brighter = LossInputs(inputs.low, inputs.high, inputs.high + 0.1)
+    assert Consistency(1, 0)(brighter).item() == pytest.approx(0.1 - 0.5 / 255, abs=2e-4)
+
+
+def test_sicnn_form_is_the_cosine_in_disguise(inputs: LossInputs) -> None:
+    judge = LinearEmbedder()
+    clamped = LossInputs(inputs.low, inputs.high, inputs.restored.clamp(0, 1))
+    cosine_loss = Identity(1, 0, judge)(clamped).item()
+    assert SicnnIdentity(1, 0, judge)(clamped).item() == pytest.approx(2 * cosine_loss / judge.dim, rel=1e-4)
+
+
+def test_identity_views_show_both_faces_alike(inputs: LossInputs) -> None:
+    judge = LinearEmbedder()
+    torch.manual_seed(0)
+    first = Identity(1, 0, judge, views=1.0).similarity(inputs)
+    torch.manual_seed(1)
+    second = Identity(1, 0, judge, views=1.0).similarity(inputs)
+    assert not torch.allclose(first, second)
+    assert (first > 0.5).all() and (first <= 1 + 1e-6).all()
+    first.sum().backward()
+    assert inputs.restored.grad is not None and torch.isfinite(inputs.restored.grad).all()
+
+
+def test_a_view_of_no_size_is_the_picture(inputs: LossInputs) -> None:
+    term = Identity(1, 0, LinearEmbedder(), views=1.0, max_shift_px=0, max_scale=0, roll_degrees=0, blur=0)
+    torch.manual_seed(0)
+    both = torch.cat([inputs.high, inputs.high])
+    seen = term._viewed(both)
+    plain_or_mirrored = torch.stack([(seen - both).abs().amax((1, 2, 3)), (seen - both.flip(-1)).abs().amax((1, 2, 3))])
+    assert (plain_or_mirrored.amin(0) < 1e-5).all()
+
+
+def test_a_judge_without_gradients_is_refused() -> None:
+    judge = LinearEmbedder()
+    judge.differentiable = False
+    with pytest.raises(ValueError, match="no gradients"):
+        Identity(1, 0, judge)
+
+
+def test_adversarial_losses_against_their_formulas() -> None:
+    real, fake = torch.tensor([[2.0], [-1.0]]), torch.tensor([[0.5], [-3.0]])
+
+    def softplus(x: float) -> float:
+        return math.log1p(math.exp(x))
+
+    expected = (softplus(0.5) + softplus(-3.0)) / 2 + (softplus(-2.0) + softplus(1.0)) / 2
+    assert Vanilla(1, 0).discriminator_loss(fake, real).item() == pytest.approx(expected, rel=1e-6)
+    assert Vanilla(1, 0).generator_loss(fake, None).item() == pytest.approx((softplus(-0.5) + softplus(3.0)) / 2)
+    assert Hinge(1, 0).discriminator_loss(fake, real).item() == pytest.approx((1.5 + 0.0) / 2 + (0.0 + 2.0) / 2)
+    assert Hinge(1, 0).generator_loss(fake, None).item() == pytest.approx(1.25)
+    mean_real, mean_fake = 0.5, -1.25
+    over = [softplus(-(value - mean_fake)) for value in (2.0, -1.0)]
+    under = [softplus(value - mean_real) for value in (0.5, -3.0)]
+    expected = 0.5 * (sum(over) / 2 + sum(under) / 2)
+    assert RelativisticAverage(1, 0).discriminator_loss(fake, real).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_r1_penalty_of_a_linear_discriminator_is_half_its_squared_weight() -> None:
+    discriminator = nn.Sequential(nn.Flatten(), nn.Linear(12, 1))
+    penalty = r1_penalty(discriminator, torch.rand(5, 3, 2, 2))
+    weight = discriminator[1].weight
+    assert penalty.item() == pytest.approx(0.5 * weight.square().sum().item(), rel=1e-5)
+    penalty.backward()
+    torch.testing.assert_close(weight.grad, weight.detach())
+
+
+def test_a_weight_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="above 0"):
+        L1(0.0, 0)
+    assert not L1(1, 5).active(4.9) and L1(1, 5).active(5.0)

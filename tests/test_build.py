@@ -1,0 +1,90 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from facesr.build import CONFIG_DIR, build, known_names, load_group, load_settings
+from facesr.config import TrainSettings
+from facesr.errors import ConfigError, FaceSRError, WeightsError
+
+OPTIONS = [(g.name, n) for g in sorted(CONFIG_DIR.iterdir()) if g.is_dir() for n in known_names(g.name)]
+
+
+@pytest.mark.parametrize("name", known_names("experiment"))
+def test_every_experiment_composes_and_its_networks_build(name: str) -> None:
+    settings = load_settings("train", TrainSettings, [f"experiment={name}"])
+    assert settings.name == name
+    generator = build(settings.generator)
+    assert generator(torch.zeros(1, 3, 7, 6)).shape == (1, 3, 28, 24)
+    has_adversarial = any("adversarial" in str(node["_target_"]) for node in settings.losses.values())
+    assert has_adversarial == bool(settings.discriminator)
+
+
+@pytest.mark.parametrize(("group", "name"), [option for option in OPTIONS if option[0] in ("generator", "discriminator")])
+def test_every_network_option_builds(group: str, name: str) -> None:
+    node = load_group(group, name)
+    if node:
+        assert isinstance(build(node), torch.nn.Module)
+
+
+@pytest.mark.parametrize("name", known_names("loss"))
+def test_every_loss_option_builds(name: str) -> None:
+    assert build(load_group("loss", name)).weight > 0
+
+
+@pytest.mark.parametrize("name", known_names("embedder"))
+def test_every_embedder_option_builds_or_says_what_is_missing(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FACESR_OFFLINE", "1")
+    monkeypatch.setenv("FACESR_CACHE", str(tmp_path))
+    monkeypatch.delenv("FACESR_WEIGHTS", raising=False)
+    if name == "builtin":
+        assert build(load_group("embedder", name)).dim == 512
+        return
+    with pytest.raises((WeightsError, ConfigError)) as caught:
+        build(load_group("embedder", name))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("node", "words"),
+    [
+        ({}, "lacks _target_"),
+        ({"_target_": "os.system", "command": "true"}, "not allowed"),
+        ({"_target_": "facesr.losses.pixel.L1", "weight": {"_target_": "builtins.eval"}}, "not allowed"),
+        ({"_target_": "facesr.losses.pixel.L1", "weigth": 1.0}, "cannot be built"),
+        ({"_target_": "facesr.losses.pixel.Nothing"}, "cannot be built"),
+        ({"_target_": "facesr.losses.pixel.L1", "weight": -1.0, "start_kimg": 0}, "must be above 0"),
+    ],
+)
+def test_a_bad_node_is_one_sentence(node: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        build(node)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_users_error_inside_a_nested_node_stays_itself() -> None:
+    node = load_group("loss", "identity", ["embedder.weights=/nowhere.safetensors"])
+    with pytest.raises(FaceSRError, match="/nowhere"):
+        build(node)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("batch_sise=3", "batch_sise"),
+        ("batch_size=many", "batch_size"),
+        ("schedule.warmup=3", "warmup"),
+        ("generator=nothing", "generator"),
+        ("experiment=nothing", "experiment"),
+        ("batch_size", "batch_size"),
+    ],
+)
+def test_a_bad_override_is_one_sentence(override: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        load_settings("train", TrainSettings, [override])
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="bicubic"):
+        load_group("generator", "nothing")

@@ -1,0 +1,123 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from facesr.checkpoint import Snapshot, digest_of, newest_state, read_snapshot, write_bytes, write_snapshot, write_state
+from facesr.errors import CheckpointError, FaceSRError
+from facesr.restoration import open_method, restore_pictures
+
+CPU = torch.device("cpu")
+NODE = {"_target_": "facesr.models.facesr.FaceSR", "channels": 32, "num_groups": 1, "num_blocks": 1, "channels_up": 32}
+
+
+def snapshot(**changes: object) -> Snapshot:
+    from facesr.build import build
+
+    torch.manual_seed(0)
+    network = build(NODE)
+    torch.nn.init.normal_(network.to_rgb.weight, std=0.05)
+    fields = {
+        "state": network.state_dict(), "generator": NODE, "run": "tester", "kimg": 1.5, "config_sha256": "c" * 64,
+        "loss_judges": ("builtin",), "scores": {"is/builtin": 0.5}, "sha256": "",
+    }  # fmt: skip
+    return Snapshot(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def test_a_snapshot_comes_back_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    digest = write_snapshot(path, snapshot())
+    back = read_snapshot(path)
+    assert (back.run, back.kimg, back.loss_judges, back.scores) == ("tester", 1.5, ("builtin",), {"is/builtin": 0.5})
+    assert back.sha256 == digest and back.generator == NODE
+    assert (tmp_path / "a.safetensors.sha256").read_text() == f"{digest}  a.safetensors\n"
+    assert write_snapshot(tmp_path / "b.safetensors", snapshot()) == digest
+
+
+def test_restoring_does_not_depend_on_the_batch(tmp_path: Path) -> None:
+    write_snapshot(tmp_path / "a.safetensors", snapshot())
+    method = open_method(str(tmp_path / "a.safetensors"), CPU)
+    low = np.random.default_rng(0).integers(0, 256, (7, 5, 6, 3), np.uint8)
+    seen: list[int] = []
+    whole = restore_pictures(method, low, device=CPU, on_batch=seen.append)
+    assert whole.shape == (7, 20, 24, 3) and seen == [7] and method.name == "tester"
+    small = restore_pictures(method, low, device=CPU, batch_size=2)
+    assert np.abs(whole.astype(int) - small).max() <= 1  # a rounding edge may fall either way
+    mirrored = restore_pictures(method, low[:, :, ::-1], device=CPU, flip_ensemble=True)[:, :, ::-1]
+    both = restore_pictures(method, low, device=CPU, flip_ensemble=True)
+    assert np.abs(both.astype(int) - mirrored).max() <= 1
+    assert np.abs(both.astype(int) - whole).max() > 1
+
+
+def test_a_run_folder_stands_for_its_best(tmp_path: Path) -> None:
+    write_snapshot(tmp_path / "run" / "snapshots" / "best.safetensors", snapshot())
+    assert open_method(str(tmp_path / "run"), CPU).weights_sha256
+    assert open_method("bicubic", CPU).weights_sha256 == ""
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointError, match=r"holds no snapshots/best\.safetensors"):
+        open_method(str(tmp_path / "empty"), CPU)
+    with pytest.raises(CheckpointError, match="neither bicubic nor nearest"):
+        open_method("lanczos", CPU)
+
+
+def test_wrong_snapshots_are_one_sentence(tmp_path: Path) -> None:
+    other = {**NODE, "channels": 64}
+    cases = {
+        "other": lambda p: write_snapshot(p, snapshot(generator=other)),
+        "foreign": lambda p: write_snapshot(p, snapshot(generator={"_target_": "os.system", "command": "true"})),
+        "unknown": lambda p: write_snapshot(p, snapshot(generator={"_target_": "facesr.models.none.Nothing"})),
+        "text": lambda p: p.write_text("hello"),
+        "cut": lambda p: (write_snapshot(p, snapshot()), p.write_bytes(p.read_bytes()[:-100])),
+        "plain": lambda p: __import__("safetensors.torch").torch.save_file({"a": torch.zeros(1)}, p),
+    }
+    for name, make in cases.items():
+        path = tmp_path / f"{name}.safetensors"
+        make(path)
+        with pytest.raises(FaceSRError) as caught:
+            open_method(str(path), CPU)
+        assert "\n" not in str(caught.value), name
+
+
+def test_states_are_kept_newest_first_and_checked(tmp_path: Path) -> None:
+    assert newest_state(tmp_path / "none") is None
+    for number in (10, 20, 30):
+        write_state(tmp_path, number, {"n": number, "t": torch.ones(2)})
+    assert sorted(p.name for p in tmp_path.glob("*.pt")) == ["000000020.pt", "000000030.pt"]
+    found = newest_state(tmp_path)
+    assert found is not None and found[1]["n"] == 30
+    (tmp_path / "000000030.pt.sha256").unlink()  # killed between the two renames
+    found = newest_state(tmp_path)
+    assert found is not None and found[1]["n"] == 20
+    (tmp_path / "000000020.pt").write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match="no undamaged training state"):
+        newest_state(tmp_path)
+
+
+def test_a_pickle_in_a_state_is_never_run(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (Path.touch, (tmp_path / "ran",))  # type: ignore[return-value]
+
+    write_state(tmp_path, 1, {"evil": Evil()})
+    with pytest.raises(CheckpointError):
+        newest_state(tmp_path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_writing_keeps_the_old_file_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    write_bytes(path, b"old")
+
+    def fail(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(CheckpointError, match="No space left"):
+        write_bytes(path, b"new")
+    assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_digest_of_a_configuration_ignores_key_order() -> None:
+    assert digest_of({"a": 1, "b": {"c": [1, 2]}}) == digest_of({"b": {"c": [1, 2]}, "a": 1})
+    assert digest_of({"a": 1}) != digest_of({"a": 2})

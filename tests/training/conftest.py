@@ -1,0 +1,40 @@
+"""A run small enough to train many times in a test."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from facesr.build import load_settings
+from facesr.config import TrainSettings
+
+TINY = (
+    "device=cpu",
+    "precision=fp32",
+    "duration_kimg=0.032",
+    "batch_size=4",
+    "log_every_kimg=0.008",
+    "validation_every_kimg=0.016",
+    "state_every_kimg=0.008",
+    "schedule.warmup_kimg=0",
+    "data.train.num_faces=24",
+    "data.validation.num_faces=4",
+    "generator.channels=32",
+    "generator.num_blocks=1",
+    "generator.channels_up=32",
+    "generator.num_hourglass_blocks=0",
+    "discriminator.num_channels=8",
+    "losses.adversarial.start_kimg=0.008",
+    "losses.adversarial.r1_gamma=1.0",
+    "losses.adversarial.r1_every=2",
+)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Callable[..., TrainSettings]:
+    """Returns settings of a tiny GAN run in the test's own folder, with any overrides."""
+
+    def make(*overrides: str) -> TrainSettings:
+        return load_settings("train", TrainSettings, [*TINY, f"runs_dir={tmp_path}/runs", *overrides])
+
+    return make

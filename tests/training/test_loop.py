@@ -1,0 +1,197 @@
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from facesr.checkpoint import newest_state, read_snapshot
+from facesr.config import TrainSettings
+from facesr.errors import EXIT_REQUEUE, CheckpointError, ConfigError, DataError, TrainingError
+from facesr.training import loop
+from facesr.training.loop import due, train
+
+Make = Callable[..., TrainSettings]
+
+
+def final_state(settings: TrainSettings) -> dict[str, Any]:
+    found = newest_state(Path(settings.runs_dir) / settings.name / "state")
+    assert found is not None
+    return found[1]
+
+
+def assert_same_training(first: dict[str, Any], second: dict[str, Any]) -> None:
+    for part in ("generator", "average", "discriminator"):
+        for name, tensor in first[part].items():
+            assert torch.equal(tensor, second[part][name]), f"{part} {name}"
+    for part in ("generator_optimizer", "discriminator_optimizer"):
+        for number, slots in first[part]["state"].items():
+            for name, value in slots.items():
+                assert torch.equal(value, second[part]["state"][number][name]), f"{part} {number} {name}"
+    assert torch.equal(first["rng"]["torch"], second["rng"]["torch"])
+    assert first["clock"]["num_images"] == second["clock"]["num_images"]
+    assert first["num_steps"] == second["num_steps"]
+
+
+def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sends this process SIGTERM while it does its given step."""
+    plain = loop.train_step
+
+    def stopping(players: Any, *args: Any) -> Any:
+        figures = plain(players, *args)
+        if players.num_steps == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return figures
+
+    monkeypatch.setattr(loop, "train_step", stopping)
+
+
+def test_a_stopped_run_resumes_to_the_same_bits(tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    views = "losses.identity.views=0.5"  # draws from torch's global generator in every step
+    assert train(tiny("name=whole", views)) == 0
+    with monkeypatch.context() as patch:
+        stop_at(3, patch)
+        assert train(tiny("name=stopped", views)) == EXIT_REQUEUE
+    stopped = final_state(tiny("name=stopped", views))
+    assert stopped["clock"]["num_images"] == 12
+    torch.manual_seed(999)  # a new process would not have the old one's generator
+    assert train(tiny("name=stopped", views)) == 0
+    assert_same_training(final_state(tiny("name=whole")), final_state(tiny("name=stopped")))
+
+
+def test_run_folder_holds_everything(tiny: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = tiny("name=full")
+    assert train(settings) == 0
+    folder = Path(settings.runs_dir) / "full"
+    assert {path.name for path in folder.iterdir()} >= {
+        "config.yaml", "log.txt", "stats.jsonl", "snapshots", "state", "tensorboard"
+    }  # fmt: skip
+    best = read_snapshot(folder / "snapshots" / "best.safetensors")
+    assert best.run == "full" and best.loss_judges == ("builtin",) and "is/builtin" in best.scores
+    lines = [json.loads(line) for line in (folder / "stats.jsonl").read_text().splitlines()]
+    assert [line["num_images"] for line in lines] == [8, 16, 16, 24, 32, 32]
+    assert any("loss/discriminator" in line for line in lines) and any("validation/psnr_rgb" in line for line in lines)
+    printed = capsys.readouterr().out
+    assert "bicubic" in printed and "IS" in printed and "PSNR" in printed
+
+
+def test_stats_of_a_killed_run_are_not_told_twice(tiny: Make) -> None:
+    settings = tiny("name=killed")
+    assert train(settings) == 0
+    folder = Path(settings.runs_dir) / "killed"
+    for path in (folder / "state").glob("000000032*"):
+        path.unlink()
+    assert train(settings) == 0
+    numbers = [json.loads(line)["num_images"] for line in (folder / "stats.jsonl").read_text().splitlines()]
+    assert numbers == sorted(numbers) and numbers.count(32) == 2
+
+
+def test_another_configuration_under_the_name_is_refused(tiny: Make) -> None:
+    train(tiny("name=taken", "duration_kimg=0.004"))
+    with pytest.raises(ConfigError, match=r"differs in generator_optimizer\.lr \(0\.0004 there, 0\.1 here\)"):
+        train(tiny("name=taken", "duration_kimg=0.004", "generator_optimizer.lr=0.1"))
+
+
+def test_a_state_cut_off_by_a_kill_is_passed_over(tiny: Make) -> None:
+    settings = tiny("name=cut")
+    train(settings)
+    folder = Path(settings.runs_dir) / "cut" / "state"
+    newest = sorted(folder.glob("*.pt"))[-1]
+    newest.write_bytes(newest.read_bytes()[:1000])
+    (folder / ".000000040.pt.1.tmp").write_bytes(b"half")
+    found = newest_state(folder)
+    assert found is not None and found[0] != newest
+    assert not list(folder.glob(".*.tmp"))
+
+
+def test_a_full_disk_leaves_the_old_state(tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = tiny("name=disk")
+    plain, calls = torch.save, []
+
+    def full(value: Any, file: Any) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            file.write(b"some of it")
+            raise OSError(28, "No space left on device")
+        plain(value, file)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(CheckpointError, match="No space left"):
+        train(settings)
+    found = newest_state(Path(settings.runs_dir) / "disk" / "state")
+    assert found is not None and found[1]["clock"]["num_images"] == 8
+    assert train(settings) == 0
+
+
+def test_a_loss_that_is_not_finite_goes_back_once_then_stops(tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = tiny("name=nan")
+    plain = loop.train_step
+
+    def poisoned(players: Any, parts: Any, kimg: float) -> Any:
+        figures = plain(players, parts, kimg)
+        if kimg >= 0.012:
+            figures["loss/total"] = figures["loss/total"] * float("nan")
+        return figures
+
+    monkeypatch.setattr(loop, "train_step", poisoned)
+    with pytest.raises(TrainingError, match="not finite or exploded at 0.0 kimg"):
+        train(settings)
+    log = (Path(settings.runs_dir) / "nan" / "log.txt").read_text()
+    assert log.count("at half the learning rate (once)") == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "words"),
+    [
+        (("batch_size=25",), DataError, "24 faces, fewer than batch_size=25"),
+        (("batch_size=0",), ConfigError, "batch_size=0"),
+        (("accumulation_steps=3",), ConfigError, "accumulation_steps=3"),
+        (("precision=int8",), ConfigError, "precision=int8"),
+        (("device=tpu",), ConfigError, "device=tpu"),
+        (("discriminator=none", "~discriminator.num_channels"), ConfigError, "no discriminator"),
+        (("generator=bicubic",), ConfigError, "nothing to train|cannot be built"),
+        (("name=../escape",), ConfigError, "cannot be a folder"),
+        (("data.residency=moon",), ConfigError, "residency=moon"),
+        (("schedule.kind=wave",), ConfigError, "schedule.kind=wave"),
+        (("start_from=missing.safetensors",), CheckpointError, "missing.safetensors"),
+    ],
+)
+def test_bad_settings_are_one_sentence(tiny: Make, overrides: tuple[str, ...], error: type, words: str) -> None:
+    if overrides[0].startswith("discriminator=none"):
+        settings = tiny()
+        settings.discriminator = {}
+    elif overrides[0] == "generator=bicubic":
+        settings = tiny()
+        settings.generator = {"_target_": "facesr.models.interpolation.Bicubic"}
+    else:
+        settings = tiny(*overrides)
+    with pytest.raises(error, match=words) as caught:
+        train(settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_start_from_a_snapshot_begins_with_its_weights(tiny: Make) -> None:
+    first = tiny("name=first", "duration_kimg=0.016")
+    train(first)
+    best = Path(first.runs_dir) / "first" / "snapshots" / "best.safetensors"
+    second = tiny("name=second", "duration_kimg=0.004", "generator_optimizer.lr=0", f"start_from={best}")
+    train(second)
+    expected = read_snapshot(best).state
+    for name, tensor in final_state(second)["generator"].items():
+        assert torch.equal(tensor, expected[name])
+
+
+def test_accumulated_parts_equal_one_batch(tiny: Make) -> None:
+    plain = ("losses.adversarial.start_kimg=1000",)
+    train(tiny("name=one", "duration_kimg=0.008", *plain))
+    train(tiny("name=two", "duration_kimg=0.008", "accumulation_steps=2", *plain))
+    one, two = final_state(tiny("name=one")), final_state(tiny("name=two"))
+    for name, tensor in one["generator"].items():
+        torch.testing.assert_close(tensor, two["generator"][name], rtol=0, atol=2e-4)
+
+
+def test_due_counts_images() -> None:
+    assert due(990, 1010, 1.0) and not due(1000, 1020, 1.0) and due(0, 4000, 1.0)
