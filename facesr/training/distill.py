@@ -14,6 +14,7 @@ identity similarity measures. Figures: docs/judges.md.
 from __future__ import annotations
 
 import argparse
+import copy
 import csv
 import hashlib
 import sys
@@ -153,17 +154,20 @@ def relit(batch: Tensor, rng: np.random.Generator) -> Tensor:
     return (batch * gain + offset).clamp(0.0, 1.0)
 
 
-def distillation_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Returns a scalar >= 0, for unit embeddings (2B, 512) in which rows 2i and 2i+1 are the two pictures of a face.
+def distillation_terms(student: Tensor, teacher: Tensor, strength: float = 1.0) -> dict[str, Tensor]:
+    """Returns the loss's terms, each >= 0, for unit embeddings (2B, 512); rows 2i and 2i+1 show one face.
 
-    The sum of one minus the cosine to the teacher, the squared error of all cosines between pictures, and the
-    squared error of the cosine between the two pictures of each face. The factors bring the three to one size.
+    One minus the cosine to the teacher; the squared error of all cosines between pictures; the squared error of the
+    cosine between the two pictures of a face. `strength` scales the last two: in full from the start they are met
+    by embeddings that tell nobody apart, and the first never falls.
     """
-    direct = 1.0 - (student * teacher).sum(dim=1).mean()
-    relations = (student @ student.t() - teacher @ teacher.t()).square().mean()
     similarity = (student[0::2] * student[1::2]).sum(dim=1)
     wanted = (teacher[0::2] * teacher[1::2]).sum(dim=1)
-    return direct + 20.0 * relations + 20.0 * (similarity - wanted).square().mean()
+    return {
+        "embedding": 1.0 - (student * teacher).sum(dim=1).mean(),
+        "relations": 4.0 * strength * (student @ student.t() - teacher @ teacher.t()).square().mean(),
+        "similarity": 10.0 * strength * (similarity - wanted).square().mean(),
+    }
 
 
 @dataclass(frozen=True)
@@ -183,8 +187,8 @@ class Plan:
     seed: int
 
 
-def train_student(pairs: Pictures, vectors: Vectors, plan: Plan) -> SmallRecogniser:
-    """Returns the averaged student, normalisation folded, for pairs (N, 2, H, W, 3) and their vectors (N, 2, 512)."""
+def train_student(pairs: Pictures, vectors: Vectors, plan: Plan, out: Path) -> None:
+    """Trains on pairs (N, 2, H, W, 3) and their vectors (N, 2, 512); writes the averaged student, again and again."""
     torch.manual_seed(plan.seed)
     rng = np.random.default_rng(plan.seed)
     student = SmallRecogniser(norm=True).to(memory_format=torch.channels_last).train()
@@ -214,7 +218,9 @@ def train_student(pairs: Pictures, vectors: Vectors, plan: Plan) -> SmallRecogni
         pixels = (batch.flatten(0, 1) * 2.0 - 1.0).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
             features = student(pixels)
-        loss = distillation_loss(F.normalize(features.float(), dim=1), torch.from_numpy(vectors[chosen]).flatten(0, 1))
+        teacher = torch.from_numpy(vectors[chosen]).flatten(0, 1)
+        terms = distillation_terms(F.normalize(features.float(), dim=1), teacher, min(1.0, 2.0 * step / num_steps))
+        loss = torch.stack(list(terms.values())).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(student.parameters(), 5.0)
@@ -224,14 +230,13 @@ def train_student(pairs: Pictures, vectors: Vectors, plan: Plan) -> SmallRecogni
         if step % 50 == 49 or step + 1 == num_steps:
             seconds = time.monotonic() - start
             shown = (step + 1) * plan.batch
-            print(
-                f"{shown / 1000:.1f} of {plan.kimg} kimg, loss {loss.item():.4f}, {shown / seconds:.0f} faces/s, "
-                f"{seconds / (step + 1) * (num_steps - step - 1):.0f} s left",
-                flush=True,
-            )
-    averaged = average.module
-    assert isinstance(averaged, SmallRecogniser)
-    return folded(averaged)
+            parts = ", ".join(f"{name} {term.item():.3f}" for name, term in terms.items())
+            left = seconds / (step + 1) * (num_steps - step - 1)
+            print(f"{shown / 1000:.1f} kimg, {parts}, {shown / seconds:.0f} faces/s, {left:.0f} s left", flush=True)
+        if step % 100 == 99 or step + 1 == num_steps:
+            averaged = copy.deepcopy(average.module)
+            assert isinstance(averaged, SmallRecogniser)
+            write_weights(folded(averaged), out)
 
 
 def folded(network: SmallRecogniser) -> SmallRecogniser:
@@ -246,6 +251,11 @@ def folded(network: SmallRecogniser) -> SmallRecogniser:
             fused = nn.utils.fuse_conv_bn_eval(layer, norm)
             assert fused.bias is not None
             state[f"{name}.weight"], state[f"{name}.bias"] = fused.weight, fused.bias
+    centre = network.centre
+    assert isinstance(centre, nn.BatchNorm1d) and centre.running_mean is not None and centre.running_var is not None
+    gain = centre.weight / (centre.running_var + centre.eps).sqrt()
+    state["embed.weight"] = network.embed.weight * gain
+    state["embed.bias"] = network.embed.bias + network.embed.weight @ (centre.bias - gain * centre.running_mean)
     plain.load_state_dict(state)
     return plain
 
@@ -302,7 +312,7 @@ def run_training(chosen: argparse.Namespace) -> None:
         folder = cache_dir() / "distill"
         vectors.append(np.stack([taught(teacher, pairs[-1][:, view], folder) for view in (0, 1)], axis=1))
     plan = Plan(kimg=chosen.kimg, batch=chosen.batch, learning_rate=chosen.learning_rate, seed=chosen.seed)
-    write_weights(train_student(np.concatenate(pairs), np.concatenate(vectors), plan), chosen.out)
+    train_student(np.concatenate(pairs), np.concatenate(vectors), plan, chosen.out)
 
 
 def run_measurement(chosen: argparse.Namespace) -> None:
