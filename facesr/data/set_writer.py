@@ -184,6 +184,8 @@ class SetWriter:
 
     def close(self) -> None:
         """Closes the files; an incomplete set can be gone on with."""
+        with contextlib.suppress(OSError):
+            self._sync()  # after Ctrl-C the work of the last moment counts as well
         for file in (self._images, self._journal):
             if file is not None:
                 with contextlib.suppress(OSError):  # a full disk was reported when it was met
