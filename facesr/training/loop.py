@@ -57,6 +57,7 @@ def train(settings: TrainSettings) -> int:
                 if not healthy:
                     roll_back(run)
                     batches = run.feed.batches(clock.num_images)
+                    ticker.reset(clock.num_images)
                     continue
             elif progress.shown:
                 progress.advance(clock.num_images - before)

@@ -105,7 +105,10 @@ def is_healthy(run: Run, figures: dict[str, float]) -> bool:
         watched = {name: value for name, value in watched.items() if name.startswith("loss/")}
     if not all(math.isfinite(value) for value in watched.values()):
         return False
+    # The adversarial term may be negative and swings by design: an explosion shows in what remains without it.
     loss = figures["loss/total"]
+    if run.players.adversarial is not None:
+        loss -= run.players.adversarial.weight * figures.get("loss/adversarial", 0.0)
     clock.smoothed_loss = loss if math.isnan(clock.smoothed_loss) else clock.smoothed_loss + SMOOTHING * (
         loss - clock.smoothed_loss
     )  # fmt: skip

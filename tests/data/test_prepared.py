@@ -43,7 +43,10 @@ def test_pairs_of_a_set_leave_the_margin_out(folder: Path) -> None:
         (lambda f: (f / "set.json").write_text("{"), "damaged"),
         (lambda f: (f / "images.npy").write_bytes(b"\x93NUMPY"), "damaged"),
         (lambda f: (f / "index.csv").write_text("position,source,sha256,identity,landmarks\n"), "disagree"),
-        (lambda f: (f / "set.json").write_text((f / "set.json").read_text().replace('"format": 1', '"format": 9')), "9"),
+        (
+            lambda f: (f / "set.json").write_text((f / "set.json").read_text().replace('"format": 1', '"format": 9')),
+            "9",
+        ),
     ],
 )
 def test_a_damaged_set_is_one_sentence(folder: Path, damage: object, words: str) -> None:
