@@ -137,7 +137,7 @@ def test_a_loss_that_is_not_finite_goes_back_once_then_stops(tiny: Make, monkeyp
         return figures
 
     monkeypatch.setattr(loop, "train_step", poisoned)
-    with pytest.raises(TrainingError, match="not finite or exploded at 0.0 kimg"):
+    with pytest.raises(TrainingError, match=r"not finite or exploded at 0\.0 kimg"):
         train(settings)
     log = (Path(settings.runs_dir) / "nan" / "log.txt").read_text()
     assert log.count("at half the learning rate (once)") == 1
