@@ -1,1 +1,1 @@
-"""Faces: preparing them, drawing them, reading them, augmenting them and feeding them to training."""
+"""Faces: built-in ones, prepared sets, and what feeds them to the training."""
