@@ -1,1 +1,1 @@
-"""Faces: built-in ones, prepared sets, and what feeds them to the training."""
+"""Faces: preparing them, drawing them, reading them, augmenting them and feeding them to training."""
