@@ -16,9 +16,9 @@ _WIDTH, _HEIGHT = 380, 180
 _LEFT, _RIGHT, _TOP, _BOTTOM = 30, 12, 24, 26
 
 
-def histogram_svg(values: NDArray[np.float64], title: str, bin_width: float = 0.05) -> str:
-    """Returns an inline SVG histogram of values in [-1, 1] with their mean marked; colours come from the page."""
-    first = int(np.floor(values.min() / bin_width))
+def histogram_svg(values: NDArray[np.float64], title: str, lowest: float, bin_width: float = 0.05) -> str:
+    """Returns an inline SVG histogram of values from `lowest` to 1 with their mean marked; the page has the colours."""
+    first = int(np.floor(lowest / bin_width))
     last = max(int(np.ceil(1.0 / bin_width)), first + 1)
     edges = np.arange(first, last + 1) * bin_width
     counts = np.histogram(values.clip(edges[0], edges[-1]), edges)[0]

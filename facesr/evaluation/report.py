@@ -86,9 +86,11 @@ def _interval(found: Statistics, decimals: int) -> str:
 
 
 def _histograms(evaluation: Evaluation) -> str:
+    # One range for all, so that the judges can be compared.
+    lowest = min(evaluation.statistics[judge.metric].minimum for judge in evaluation.judges)
     charts = "".join(
         f"<figure><figcaption>{escape(judge.name)}</figcaption>"
-        + histogram_svg(evaluation.scores.values[judge.metric], f"Identity similarity by {judge.name}")
+        + histogram_svg(evaluation.scores.values[judge.metric], f"Identity similarity by {judge.name}", lowest)
         + "</figure>"
         for judge in evaluation.judges
     )
@@ -151,7 +153,7 @@ def _origin(evaluation: Evaluation) -> str:
         "Protocol": f"{protocol.name}, {rules}, 8-bit RGB PNG, {size}, {len(evaluation.scores.ids)} faces",
         "Judges in its training loss": trained,
         **{f"Judge {judge.name}": f"weights sha256 {judge.weights_sha256}" for judge in evaluation.judges},
-        **{name.replace("_", " ").capitalize(): str(value) for name, value in subject.facts.items() if value != ""},
+        **{name.replace("_", " ").capitalize(): str(value) for name, value in subject.facts.items() if value},
         "Originals": str(evaluation.high),
         "Pixels scored": f"sha256 {evaluation.scores.pixels_sha256['restored']}",
         "Metric versions": ", ".join(f"{metric.name} {metric.version}" for metric in evaluation.scores.metrics),

@@ -52,18 +52,6 @@ def test_values_do_not_depend_on_the_batch(metric, inputs):
     np.testing.assert_allclose(whole, single, rtol=0, atol=tolerance)
 
 
-def test_values_do_not_depend_on_the_number_of_threads(metric, inputs):
-    threads = torch.get_num_threads()
-    values = []
-    try:
-        for count in (1, 2):
-            torch.set_num_threads(count)
-            values.append(metric(inputs))
-    finally:
-        torch.set_num_threads(threads)
-    np.testing.assert_allclose(values[0], values[1], rtol=0, atol=1e-6 if metric.name.startswith("is/") else 0.0)
-
-
 def test_values_follow_the_order_of_pictures(metric, inputs):
     order = torch.tensor([3, 0, 4, 1, 2])
     shuffled = metric(MetricInputs(inputs.restored[order], inputs.high[order], inputs.low[order]))

@@ -1,0 +1,72 @@
+"""Exporting faces as folders of PNG files."""
+
+import numpy as np
+import pytest
+
+from facesr.build import load_group
+from facesr.data import export
+from facesr.data.builtin import builtin_cache, render_faces
+from facesr.errors import DataError
+from facesr.image import read_png
+from facesr.resample import downscale_uint8
+
+
+def test_builtin_faces_are_written_with_their_low_resolution(tmp_path, capsys):
+    assert export.main(["builtin", str(tmp_path / "out"), "--num", "3", "--first", "8", "--seed", "2"]) == 0
+    assert "3 faces" in capsys.readouterr().out
+    faces, _ = render_faces(3, seed=2, first=8)
+    names = ["000000.png", "000001.png", "000002.png"]
+    for folder, pictures in (("high", faces), ("low", downscale_uint8(faces))):
+        assert sorted(path.name for path in (tmp_path / "out" / folder).iterdir()) == names
+        for name, picture in zip(names, pictures, strict=True):
+            np.testing.assert_array_equal(read_png(tmp_path / "out" / folder / name), picture)
+
+
+def test_a_prepared_set_is_written_from_the_first_face_asked_for(tmp_path, capsys):
+    folder = builtin_cache(4, 0, 4, 0, tmp_path / "cache", num_workers=0)
+    assert export.main([str(folder), str(tmp_path / "out"), "--first", "1", "--num", "2"]) == 0
+    images = np.load(folder / "images.npy")
+    np.testing.assert_array_equal(read_png(tmp_path / "out" / "high" / "000001.png"), images[2])
+    assert export.main([str(folder), str(tmp_path / "all")]) == 0
+    assert len(list((tmp_path / "all" / "low").iterdir())) == 4
+
+
+def test_the_margin_of_a_set_is_cut_off(tmp_path, monkeypatch):
+    folder = builtin_cache(1, 0, 4, 0, tmp_path / "cache", num_workers=0)
+    whole = np.load(folder / "images.npy")
+    np.save(folder / "images.npy", np.pad(whole, ((0, 0), (3, 3), (3, 3), (0, 0))))
+    text = (folder / "set.json").read_text()
+    (folder / "set.json").write_text(text.replace('"margin": 0', '"margin": 3'))
+    assert export.export_set(folder, tmp_path / "out") == 1
+    np.testing.assert_array_equal(read_png(tmp_path / "out" / "high" / "000000.png"), whole[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["builtin", "out", "--num", "0"], "--num has to be at least 1"),
+        (["absent", "out"], "absent does not exist"),
+        (["builtin", "full", "--num", "1"], "holds 'mine.png' from elsewhere"),
+        (["builtin", "file", "--num", "1"], "file cannot be written"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_code_2(tmp_path, monkeypatch, capsys, arguments, reason):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "full" / "high").mkdir(parents=True)
+    (tmp_path / "full" / "high" / "mine.png").touch()
+    (tmp_path / "file").touch()
+    assert export.main(arguments) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ") and reason in printed and printed.count("\n") == 1
+
+
+def test_faces_a_set_does_not_hold(tmp_path):
+    folder = builtin_cache(2, 0, 4, 0, tmp_path / "cache", num_workers=0)
+    with pytest.raises(DataError, match="holds 2 faces"):
+        export.export_set(folder, tmp_path / "out", num_faces=3)
+
+
+def test_the_defaults_are_the_validation_faces_of_train():
+    node = load_group("data", "builtin")["validation"]
+    expected = {"num_faces": export.NUM_BUILTIN, "first": export.FIRST_BUILTIN, "seed": export.SEED}
+    assert {key: node[key] for key in expected} == expected

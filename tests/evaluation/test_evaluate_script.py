@@ -1,0 +1,186 @@
+"""evaluate.py as a user meets it: the commands of its docstring, and one sentence and code 2 for bad input."""
+
+import functools
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import evaluate
+from facesr.build import load_settings, run_script
+from facesr.checkpoint import Snapshot, write_snapshot
+from facesr.config import EvaluateSettings
+from facesr.data.export import export_builtin
+from facesr.embedders.builtin import SmallRecogniser
+from facesr.errors import FaceSRError
+from facesr.image import read_png
+
+ROOT = Path(evaluate.__file__).resolve().parent
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of the built-in judge."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "random.pt"
+    torch.save(SmallRecogniser().state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def big(make_faces, tmp_path):
+    """Three faces of the competition's size."""
+    return make_faces(tmp_path / "big", 96, 112, ("301", "302", "303"))
+
+
+@pytest.fixture
+def run(tmp_path, weights, monkeypatch):
+    """Runs evaluate.py's main with keys and returns its output folder."""
+    monkeypatch.setattr(evaluate.signal, "signal", lambda number, handler: None)
+
+    def call(**keys) -> Path:
+        given = {"device": "cpu", "out": tmp_path / "out", "embedder.weights": weights, "num_resamples": 50, **keys}
+        overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
+        evaluate.main(load_settings("evaluate", EvaluateSettings, overrides))
+        return Path(given["out"] or "")
+
+    return call
+
+
+def summary(folder: Path) -> dict:
+    return json.loads((folder / "summary.json").read_text())
+
+
+def test_a_folder_of_restored_pictures(run, big, capsys):
+    out = run(restored=big.restored, high=big.high, low=big.low)
+    found = summary(out)
+    assert found["num_pictures"] == 3 and found["ranking_judge"] == "builtin" and found["protocol"]["strict"]
+    printed = capsys.readouterr().out
+    assert f"{found['score']:.4f}" in printed and "report.html" in printed and "consistency" in printed
+
+
+def test_the_same_question_again_is_answered_again_and_another_one_refused(run, big):
+    out = run(restored=big.restored, high=big.high)
+    first = summary(out)
+    again = summary(run(restored=big.restored, high=big.high, batch_size=1))
+    assert again["metrics"]["rmse"] == first["metrics"]["rmse"]
+    assert again["score"] == pytest.approx(first["score"], abs=1e-6)
+    with pytest.raises(FaceSRError, match=r"another evaluation \(low was null"):
+        run(restored=big.restored, high=big.high, low=big.low)
+
+
+def test_a_method_restores_first_and_is_scored_from_its_files(run, big, tmp_path):
+    out = run(method="bicubic", high=big.high, low=big.low)
+    assert sorted(path.name for path in (out / "restored").iterdir()) == ["301.png", "302.png", "303.png"]
+    second = run(restored=out / "restored", high=big.high, low=big.low, out=tmp_path / "second")
+    assert summary(second)["metrics"] == summary(out)["metrics"]
+    assert summary(out)["subject"]["kind"] == "method" and "restore" in summary(out)["seconds"]
+
+
+def test_files_of_an_earlier_restoration_do_not_stay(run, big):
+    out = run(method="nearest", high=big.high, low=big.low)
+    for folder in (big.high, big.low):
+        (folder / "303.png").unlink()
+    assert summary(run(method="nearest", high=big.high, low=big.low))["num_pictures"] == 2
+    assert len(list((out / "restored").iterdir())) == 2
+
+
+def test_a_snapshot_tells_its_judges(run, big, tmp_path, capsys):
+    node = {"_target_": "facesr.models.interpolation.Bicubic"}
+    path = tmp_path / "best.safetensors"
+    write_snapshot(path, Snapshot({}, node, "run7", 1.5, "c" * 64, ("builtin",), {}, ""))
+    out = run(method=path, high=big.high, low=big.low)
+    found = summary(out)
+    assert found["white_box"] is True and found["subject"]["name"] == "run7" and found["subject"]["kimg"] == 1.5
+    assert "White-box" in capsys.readouterr().out
+
+
+def test_without_any_folder_built_in_faces_are_scored(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(evaluate, "export_builtin", functools.partial(export_builtin, num_faces=2))
+    out = run()
+    assert summary(out)["num_pictures"] == 2 and summary(out)["subject"]["name"] == "bicubic"
+    assert "built-in faces" in capsys.readouterr().out
+    assert read_png(out / "faces" / "high" / "000000.png").shape == (112, 96, 3)
+
+
+def test_the_resolution_study(run, big, capsys):
+    out = run(study="resolution", high=big.high)
+    assert sorted(path.name for path in out.iterdir()) == ["question.json", "resolution.csv", "resolution.png"]
+    assert "builtin" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        ({"restored": "restored"}, "high has no value"),
+        ({"restored": "restored", "method": "bicubic", "high": "high"}, "restored and method was given"),
+        ({"high": "high"}, "none was given"),
+        ({"method": "bicubic", "low": "low"}, "give both"),
+        ({"restored": "absent", "high": "high"}, "absent is not a folder"),
+        ({"restored": "low", "high": "high"}, "low-resolution size"),
+        ({"restored": "restored", "high": "high", "protocol": "open", "protocol.strict": "false"}, "open has none"),
+        ({"restored": "restored", "high": "high", "protocol.num_pictures": "300"}, "asks for 300"),
+        ({"restored": "restored", "high": "high", "judges": "[nobody]"}, "nobody is unknown"),
+        ({"restored": "restored", "high": "high", "batch_size": "0"}, "batch_size=0"),
+        ({"restored": "restored", "high": "high", "flip_ensemble": "true"}, "needs method="),
+        ({"restored": "restored", "high": "high", "attributes": "absent.csv"}, "cannot be read"),
+        ({"restored": "restored", "high": "high", "embedder.weights": "absent.pt"}, "is not a file"),
+        ({"restored": "restored", "high": "high", "embedder.weights": "high/301.png"}, "not a readable weights file"),
+        ({"method": "absent", "low": "low", "high": "high"}, "neither bicubic nor nearest"),
+        ({"submission": "absent.zip", "low": "low", "high": "high"}, "not a file"),
+        ({"study": "colour", "high": "high"}, "study=colour is unknown"),
+        ({"study": "resolution", "high": "high", "method": "bicubic"}, "alone"),
+        ({"study": "resolution", "high": "absent"}, "absent is not a folder"),
+    ],
+)
+def test_bad_input_is_one_sentence(run, big, monkeypatch, keys, reason):
+    monkeypatch.chdir(big.high.parent)
+    with pytest.raises(FaceSRError, match=reason) as caught:
+        run(**keys)
+    assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("argument", "reason"),
+    [("restord=x", "restord"), ("batch_size=many", "batch_size"), ("protocol=pirm", "pirm"), ("restored=x", "high")],
+)
+def test_the_door_prints_one_line_and_exits_with_2(monkeypatch, capsys, tmp_path, argument, reason):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", argument])
+    monkeypatch.setattr(evaluate.signal, "signal", lambda number, handler: None)
+    with pytest.raises(SystemExit) as left:
+        run_script(evaluate.main, "evaluate", EvaluateSettings)
+    assert left.value.code == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ") and reason in printed and printed.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_two_ranks_give_the_numbers_of_one(run, big, weights, tmp_path):
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    arguments = [f"method=bicubic high={big.high} low={big.low} embedder.weights={weights} num_resamples=50"]
+    arguments += [f"device=cpu batch_size=1 out={tmp_path / 'two'}"]
+    command = [sys.executable, "evaluate.py", *" ".join(arguments).split()]
+    environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    environment |= {"OMP_NUM_THREADS": "1"}
+    ranks = [
+        subprocess.Popen(command, cwd=ROOT, env={**environment, "RANK": str(rank)}, stdout=subprocess.PIPE, text=True)
+        for rank in (0, 1)
+    ]
+    printed = [process.communicate(timeout=120)[0] for process in ranks]
+    assert [process.returncode for process in ranks] == [0, 0]
+    assert "report.html" in printed[0] and printed[1] == ""
+    one = summary(run(method="bicubic", high=big.high, low=big.low, batch_size=1))
+    two = summary(tmp_path / "two")
+    assert two["environment"]["num_ranks"] == 2 and two["inputs"]["pixels_sha256"] == one["inputs"]["pixels_sha256"]
+    for name, metric in one["metrics"].items():
+        np.testing.assert_allclose(two["metrics"][name]["mean"], metric["mean"], rtol=0, atol=1e-6)
