@@ -25,6 +25,7 @@ from facesr.submission.png import MAX_PIXELS, check_png, max_png_bytes
 
 # Where no folder of low pictures says how many there are.
 MAX_PICTURES = 20_000
+MAX_TOTAL_PIXELS = 1 << 30
 # Finder adds a second member for each file: enough are read to say so by name.
 _MEMBERS_PER_PICTURE = 4
 _SPARE_MEMBERS = 64
@@ -102,6 +103,7 @@ def _verify(
     manifest = parse_manifest(archive.read(members[MANIFEST_NAME], max_manifest_bytes(len(names))), manifest_label)
     _check_manifest(manifest, names, label, protocol, given)
     sizes: dict[str, tuple[int, int]] = {}
+    num_pixels = 0
     for name in names:
         size = given.restored_size(name) if given is not None else _protocol_size(protocol)
         data = archive.read(members[name], max_png_bytes(*size) if size else max_png_bytes(1, MAX_PIXELS))
@@ -112,6 +114,9 @@ def _verify(
         # The picture's file is called as the organiser's own one is (macOS writes accents in another form).
         key = name.removesuffix(".png") if given is None else given.paths[name].stem
         sizes[key] = check_png(data, f"{shown([name])} in {label}", size)
+        num_pixels += sizes[key][0] * sizes[key][1]
+        if given is None and num_pixels > MAX_TOTAL_PIXELS:
+            raise SubmissionError(f"{label} holds more than {MAX_TOTAL_PIXELS} pixels; give low=DIR to say how many.")
         (folder / f"{key}.png").write_bytes(data)
     file.seek(0)
     digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -32,7 +32,7 @@ def mutated(data: bytes, draw: random.Random) -> bytes:
         elif kind == 4:
             result[position : position + length] = draw.choice((b"\0", b"\xff")) * length
         else:
-            del result[max(1, position) :]
+            del result[max(50, position) :]
     return bytes(result)
 
 

@@ -335,6 +335,11 @@ class TestBombs:
         assert packed < 65_000
         refused(bench, lying, "'manifest.json'", "lies about its size")
 
+    def test_too_many_pixels_where_nobody_says_how_many(self, bench, zipped, monkeypatch):
+        monkeypatch.setattr("facesr.submission.verify.MAX_TOTAL_PIXELS", 1000)
+        refused(bench, zipped(bench.members()), "more than 1000 pixels", low=False)
+        bench.verify(zipped(bench.members()))
+
     def test_nothing_is_written_before_the_archive_is_checked(self, bench, zipped, monkeypatch):
         written: list[str] = []
         monkeypatch.setattr(Path, "write_bytes", lambda path, data: written.append(path.name))
