@@ -4,6 +4,8 @@ Beyond this file and the three scripts nothing knows of Hydra or OmegaConf: belo
 plain dictionaries and built objects.
 """
 
+import contextlib
+import io
 import os
 import re
 import sys
@@ -16,6 +18,7 @@ from typing import Any, NoReturn, TypeVar
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, InstantiationException
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -121,6 +124,7 @@ def run_script(main: Callable[[Settings], int | None], config_name: str, schema:
             # Carried past Hydra, which would print a line of its own before the error.
             refusal = error
 
+    sys.argv[1:] = map(readable_override, sys.argv[1:])
     multirun = any(argument in ("-m", "--multirun") for argument in sys.argv[1:])
     try:
         with _one_sentence():
@@ -143,6 +147,30 @@ def run_script(main: Callable[[Settings], int | None], config_name: str, schema:
         _leave(1)
     dist.shutdown()
     sys.exit(exit_code)
+
+
+def readable_override(argument: str) -> str:
+    """Returns a ``key=value`` argument with its value in quotes where Hydra's grammar cannot read it without.
+
+    That grammar knows only some ASCII characters outside quotes, and paths hold any.
+    """
+    key, equals, value = argument.partition("=")
+    if not equals or argument.startswith("-") or _is_readable(argument):
+        return argument
+    # Inside quotes only a quote, and backslashes before one, need a backslash.
+    escaped = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), value)
+    quoted = f"{key}='{escaped}'"
+    return quoted if _is_readable(quoted) else argument
+
+
+def _is_readable(argument: str) -> bool:
+    # The lexer would print its complaint by itself.
+    with contextlib.redirect_stderr(io.StringIO()):
+        try:
+            OverridesParser.create().parse_override(argument)
+        except HydraException:
+            return False
+    return True
 
 
 def _leave(code: int) -> NoReturn:
@@ -171,7 +199,7 @@ def _composed(config_name: str | None, overrides: Sequence[str]) -> Iterator[Any
     instance.clear()
     try:
         with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-            yield hydra.compose(config_name, overrides=list(overrides))
+            yield hydra.compose(config_name, overrides=[readable_override(override) for override in overrides])
     finally:
         instance.clear()
         instance.hydra = before

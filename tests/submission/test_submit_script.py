@@ -156,6 +156,18 @@ def test_exit_code_and_the_single_line(monkeypatch, capfd, arguments, word):
     assert printed.err.startswith("error: ") and printed.err.count("\n") == 1 and word in printed.err
 
 
+@pytest.mark.parametrize("name", ["\u00e9quipe (1)", "\u6e05\u534e", "a=b", "it's", "a#b; c"])
+def test_paths_hold_any_letters(tmp_path, low, monkeypatch, capfd, name):
+    folder = tmp_path / name
+    low.rename(folder)
+    keys = {"checkpoint": "bicubic", "low": folder, "out": folder.with_suffix(".zip"), "team": "A", "device": "cpu"}
+    arguments = [f"{key}={value}" for key, value in keys.items()]
+    monkeypatch.setattr("sys.argv", ["submit.py", *arguments, f"restored_dir={tmp_path}/restored"])
+    with pytest.raises(SystemExit) as caught:
+        run_script(submit.main, "submit", SubmitSettings)
+    assert caught.value.code == 0 and folder.with_suffix(".zip").is_file(), capfd.readouterr().err
+
+
 def test_more_ranks_are_refused(tmp_path, low, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(FaceSRError, match="one process"):
