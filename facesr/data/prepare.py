@@ -197,7 +197,7 @@ def _fill(writer: SetWriter, pieces: Iterator[Piece], options: Options) -> None:
             if bar.disable and now - last_line > LINE_SECONDS:
                 rate = (writer.num_done - done_before) / (now - started)
                 left = (total - writer.num_done) / rate
-                told = f"{writer.num_done} of {total} pictures, {rate:.0f} pictures/s, {left:.0f} s left"
+                told = f"{writer.num_done} of {total} pictures, {rate:.3g} pictures/s, {left:.0f} s left"
                 print(told, file=sys.stderr, flush=True)
                 last_line = now
 

@@ -120,3 +120,12 @@ def test_a_folder_of_photographs_is_cut_by_its_faces(tmp_path: Path, shared: Pat
         assert np.abs(points.mean((0, 1)) - (48, 61)).max() < 4
     assert np.load(out / "images.npy").shape == (3, 120, 104, 3)
     assert "wall.png,no face: " in (out / "rejected.csv").read_text()
+
+
+@pytest.mark.gpu
+@pytest.mark.shared
+def test_a_gpu_finds_the_same_faces(net: Detector, shared: Path) -> None:
+    pictures = [picture for picture, _ in real_faces(shared, 4)]
+    for own, other in zip(net.find(pictures), Detector("cuda").find(pictures), strict=True):
+        assert len(own) == len(other) >= 1
+        assert own[0].box == pytest.approx(other[0].box, abs=0.5)
