@@ -1,0 +1,140 @@
+"""The documents' promises: commands that exist and compose, a complete file map, a step that can be followed."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from facesr.build import load_settings
+from facesr.config import EvaluateSettings, SubmitSettings, TrainSettings
+from facesr.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = {"train.py": TrainSettings, "evaluate.py": EvaluateSettings, "submit.py": SubmitSettings}
+TOOLS = {"pytest", "ruff", "mypy", "tensorboard"}
+MAX_STEP_FILES = 6
+MAX_STEP_LINES = 900
+
+
+def documents() -> list[Path]:
+    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def commands_of(text: str) -> list[str]:
+    """Returns the commands in code blocks and in single code spans, continued lines joined."""
+    lines: list[str] = []
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    for block in blocks:
+        lines += re.sub(r"\\\n *", "", block).splitlines()
+    lines += re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
+    starts = ("uv run ", "python -m facesr", "python train.py", ".venv/bin/python ")
+    return [line.strip() for line in lines if line.strip().startswith(starts)]
+
+
+def words_of(command: str) -> list[str]:
+    """Returns a command's words from the script or tool on; what explains it after wide space is left out."""
+    words = shlex.split(re.split(r"\s{3,}", command)[0], comments=True)
+    for prefix in (["uv", "run"], [".venv/bin/python"], ["python"]):
+        if words[: len(prefix)] == prefix:
+            words = words[len(prefix) :]
+    if words and words[0] == "torchrun":
+        while not words[0].endswith(".py"):
+            words = words[1:]
+    return words
+
+
+def wrong_with(command: str) -> str | None:
+    """Returns why a command cannot work, None where nothing is found; files that it names need not exist."""
+    words = [word for word in words_of(command) if "..." not in word]
+    first, rest = words[0], words[1:]
+    if first in TOOLS:
+        return None
+    if first == "-m":
+        module, options = ROOT / (rest[0].replace(".", "/") + ".py"), rest[1:]
+    else:
+        module, options = ROOT / first, rest
+    if not module.is_file():
+        return f"{module.relative_to(ROOT)} does not exist"
+    if first in SCRIPTS:
+        overrides = [option for option in options if not option.startswith("--")]
+        try:
+            load_settings(first.removesuffix(".py"), SCRIPTS[first], overrides)
+        except ConfigError as error:
+            return str(error)
+        return None
+    source = module.read_text(encoding="utf-8")
+    unknown = [option for option in options if option.startswith("--") and f'"{option.split("=")[0]}"' not in source]
+    return f"{unknown[0]} is no option of {module.name}" if unknown else None
+
+
+ALL = sorted({(path.name, command) for path in documents() for command in commands_of(path.read_text("utf-8"))})
+
+
+@pytest.mark.parametrize(("name", "command"), ALL, ids=[f"{name}-{number}" for number, (name, _) in enumerate(ALL)])
+def test_a_documents_command_can_work(name: str, command: str) -> None:
+    assert wrong_with(command) is None, f"{name}: {command}"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "uv run train.py experiment=nothing",
+        "uv run train.py batch_sise=3",
+        "uv run torchrun --nproc-per-node 2 train.py generator=nothing",
+        "uv run submit.py checkpont=runs/x",
+        "uv run nothing.py",
+        "python -m facesr.data.nothing a b",
+        "uv run python -m facesr.data.prepare a b --crops ffhq",
+        "uv run benchmarks/submission.py --picture 3",
+    ],
+)
+def test_a_command_that_cannot_work_is_found(command: str) -> None:
+    assert wrong_with(command) is not None
+
+
+def test_commands_are_found_in_blocks_and_spans() -> None:
+    text = "Say `uv run pytest`, or\n\n```\nuv run train.py   the default\nuv run submit.py a=1 \\\n    b=2\n```\n"
+    assert [words_of(command) for command in commands_of(text)] == [
+        ["train.py"],
+        ["submit.py", "a=1", "b=2"],
+        ["pytest"],
+    ]
+
+
+def test_readme_opens_with_the_two_commands() -> None:
+    assert commands_of((ROOT / "README.md").read_text("utf-8"))[:2] == ["uv run train.py", "uv run pytest"]
+
+
+def test_readme_maps_every_module() -> None:
+    text = (ROOT / "README.md").read_text("utf-8").split("## What is where")[1].split("\n## ")[0]
+    modules = [path.relative_to(ROOT / "facesr").with_suffix("") for path in (ROOT / "facesr").rglob("*.py")]
+    names = [path.as_posix() for path in modules if path.name != "__init__"]
+    assert [name for name in names if f"`{name}`" not in text] == [], "name the module in README.md's map"
+    mapped = re.findall(r"`((?:data|models|losses|embedders|metrics|training|evaluation|submission)/\w+)`", text)
+    assert [name for name in mapped if name not in names] == []
+
+
+def test_changelog_states_every_metrics_version() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    newest = dict(re.findall(r"^\|[^|]*\| `([\w/<>]+)` \| (\d+) \|$", text, re.MULTILINE))
+    for path in sorted((ROOT / "facesr" / "metrics").glob("*.py")):
+        source = path.read_text("utf-8")
+        names = re.findall(r'^ +(?:self\.)?name = f?"([\w/]+)', source, re.MULTILINE)
+        versions = re.findall(r"^    version = (\d+)", source, re.MULTILINE)
+        assert len(names) == len(versions), path
+        for name, version in zip(names, versions, strict=True):
+            key = "is/<judge>" if name == "is/" else name
+            assert newest.get(key) == version, f"CHANGELOG.md, Scores: {key} has version {version}"
+
+
+def test_one_training_step_can_be_followed() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    section = text.split("### One GAN training step")[1].split("###")[0]
+    rows = {name: int(lines) for name, lines in re.findall(r"^\| `([\w./]+\.py)` \| (\d+) \|", section, re.MULTILINE)}
+    lines = {name: len((ROOT / name).read_text("utf-8").splitlines()) for name in rows}
+    assert 0 < len(rows) <= MAX_STEP_FILES
+    assert sum(lines.values()) <= MAX_STEP_LINES
+    assert f"{sum(rows.values())} lines" in section
+    # The figures in the table may lag behind by a few lines, not by a rewrite.
+    assert all(abs(lines[name] - rows[name]) <= 15 for name in rows), lines
