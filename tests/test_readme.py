@@ -18,7 +18,8 @@ MAX_STEP_LINES = 900
 
 
 def documents() -> list[Path]:
-    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+    named = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "data/README.md")]
+    return [*named, *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def commands_of(text: str) -> list[str]:
@@ -68,7 +69,13 @@ def wrong_with(command: str) -> str | None:
     return f"{unknown[0]} is no option of {module.name}" if unknown else None
 
 
-ALL = sorted({(path.name, command) for path in documents() for command in commands_of(path.read_text("utf-8"))})
+ALL = sorted(
+    {
+        (path.relative_to(ROOT).as_posix(), command)
+        for path in documents()
+        for command in commands_of(path.read_text("utf-8"))
+    }
+)
 
 
 @pytest.mark.parametrize(("name", "command"), ALL, ids=[f"{name}-{number}" for number, (name, _) in enumerate(ALL)])
