@@ -1,3 +1,5 @@
+"""The door of Hydra: every option composes and builds, every mistake is one sentence."""
+
 from pathlib import Path
 
 import pytest

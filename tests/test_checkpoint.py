@@ -1,3 +1,5 @@
+"""Snapshots and training states: they come back whole, damaged ones are told apart, nothing is lost."""
+
 from pathlib import Path
 
 import numpy as np

@@ -1,9 +1,8 @@
 """A run made ready for its next step: settings checked, everything built, the newest state loaded."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,8 +24,6 @@ from facesr.training.state import Clock, unpack_state
 from facesr.training.step import Players
 from facesr.training.validation import Scores, Validator
 from facesr.weights import load_into
-
-Made = TypeVar("Made")
 
 
 @dataclass
@@ -61,9 +58,11 @@ def set_up(settings: TrainSettings, device: torch.device) -> Run:
     settings = replace(settings, precision=choose_precision(settings.precision, device))
 
     # Rank 0 first: data that is rendered or fetched into a cache is then there for the others.
-    faces = in_turn(lambda: build(settings.data.train))
-    pairs = in_turn(lambda: build(settings.data.validation))
-    judges = in_turn(lambda: [build(settings.embedder), *[build(load_group("embedder", j)) for j in settings.judges]])
+    faces = dist.in_turn(lambda: build(settings.data.train))
+    pairs = dist.in_turn(lambda: build(settings.data.validation))
+    judges = dist.in_turn(
+        lambda: [build(settings.embedder), *[build(load_group("embedder", j)) for j in settings.judges]]
+    )
     feed = Feed(
         faces,
         settings.data,
@@ -130,16 +129,6 @@ def choose_precision(name: str, device: torch.device) -> str:
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     # Without AMX tiles bf16 is slower than fp32 on a CPU.
     return "bf16" if torch.cpu._is_amx_tile_supported() else "fp32"
-
-
-def in_turn(make: Callable[[], Made]) -> Made:
-    """Returns `make()`, called on rank 0 first and on the other ranks once that is done."""
-    if not dist.is_main():
-        dist.barrier()
-        return make()
-    made = make()
-    dist.barrier()
-    return made
 
 
 def build_players(settings: TrainSettings, device: torch.device) -> Players:

@@ -1,3 +1,5 @@
+"""Order, augmentation and sharing of the training faces."""
+
 import itertools
 from dataclasses import replace
 from types import SimpleNamespace

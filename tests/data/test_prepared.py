@@ -1,3 +1,5 @@
+"""Reading prepared sets and pairs of folders."""
+
 import json
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""Loss terms against their formulas."""
+
 import math
 
 import pytest

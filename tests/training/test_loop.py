@@ -1,3 +1,5 @@
+"""Whole runs, tiny ones: resume, refusal, rollback, what the folder holds."""
+
 import json
 import os
 import signal

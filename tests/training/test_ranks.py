@@ -1,3 +1,5 @@
+"""Several ranks as torchrun starts them, and a run that is killed."""
+
 import os
 import socket
 import subprocess

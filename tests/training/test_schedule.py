@@ -1,3 +1,5 @@
+"""The learning rate over the images seen."""
+
 import pytest
 
 from facesr.config import ScheduleSettings
