@@ -10,6 +10,7 @@ from facesr.checkpoint import newest_state, write_state
 from facesr.config import TrainSettings
 from facesr.errors import EXIT_REQUEUE, TrainingError
 from facesr.log import Progress
+from facesr.restoration import restore_batch
 from facesr.training.outcome import finish, validate
 from facesr.training.report import Ticker, report
 from facesr.training.run import Run, set_up
@@ -17,6 +18,7 @@ from facesr.training.schedule import learning_rate_factor
 from facesr.training.state import pack_state, unpack_state
 from facesr.training.step import train_step, update_average
 from facesr.training.stop import StopRequest
+from facesr.training.validation import Scores
 
 
 def train(settings: TrainSettings) -> int:
@@ -28,13 +30,14 @@ def train(settings: TrainSettings) -> int:
     """
     device = dist.choose_device(settings.device)
     dist.initialise(device)
-    stop = StopRequest()
     run = set_up(settings, device)
+    stop = StopRequest()
     clock, players = run.clock, run.players
     total_images = int(settings.duration_kimg * 1000)
     progress = Progress(total_images, clock.num_images)
     ticker = Ticker(clock.num_images)
     batches = run.feed.batches(clock.num_images)
+    scores: Scores | None = None
     try:
         while clock.num_images < total_images:
             # Wait for a batch of augmented faces, and cut it into the parts that fit the memory.
@@ -64,7 +67,7 @@ def train(settings: TrainSettings) -> int:
 
             # Validate the averaged generator; keep its weights, and the best ones by IS.
             if finished or due(before, clock.num_images, settings.validation_every_kimg):
-                validate(run)
+                scores = validate(run)
                 ticker.restart_clock()
 
             # Save the state, so that the same command can go on from here.
@@ -75,7 +78,7 @@ def train(settings: TrainSettings) -> int:
             if asked and not finished:
                 run.console.say(f"asked to stop: saved at {clock.kimg:.1f} kimg; the same command resumes.")
                 return EXIT_REQUEUE
-        finish(run)
+        finish(run, scores or run.validator.score(lambda low: restore_batch(players.average, low)))
         return 0
     finally:
         progress.close()

@@ -6,16 +6,17 @@ from facesr.image import to_float, to_uint8
 from facesr.restoration import restore_batch
 from facesr.training.board import as_columns
 from facesr.training.run import Run
+from facesr.training.validation import Scores
 
 NUM_GRID_FACES = 12
 
 
-def validate(run: Run) -> None:
-    """Scores the averaged generator, writes pictures and a snapshot, and keeps the best one by IS."""
+def validate(run: Run) -> Scores:
+    """Returns the averaged generator's scores; writes them, pictures and a snapshot, and keeps the best one by IS."""
     average, clock = run.players.average, run.clock
     scores = run.validator.score(lambda low: restore_batch(average, low))
     if not dist.is_main():
-        return
+        return scores
     means, ranking = scores.means, run.validator.ranking_metric
     figures = {f"validation/{name}": value for name, value in means.items()}
     run.board.scalars(clock.num_images, figures)
@@ -43,6 +44,7 @@ def validate(run: Run) -> None:
         write_snapshot(folder / "best.safetensors", snapshot)
     remove_oldest_snapshots(folder, run.settings.num_snapshots_kept)
     run.console.say(f"{clock.kimg:9.1f} kimg  validation  {score_line(means)}{'  (best)' if better else ''}")
+    return scores
 
 
 def score_line(means: dict[str, float]) -> str:
@@ -53,10 +55,8 @@ def score_line(means: dict[str, float]) -> str:
     )
 
 
-def finish(run: Run) -> None:
+def finish(run: Run, scores: Scores) -> None:
     """Prints the table bicubic against trained, and writes hparams with the final scores."""
-    average = run.players.average
-    scores = run.validator.score(lambda low: restore_batch(average, low))
     if not dist.is_main():
         return
     run.board.final(run.config, scores.means)

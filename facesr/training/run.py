@@ -19,7 +19,8 @@ from facesr.losses.adversarial import Adversarial
 from facesr.losses.term import LossTerm
 from facesr.resample import upscale
 from facesr.training.board import Board
-from facesr.training.rundir import identity_of, open_run_folder, plain_config
+from facesr.training.rundir import claim_run_folder, find_run_folder, identity_of, plain_config
+from facesr.training.schedule import learning_rate_factor
 from facesr.training.state import Clock, unpack_state
 from facesr.training.step import Players
 from facesr.training.validation import Scores, Validator
@@ -49,10 +50,9 @@ class Run:
 def set_up(settings: TrainSettings, device: torch.device) -> Run:
     """Returns a run that is ready for its next step: everything built, the newest state loaded."""
     check(settings)
-    folder = open_run_folder(settings)
+    folder = find_run_folder(settings)
     config = plain_config(settings)
     config_sha256 = digest_of(identity_of(config))
-    console = Console(folder / "log.txt")
     torch.manual_seed(settings.seed)
     np.random.seed(settings.seed % 2**32)
     settings = replace(settings, precision=choose_precision(settings.precision, device))
@@ -80,11 +80,15 @@ def set_up(settings: TrainSettings, device: torch.device) -> Run:
 
     found = newest_state(folder / "state")
     clock = unpack_state(found[1], players, config_sha256) if found else Clock()
+    bicubic = validator.score(upscale)
+    # The folder is claimed and its files are opened last, when nothing can be refused any more.
+    claim_run_folder(folder, config)
     run = Run(
-        settings, config, config_sha256, folder, device, players, feed, validator, clock, console,
+        settings, config, config_sha256, folder, device, players, feed, validator, clock,
+        console=(console := Console(folder / "log.txt")),
         board=Board(folder / "tensorboard", clock.num_images),
         stats=Stats(folder / "stats.jsonl", clock.num_images),
-        bicubic=validator.score(upscale),
+        bicubic=bicubic,
         loss_judges=judges_in_losses(players.terms),
     )  # fmt: skip
     num_parameters = sum(parameter.numel() for parameter in players.generator.parameters())
@@ -111,6 +115,7 @@ def check(settings: TrainSettings) -> None:
             f"accumulation_steps={settings.accumulation_steps} does not divide the {share} faces of a rank; "
             "choose a divisor."
         )
+    learning_rate_factor(settings.schedule, 0.0, settings.duration_kimg)
     if not settings.losses:
         raise ConfigError("losses is empty; give at least one term, for example losses.pixel.")
 

@@ -32,42 +32,50 @@ def identity_of(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key not in FREE_KEYS}
 
 
-def open_run_folder(settings: TrainSettings) -> Path:
-    """Returns the run's folder, made or found; rank 0 writes config.yaml there.
+def find_run_folder(settings: TrainSettings) -> Path:
+    """Returns the run's folder, which need not exist yet.
 
     Raises:
-        ConfigError: the name is no folder name, or the folder belongs to another configuration.
+        ConfigError: the name is no folder name, or the folder holds the state of another configuration.
     """
     if not re.fullmatch(r"[\w][\w.+=,-]*", settings.name):
         raise ConfigError(f"name={settings.name!r} cannot be a folder; use letters, digits, '.', '_' and '-'.")
     folder = Path(settings.runs_dir).expanduser() / settings.name
-    config = plain_config(settings)
-    problem = _claim(folder, config) if dist.is_main() else None
-    problem = dist.from_main(problem)
+    problem = dist.from_main(_conflict(folder, plain_config(settings)) if dist.is_main() else None)
     if problem:
         raise ConfigError(problem)
     return folder
 
 
-def _claim(folder: Path, config: dict[str, Any]) -> str | None:
-    """Writes config.yaml, or returns why the folder cannot be used for this configuration."""
+def claim_run_folder(folder: Path, config: Mapping[str, Any]) -> None:
+    """Writes config.yaml on rank 0, once everything could be built: a mistake must not take the name.
+
+    Raises:
+        CheckpointError: the folder cannot be written.
+    """
+    if dist.is_main():
+        write_bytes(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True).encode())
+
+
+def _conflict(folder: Path, config: dict[str, Any]) -> str | None:
+    """Returns why the folder cannot be used for this configuration, or None."""
     file = folder / "config.yaml"
-    if file.is_file():
-        try:
-            earlier = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError):
-            return f"{file} cannot be read; choose another name, or remove {folder} to start anew."
-        different = differing_keys(identity_of(earlier or {}), identity_of(config))
-        if not different:
-            return None
-        shown = ", ".join(different[:MAX_NAMED_DIFFERENCES])
-        more = f" and {len(different) - MAX_NAMED_DIFFERENCES} more" if len(different) > MAX_NAMED_DIFFERENCES else ""
-        return (
-            f"{folder} belongs to a run with another configuration, which differs in {shown}{more}; "
-            "choose another name=..., or remove that folder."
-        )
-    write_bytes(file, yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
-    return None
+    # Where nothing was saved yet nothing can be lost or mixed.
+    if not file.is_file() or not any((folder / "state").glob("*.pt")):
+        return None
+    try:
+        earlier = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError):
+        return f"{file} cannot be read; choose another name, or remove {folder} to start anew."
+    different = differing_keys(identity_of(earlier or {}), identity_of(config))
+    if not different:
+        return None
+    shown = ", ".join(different[:MAX_NAMED_DIFFERENCES])
+    more = f" and {len(different) - MAX_NAMED_DIFFERENCES} more" if len(different) > MAX_NAMED_DIFFERENCES else ""
+    return (
+        f"{folder} belongs to a run with another configuration, which differs in {shown}{more}; "
+        "choose another name=..., or remove that folder."
+    )
 
 
 def differing_keys(first: Any, second: Any, prefix: str = "") -> list[str]:

@@ -93,8 +93,14 @@ def test_stats_of_a_killed_run_are_not_told_twice(tiny: Make) -> None:
 
 def test_another_configuration_under_the_name_is_refused(tiny: Make) -> None:
     train(tiny("name=taken", "duration_kimg=0.004"))
-    with pytest.raises(ConfigError, match=r"differs in generator_optimizer\.lr \(0\.0004 there, 0\.1 here\)"):
+    with pytest.raises(ConfigError, match=r"differs in generator_optimizer\.lr \(0\.001 there, 0\.1 here\)"):
         train(tiny("name=taken", "duration_kimg=0.004", "generator_optimizer.lr=0.1"))
+
+
+def test_a_mistake_does_not_take_the_name(tiny: Make) -> None:
+    with pytest.raises(CheckpointError):
+        train(tiny("name=mistaken", "start_from=missing.safetensors"))
+    assert train(tiny("name=mistaken", "duration_kimg=0.004")) == 0
 
 
 def test_a_state_cut_off_by_a_kill_is_passed_over(tiny: Make) -> None:
