@@ -7,7 +7,6 @@
 restored into a folder below restored_dir, packed from there and verified; docs/submission.md describes the archive.
 """
 
-import signal
 import sys
 from pathlib import Path
 
@@ -100,6 +99,4 @@ def table(submission: VerifiedSubmission, restored: RestoredFolder | None = None
 
 
 if __name__ == "__main__":
-    # A job that is ended by its time limit removes its temporary files too.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     run_script(main, "submit", SubmitSettings)

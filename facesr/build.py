@@ -8,6 +8,7 @@ import contextlib
 import io
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -113,6 +114,8 @@ def run_script(main: Callable[[Settings], int | None], config_name: str, schema:
     _register(config_name, schema)
     # Hydra's own handler would print several lines and exit with 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    # A job that is ended by its time limit removes its temporary files too; training answers by saving its state.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     exit_code = 0
     refusal: FaceSRError | None = None
 
