@@ -1,0 +1,60 @@
+"""The project's own generator: any size, its starting point, its parts."""
+
+import pytest
+import torch
+
+from facesr.models.facesr import FaceSR, Hourglass, count_macs, count_parameters
+from facesr.resample import upscale
+
+SMALL = {"channels": 32, "num_groups": 1, "num_blocks": 1, "channels_up": 32}
+
+
+@pytest.mark.parametrize(("height", "width"), [(28, 24), (7, 5), (33, 17), (2, 2)])
+def test_any_size_comes_back_four_times_as_large(height: int, width: int) -> None:
+    assert FaceSR(**SMALL)(torch.rand(2, 3, height, width)).shape == (2, 3, 4 * height, 4 * width)
+
+
+@pytest.mark.parametrize("channels_out", [0, 32])
+def test_training_starts_from_the_bicubic_picture(channels_out: int) -> None:
+    low = torch.rand(2, 3, 9, 6)
+    torch.testing.assert_close(FaceSR(**SMALL, channels_out=channels_out)(low), upscale(low))
+
+
+def test_every_weight_learns() -> None:
+    torch.manual_seed(0)
+    network = FaceSR(**SMALL, channels_out=32)
+    for name, parameter in network.named_parameters():
+        # Zero weights at the start hide what lies before them.
+        if parameter.abs().max() == 0:
+            torch.nn.init.normal_(parameter, std=0.05)
+        assert parameter.requires_grad, name
+    network(torch.rand(1, 3, 8, 8)).square().mean().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
+
+
+def test_a_group_starts_as_a_plain_residual_group() -> None:
+    features = torch.rand(1, 32, 8, 12)
+    assert torch.equal(Hourglass(32, 1)(features), features)
+
+
+def test_a_corner_reaches_the_whole_face() -> None:
+    torch.manual_seed(0)
+    network = FaceSR(**SMALL)
+    for parameter in network.parameters():
+        if parameter.abs().max() == 0:
+            torch.nn.init.normal_(parameter, std=0.05)
+    low = torch.rand(1, 3, 28, 24, requires_grad=True)
+    network(low)[0, :, 56, 48].sum().backward()
+    assert low.grad is not None and low.grad[0, :, 0, 0].abs().max() > 0
+
+
+def test_figures_that_the_configuration_states() -> None:
+    network = FaceSR()
+    assert count_parameters(network) == 6_753_036
+    assert count_macs(network, 28, 24) == 1_899_942_912
+
+
+def test_widths_that_matrix_units_do_not_like_are_refused() -> None:
+    with pytest.raises(ValueError, match="multiples of 32"):
+        FaceSR(channels=48)
