@@ -15,14 +15,12 @@ from __future__ import annotations
 
 import argparse
 import copy
-import csv
 import hashlib
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -33,78 +31,23 @@ from torch import Tensor, nn
 from facesr.data.builtin import render_faces
 from facesr.embedders.builtin import HEIGHT, WIDTH, BuiltinEmbedder, SmallRecogniser
 from facesr.embedders.facenet import FaceNet
-from facesr.errors import DataError, FaceSRError
-from facesr.image import list_png, round_to_grey_levels, stack_pictures, to_float, to_uint8
+from facesr.errors import FaceSRError
+from facesr.image import list_png, stack_pictures, to_float, to_uint8
 from facesr.protocols import Embedder
-from facesr.resample import downscale_to_grey_levels, resize, upscale
-from facesr.weights import cache_dir
+from facesr.resample import upscale
+from facesr.training.distill_data import (
+    BATCH,
+    Pictures,
+    batches,
+    bicubic_copies,
+    degraded_copies,
+    read_faces,
+    varied_copies,
+)
+from facesr.weights import cache_dir, load_into, read_state_dict
 
 MAX_SHIFT = 3  # pixels: the teacher's embedding of the unshifted face still fits
-HELD_OUT_SHARE = 8  # one identity in so many
-OFFICIAL_SHARE = 0.5  # of the lower-resolution copies that are exactly the benchmark's bicubic pictures
-FACTORS = (1.5, 2.0, 3.0, 6.0)  # of the other copies
-Pictures = NDArray[np.uint8]
 Vectors = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Faces:
-    """Pictures (N, 112, 96, 3) and the identity of each, empty where unknown."""
-
-    pictures: Pictures
-    identity: list[str]
-
-
-def is_held_out(identity: str) -> bool:
-    """Returns whether a person is kept out of training; persons without a name never are."""
-    return bool(identity) and hashlib.sha256(identity.encode()).digest()[0] % HELD_OUT_SHARE == 0
-
-
-def read_faces(folder: Path, part: str, *, held_out: bool) -> Faces:
-    """Returns the faces of one part (``train``, ``dev``) of the folder, without rolled copies.
-
-    Args:
-        held_out: only the persons kept out of training, or all but them.
-
-    Raises:
-        DataError: the index or a picture is missing, damaged or of another size.
-    """
-    index = folder / "index.csv"
-    if not index.is_file():
-        raise DataError(f"{index} is missing; give --faces the folder that holds it.")
-    with index.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["file"].startswith(f"{part}/") and not row["rolled_copy_of"]]
-    rows = [row for row in rows if is_held_out(row["identity"]) == held_out]
-    pictures = np.empty((len(rows), HEIGHT, WIDTH, 3), np.uint8)
-    for position, row in enumerate(rows):
-        picture = cv2.imread(str(folder / row["file"]), cv2.IMREAD_COLOR_RGB)
-        if picture is None or picture.shape != (HEIGHT, WIDTH, 3):
-            raise DataError(f"{folder / row['file']} is no readable {WIDTH}x{HEIGHT} picture; remove it from {index}.")
-        pictures[position] = picture
-    return Faces(pictures, [row["identity"] for row in rows])
-
-
-def bicubic_copies(pictures: Pictures) -> Pictures:
-    """Returns what bicubic upscaling makes of the official low-resolution pictures, same shape."""
-    parts = [to_uint8(upscale(downscale_to_grey_levels(to_float(part)))) for part in _batches(pictures)]
-    return np.concatenate(parts)
-
-
-def degraded_copies(pictures: Pictures, seed: int) -> Pictures:
-    """Returns each picture at a lower resolution, same shape: half of them bicubic x4, the others at random."""
-    rng = np.random.default_rng(seed)
-    official = rng.random(len(pictures)) < OFFICIAL_SHARE
-    factor = rng.integers(len(FACTORS), size=len(pictures))
-    blend = rng.uniform(0.3, 1.0, size=len(pictures)).astype(np.float32)
-    copies = np.empty_like(pictures)
-    copies[official] = bicubic_copies(pictures[official])
-    for number, size in enumerate(FACTORS):
-        chosen = np.flatnonzero(~official & (factor == number))
-        for part in np.array_split(chosen, max(1, len(chosen) // 256)):
-            high = to_float(pictures[part])
-            blurred = resize(resize(high, round(HEIGHT / size), round(WIDTH / size)), HEIGHT, WIDTH)
-            copies[part] = to_uint8(torch.lerp(high, blurred, torch.from_numpy(blend[part])[:, None, None, None]))
-    return copies
 
 
 def embed(embedder: Embedder, pictures: Pictures, label: str = "") -> Vectors:
@@ -112,15 +55,11 @@ def embed(embedder: Embedder, pictures: Pictures, label: str = "") -> Vectors:
     parts: list[Tensor] = []
     start = time.monotonic()
     with torch.inference_mode():
-        for part in _batches(pictures):
+        for part in batches(pictures):
             parts.append(embedder(to_float(part)))
             if label and len(parts) % 40 == 0:
-                print(f"{label}: {len(parts) * 64} of {len(pictures)}, {time.monotonic() - start:.0f} s", flush=True)
+                print(f"{label}: {len(parts) * BATCH} of {len(pictures)}, {time.monotonic() - start:.0f} s", flush=True)
     return torch.cat(parts).numpy()
-
-
-def _batches(pictures: Pictures) -> list[Pictures]:
-    return [pictures[start : start + 64] for start in range(0, len(pictures), 64)]
 
 
 def taught(teacher: Embedder, pictures: Pictures, folder: Path) -> Vectors:
@@ -166,7 +105,7 @@ def distillation_terms(student: Tensor, teacher: Tensor, strength: float = 1.0) 
     return {
         "embedding": 1.0 - (student * teacher).sum(dim=1).mean(),
         "relations": 4.0 * strength * (student @ student.t() - teacher @ teacher.t()).square().mean(),
-        "similarity": 10.0 * strength * (similarity - wanted).square().mean(),
+        "similarity": 40.0 * strength * (similarity - wanted).square().mean(),
     }
 
 
@@ -187,19 +126,20 @@ class Plan:
     seed: int
 
 
-def train_student(pairs: Pictures, vectors: Vectors, plan: Plan, out: Path) -> None:
-    """Trains on pairs (N, 2, H, W, 3) and their vectors (N, 2, 512); writes the averaged student, again and again."""
+def train_student(
+    pairs: Pictures, vectors: Vectors, plan: Plan, out: Path, begin: SmallRecogniser | None = None
+) -> None:
+    """Trains on pairs (N, 2, H, W, 3) and their vectors (N, 2, 512); writes the averaged student, again and again.
+
+    Args:
+        begin: a student to go on from, without batch normalisation; None starts from random weights with it.
+    """
     torch.manual_seed(plan.seed)
     rng = np.random.default_rng(plan.seed)
-    student = SmallRecogniser(norm=True).to(memory_format=torch.channels_last).train()
-    decay = [weight for weight in student.parameters() if weight.ndim > 1]
-    rest = [weight for weight in student.parameters() if weight.ndim <= 1]
-    groups = [{"params": decay, "weight_decay": 0.02}, {"params": rest, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=plan.learning_rate)
+    student = begin or SmallRecogniser(norm=True)
+    student.to(memory_format=torch.channels_last).train().requires_grad_()
     num_steps = max(1, round(plan.kimg * 1000 / plan.batch))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, plan.learning_rate, total_steps=num_steps, pct_start=0.05, cycle_momentum=False
-    )
+    optimizer, schedule = _optimizer(student, plan.learning_rate, num_steps)
     # The average forgets over a twentieth of the run, so that the last one holds nothing of the rough beginning.
     decay_rate = 1.0 - min(0.5, 20.0 / num_steps)
     average = torch.optim.swa_utils.AveragedModel(
@@ -219,24 +159,40 @@ def train_student(pairs: Pictures, vectors: Vectors, plan: Plan, out: Path) -> N
         with torch.autocast("cpu", torch.bfloat16):
             features = student(pixels)
         teacher = torch.from_numpy(vectors[chosen]).flatten(0, 1)
-        terms = distillation_terms(F.normalize(features.float(), dim=1), teacher, min(1.0, 2.0 * step / num_steps))
-        loss = torch.stack(list(terms.values())).sum()
+        strength = 1.0 if begin else min(1.0, 2.0 * step / num_steps)
+        terms = distillation_terms(F.normalize(features.float(), dim=1), teacher, strength)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(student.parameters(), 5.0)
         optimizer.step()
         schedule.step()
         average.update_parameters(student)
         if step % 50 == 49 or step + 1 == num_steps:
-            seconds = time.monotonic() - start
-            shown = (step + 1) * plan.batch
-            parts = ", ".join(f"{name} {term.item():.3f}" for name, term in terms.items())
-            left = seconds / (step + 1) * (num_steps - step - 1)
-            print(f"{shown / 1000:.1f} kimg, {parts}, {shown / seconds:.0f} faces/s, {left:.0f} s left", flush=True)
+            _report((step + 1) * plan.batch, plan.kimg, terms, time.monotonic() - start)
         if step % 100 == 99 or step + 1 == num_steps:
             averaged = copy.deepcopy(average.module)
             assert isinstance(averaged, SmallRecogniser)
-            write_weights(folded(averaged), out)
+            write_weights(averaged if begin else folded(averaged), out)
+
+
+def _optimizer(
+    student: SmallRecogniser, learning_rate: float, num_steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """Returns AdamW and its schedule; gains and biases do not decay."""
+    decay = [weight for weight in student.parameters() if weight.ndim > 1]
+    rest = [weight for weight in student.parameters() if weight.ndim <= 1]
+    groups = [{"params": decay, "weight_decay": 0.02}, {"params": rest, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, learning_rate, total_steps=num_steps, pct_start=0.05, cycle_momentum=False
+    )
+    return optimizer, schedule
+
+
+def _report(shown: int, kimg: float, terms: dict[str, Tensor], seconds: float) -> None:
+    parts = ", ".join(f"{name} {term.item():.3f}" for name, term in terms.items())
+    left = seconds * (1000.0 * kimg / shown - 1.0)
+    print(f"{shown / 1000:.1f} kimg, {parts}, {shown / seconds:.0f} faces/s, {left:.0f} s left", flush=True)
 
 
 def folded(network: SmallRecogniser) -> SmallRecogniser:
@@ -302,17 +258,21 @@ def bicubic_similarity(embedder: Embedder, pictures: Pictures, restored: Picture
 def run_training(chosen: argparse.Namespace) -> None:
     """Trains on the photographs and on drawn faces, and writes the weights."""
     teacher = FaceNet("vggface2", weights=chosen.teacher_weights, precision="bf16")
-    sources = [read_faces(chosen.faces, "train", held_out=False).pictures]
+    photographs = read_faces(chosen.faces, "train", held_out=False).pictures
+    sources = [photographs, *(varied_copies(photographs, seed) for seed in range(1, 1 + chosen.varied))]
     if chosen.drawn:
-        sources.append(render_faces(chosen.drawn, seed=chosen.seed + 1)[0])
+        sources.append(render_faces(chosen.drawn, seed=1)[0])
     pairs: list[Pictures] = []
     vectors: list[Vectors] = []
     for pictures in sources:
-        pairs.append(np.stack([pictures, degraded_copies(pictures, chosen.seed)], axis=1))
+        pairs.append(np.stack([pictures, degraded_copies(pictures, len(pairs))], axis=1))
         folder = cache_dir() / "distill"
         vectors.append(np.stack([taught(teacher, pairs[-1][:, view], folder) for view in (0, 1)], axis=1))
     plan = Plan(kimg=chosen.kimg, batch=chosen.batch, learning_rate=chosen.learning_rate, seed=chosen.seed)
-    train_student(np.concatenate(pairs), np.concatenate(vectors), plan, chosen.out)
+    begin = SmallRecogniser() if chosen.begin else None
+    if begin:
+        load_into(begin, read_state_dict(chosen.begin), chosen.begin)
+    train_student(np.concatenate(pairs), np.concatenate(vectors), plan, chosen.out, begin)
 
 
 def run_measurement(chosen: argparse.Namespace) -> None:
@@ -333,7 +293,7 @@ def run_measurement(chosen: argparse.Namespace) -> None:
     if chosen.benchmark:
         high = stack_pictures(list_png(chosen.benchmark / "val_HR").values())
         low = stack_pictures(list_png(chosen.benchmark / "val_LR").values())
-        groups["benchmark"] = high, to_uint8(round_to_grey_levels(upscale(to_float(low))))
+        groups["benchmark"] = high, to_uint8(upscale(to_float(low)))
     for name, (high, restored) in groups.items():
         scores = [bicubic_similarity(judge, high, restored) for judge in judges]
         means = ", ".join(f"{judge.name} {score.mean():.4f}" for judge, score in zip(judges, scores, strict=True))
@@ -346,6 +306,8 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", help="train the student")
     train.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
+    train.add_argument("--begin", type=Path, default=None, help="weights to go on from")
+    train.add_argument("--varied", type=int, default=0, help="copies of every photograph with another pose and light")
     train.add_argument("--drawn", type=int, default=1000, help="built-in faces among the training faces")
     train.add_argument("--kimg", type=float, default=60.0, help="thousands of faces shown")
     train.add_argument("--batch", type=int, default=32, help="faces of one step")

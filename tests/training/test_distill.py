@@ -10,19 +10,10 @@ import torch.nn.functional as F
 
 from facesr.data.builtin import render_faces
 from facesr.embedders.builtin import BuiltinEmbedder, SmallRecogniser
-from facesr.training import distill
-from facesr.training.distill import (
-    Plan,
-    degraded_copies,
-    distillation_terms,
-    folded,
-    is_held_out,
-    moved,
-    read_faces,
-    same_different_auc,
-    spearman,
-    train_student,
-)
+from facesr.errors import DataError
+from facesr.training import distill, distill_data
+from facesr.training.distill import Plan, distillation_terms, folded, moved, same_different_auc, spearman, train_student
+from facesr.training.distill_data import degraded_copies, is_held_out, read_faces
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +43,7 @@ def test_held_out_persons_are_about_one_in_eight_and_never_nameless() -> None:
 
 
 def test_training_and_held_out_faces_share_no_person(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distill, "is_held_out", lambda identity: identity == "person 2")
+    monkeypatch.setattr(distill_data, "is_held_out", lambda identity: identity == "person 2")
     kept, out = (read_faces(folder, "train", held_out=held_out) for held_out in (False, True))
     assert len(kept.identity) + len(out.identity) == 12, "the rolled copy belongs to neither"
     assert set(out.identity) == {"person 2"} and set(kept.identity) == {"person 0", "person 1", "person 3"}
@@ -61,7 +52,7 @@ def test_training_and_held_out_faces_share_no_person(folder: Path, monkeypatch: 
 
 def test_damaged_picture_is_a_sentence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "dev" / "14.png").write_bytes(b"no picture")
-    with pytest.raises(distill.DataError, match=r"14\.png is no readable 96x112 picture"):
+    with pytest.raises(DataError, match=r"14\.png is no readable 96x112 picture"):
         read_faces(folder, "dev", held_out=False)
     arguments = ["measure", "--faces", str(folder / "nowhere"), "--weights", str(folder / "nothing.safetensors")]
     assert distill.main(arguments) == 2
