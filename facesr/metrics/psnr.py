@@ -7,14 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from facesr.metrics.pixels import grey_levels, luma, mean_per_picture, psnr_of, require_same_shape
+from facesr.metrics.pixels import grey_levels, luma, mean_per_picture, psnr_of, require_same_shape, squared_error
 from facesr.protocols import MetricInputs
 
 
 def psnr_rgb(restored: Tensor, high: Tensor) -> NDArray[np.float64]:
     """Returns the PSNR over all pixels and channels in dB, 0..100, higher is better, float64 (N,)."""
-    require_same_shape(restored, high)
-    return psnr_of(mean_per_picture((grey_levels(restored) - grey_levels(high)).square()))
+    return psnr_of(squared_error(restored, high))
 
 
 def psnr_y(restored: Tensor, high: Tensor) -> NDArray[np.float64]:

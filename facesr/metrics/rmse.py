@@ -8,14 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from facesr.metrics.pixels import grey_levels, mean_per_picture, require_same_shape
+from facesr.metrics.pixels import squared_error
 from facesr.protocols import MetricInputs
 
 
 def rmse(restored: Tensor, high: Tensor) -> NDArray[np.float64]:
     """Returns the RMSE over all pixels and channels in grey levels, 0..255, lower is better, float64 (N,)."""
-    require_same_shape(restored, high)
-    return np.sqrt(mean_per_picture((grey_levels(restored) - grey_levels(high)).square()))
+    return np.sqrt(squared_error(restored, high))
 
 
 class Rmse:

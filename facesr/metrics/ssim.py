@@ -30,11 +30,18 @@ def _window_weights() -> list[float]:
 
 def _blur(maps: Tensor) -> Tensor:
     """Returns the Gaussian-weighted mean of every whole window, (..., H - 10, W - 10)."""
-    weights = _window_weights()
-    height, width = maps.shape[-2] - WINDOW + 1, maps.shape[-1] - WINDOW + 1
     # Sums of shifted pictures rather than a convolution: element-wise, so the same bits in any batch.
-    rows = sum((weight * maps[..., k : k + height, :] for k, weight in enumerate(weights)), torch.zeros(()).to(maps))
-    return sum((weight * rows[..., k : k + width] for k, weight in enumerate(weights)), torch.zeros(()).to(maps))
+    return _weighted_sum(_weighted_sum(maps, -2), -1)
+
+
+def _weighted_sum(maps: Tensor, axis: int) -> Tensor:
+    length = maps.shape[axis] - WINDOW + 1
+    first, *others = _window_weights()
+    total = maps.narrow(axis, 0, length) * first
+    part = torch.empty_like(total)
+    for offset, weight in enumerate(others, start=1):
+        total += torch.mul(maps.narrow(axis, offset, length), weight, out=part)
+    return total
 
 
 def ssim(restored: Tensor, high: Tensor) -> NDArray[np.float64]:
@@ -48,14 +55,11 @@ def ssim(restored: Tensor, high: Tensor) -> NDArray[np.float64]:
     if min(height, width) < WINDOW:
         raise ImageError(f"SSIM needs pictures of at least {WINDOW}x{WINDOW}, these are {width}x{height}.")
     x, y = luma(grey_levels(restored)), luma(grey_levels(high))
-    mean_x, mean_y = _blur(x), _blur(y)
-    mean_xx, mean_yy, mean_xy = mean_x.square(), mean_y.square(), mean_x * mean_y
-    variance_x = _blur(x.square()) - mean_xx
-    variance_y = _blur(y.square()) - mean_yy
-    covariance = _blur(x * y) - mean_xy
-    similarity = ((2.0 * mean_xy + C1) * (2.0 * covariance + C2)) / (
-        (mean_xx + mean_yy + C1) * (variance_x + variance_y + C2)
-    )
+    mean_x, mean_y, mean_xy, mean_of_squares = _blur(torch.stack((x, y, x * y, x * x + y * y)))
+    products, squares = mean_x * mean_y, mean_x.square() + mean_y.square()
+    # Only the sum of the two variances occurs in the equation.
+    covariance, variances = mean_xy - products, mean_of_squares - squares
+    similarity = ((2.0 * products + C1) * (2.0 * covariance + C2)) / ((squares + C1) * (variances + C2))
     return mean_per_picture(similarity)
 
 
