@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -45,20 +46,32 @@ def run_ranks(num_ranks: int, runs_dir: Path, *overrides: str) -> list[subproces
 @pytest.mark.parametrize("kind", ["hinge", "relativistic"])
 def test_two_ranks_train_as_one_with_twice_the_batch(tmp_path: Path, kind: str) -> None:
     # R1's second derivatives, the relativistic batch average and the identity term all take part.
+    # Plain SGD: Adam would blow up the rounding of gradients that are zero, such as a relativistic last bias.
     target = {"hinge": "Hinge", "relativistic": "RelativisticAverage"}[kind]
-    overrides = (f"losses.adversarial._target_=facesr.losses.adversarial.{target}", "duration_kimg=0.024", "name=r")
+    overrides = [f"losses.adversarial._target_=facesr.losses.adversarial.{target}", "duration_kimg=0.024", "name=r"]
+    for optimizer in ("generator_optimizer", "discriminator_optimizer"):
+        overrides += [f"{optimizer}._target_=torch.optim.SGD", f"{optimizer}.lr=0.05"]
+        overrides += [f"~{optimizer}.betas", f"~{optimizer}.eps"]
     one = run_ranks(1, tmp_path / "one", *overrides)
     two = run_ranks(2, tmp_path / "two", *overrides)
     for result in [*one, *two]:
         assert result.returncode == 0, result.stderr
     assert "bicubic" in two[0].stdout and two[1].stdout == ""
-    states = [newest_state(tmp_path / name / "r" / "state") for name in ("one", "two")]
-    assert states[0] is not None and states[1] is not None
+    first, last = state_of(tmp_path / "one", 0), state_of(tmp_path / "one", -1)
+    shared_out = state_of(tmp_path / "two", -1)
     for part in ("generator", "average", "discriminator"):
-        for name, tensor in states[0][1][part].items():
-            # Adam turns rounding differences of near-zero gradients into steps of up to the learning rate.
-            difference = (tensor - states[1][1][part][name]).abs()
-            assert float(difference.float().mean()) < 2e-5, f"{part} {name}"
+        moved = 0.0
+        for name, tensor in last[part].items():
+            moved = max(moved, float((tensor - first[part][name]).abs().max()))
+            torch.testing.assert_close(tensor, shared_out[part][name], rtol=1e-4, atol=2e-6, msg=f"{part} {name}")
+        assert moved > 1e-4, f"{part} did not move, so nothing was compared"
+
+
+def state_of(runs_dir: Path, number: int) -> dict[str, Any]:
+    """Returns one of the states that a run kept, oldest first."""
+    path = sorted((runs_dir / "r" / "state").glob("*.pt"))[number]
+    state: dict[str, Any] = torch.load(path, weights_only=True)
+    return state
 
 
 def test_a_bad_key_under_two_ranks_is_told_once(tmp_path: Path) -> None:
@@ -78,7 +91,7 @@ def test_a_killed_run_resumes(tmp_path: Path) -> None:
         if "validation" in line and "kimg  validation" in line:
             process.kill()
             break
-    process.wait()
+    process.communicate()
     again = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert again.returncode == 0, again.stderr
     assert "resuming at" in again.stdout
