@@ -92,7 +92,8 @@ def varied_copies(pictures: Pictures, seed: int) -> Pictures:
     rng = np.random.default_rng(seed)
     copies = np.empty_like(pictures)
     for number, picture in enumerate(pictures):
-        warp = cv2.getRotationMatrix2D((WIDTH / 2, HEIGHT / 2), rng.normal(0, 11), rng.uniform(0.85, 1.2))
+        turn = cv2.getRotationMatrix2D((WIDTH / 2, HEIGHT / 2), rng.normal(0, 11), rng.uniform(0.85, 1.2))
+        warp = np.asarray(turn, np.float64)
         warp[:, 2] += rng.uniform(-6, 6, size=2)
         if rng.random() < 0.5:
             warp = warp @ np.array([[-1.0, 0.0, WIDTH - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
