@@ -41,6 +41,7 @@ from facesr.protocols import Embedder
 from facesr.restoration import open_method
 from facesr.submission.restore import PICTURES, read_restored
 from facesr.submission.verify import opened_submission
+from facesr.weights import cache_dir
 
 
 def main(settings: EvaluateSettings) -> None:
@@ -51,7 +52,14 @@ def main(settings: EvaluateSettings) -> None:
     # A job that is ended by its time limit removes its temporary files too.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     settings = checked(settings)
-    options = Options(device, settings.batch_size, settings.num_resamples, settings.num_examples, settings.seed)
+    options = Options(
+        device,
+        settings.batch_size,
+        settings.num_resamples,
+        settings.num_examples,
+        settings.seed,
+        kept_in=cache_dir() / "embeddings" if settings.reuse_embeddings else None,
+    )
     judges = open_judges(settings, device)
     out = Path(settings.out or "")
     question = question_of(settings, judges)

@@ -150,6 +150,7 @@ class EvaluateSettings:
     flip_ensemble: bool  # method: mean with the restored mirror image
     device: str  # auto | cpu | cuda
     batch_size: int
+    reuse_embeddings: bool  # keep the originals' embeddings in the cache for the next evaluation of the same ones
     num_resamples: int  # of the bootstrap intervals
     num_examples: int  # faces shown in each row of the report
     seed: int  # of the bootstrap and of the random examples

@@ -40,6 +40,7 @@ class Options:
         num_resamples: of the bootstrap.
         num_examples: faces in each row of the report.
         seed: of the bootstrap and of the random examples.
+        kept_in: folder that keeps the originals' embeddings for later evaluations; None embeds them each time.
     """
 
     device: torch.device
@@ -47,6 +48,7 @@ class Options:
     num_resamples: int
     num_examples: int
     seed: int
+    kept_in: Path | None = None
 
 
 def find_pairs(restored: Path, high: Path, low: Path | None, protocol: EvaluationProtocol) -> Pairs:
@@ -90,7 +92,8 @@ def evaluate(
     start = time.perf_counter()
     pairs = find_pairs(subject.folder, high, low, protocol)
     members = read_attributes(attributes, [pair.id for pair in pairs.items]) if attributes else {}
-    metrics = default_metrics(judges, with_low=low is not None)
+    kept_in = options.kept_in
+    metrics = default_metrics(judges, with_low=low is not None, remember_high=kept_in is not None, kept_in=kept_in)
     scores = score(pairs, metrics, options.device, options.batch_size, on_batch)
     if scores is None:
         return None

@@ -4,8 +4,6 @@ Source: the ASC19 final's scorer (github.com/ASC-Competition/ASC19-FaceSR, evalu
 the judge is sphere20a. That script divides by zero for an embedding of length zero; here such a pair scores 0.
 """
 
-import hashlib
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,6 +11,7 @@ from torch import Tensor
 
 from facesr.errors import WeightsError
 from facesr.metrics.pixels import grey_levels, require_same_shape
+from facesr.metrics.remembered import RememberedEmbeddings
 from facesr.protocols import Embedder, MetricInputs
 
 
@@ -45,11 +44,16 @@ class IdentitySimilarity:
     version = 1
     needs_low = False
 
-    def __init__(self, judge: Embedder, *, remember_high: bool = False) -> None:
+    def __init__(self, judge: Embedder, remembered: RememberedEmbeddings | None = None) -> None:
+        """Names the metric after the judge.
+
+        Args:
+            judge: the recogniser.
+            remembered: keeps the originals' embeddings, for scoring other restored pictures of the same originals.
+        """
         self.name = f"is/{judge.name}"
         self.judge = judge
-        # {digest of a batch of originals: its embeddings}; None when originals are not seen twice.
-        self._remembered: dict[bytes, NDArray[np.float32]] | None = {} if remember_high else None
+        self._remembered = remembered
 
     def __call__(self, inputs: MetricInputs) -> NDArray[np.float64]:
         """Returns the cosine per picture, -1..1, higher is better, float64 (N,)."""
@@ -60,11 +64,9 @@ class IdentitySimilarity:
 
     def _embed_high(self, high: Tensor) -> NDArray[np.float32]:
         levels = grey_levels(high)
-        if self._remembered is None:
-            return embed(self.judge, high)
-        digest = hashlib.sha256(repr(tuple(high.shape)).encode())
-        digest.update(levels.byte().cpu().numpy().tobytes())
-        key = digest.digest()
-        if key not in self._remembered:
-            self._remembered[key] = embed(self.judge, high)
-        return self._remembered[key]
+        kept = self._remembered.get(self.judge, levels) if self._remembered is not None else None
+        if kept is None:
+            kept = embed(self.judge, high)
+            if self._remembered is not None:
+                self._remembered.put(self.judge, levels, kept)
+        return kept

@@ -43,6 +43,7 @@ def big(make_faces, tmp_path):
 def run(tmp_path, weights, monkeypatch):
     """Runs evaluate.py's main with keys and returns its output folder."""
     monkeypatch.setattr(evaluate.signal, "signal", lambda number, handler: None)
+    monkeypatch.setenv("FACESR_CACHE", str(tmp_path / "cache"))
 
     def call(**keys) -> Path:
         given = {"device": "cpu", "out": tmp_path / "out", "embedder.weights": weights, "num_resamples": 50, **keys}
@@ -73,6 +74,20 @@ def test_the_same_question_again_is_answered_again_and_another_one_refused(run, 
     assert again["score"] == pytest.approx(first["score"], abs=1e-6)
     with pytest.raises(FaceSRError, match=r"another evaluation \(low was null"):
         run(restored=big.restored, high=big.high, low=big.low)
+
+
+def test_the_originals_are_embedded_once_for_several_evaluations(run, big, tmp_path, monkeypatch):
+    seen = []
+    forward = SmallRecogniser.forward
+    monkeypatch.setattr(SmallRecogniser, "forward", lambda self, batch: seen.append(len(batch)) or forward(self, batch))
+    first = summary(run(restored=big.restored, high=big.high, num_examples=0))
+    cold = sum(seen)
+    seen.clear()
+    second = summary(run(restored=big.restored, high=big.high, num_examples=0, out=tmp_path / "second"))
+    assert cold - sum(seen) == 3 and second["score"] == first["score"]
+    seen.clear()
+    run(restored=big.restored, high=big.high, num_examples=0, out=tmp_path / "third", reuse_embeddings=False)
+    assert sum(seen) == 6
 
 
 def test_a_method_restores_first_and_is_scored_from_its_files(run, big, tmp_path):
