@@ -105,7 +105,7 @@ def distillation_terms(student: Tensor, teacher: Tensor, strength: float = 1.0) 
     return {
         "embedding": 1.0 - (student * teacher).sum(dim=1).mean(),
         "relations": 4.0 * strength * (student @ student.t() - teacher @ teacher.t()).square().mean(),
-        "similarity": 40.0 * strength * (similarity - wanted).square().mean(),
+        "similarity": 10.0 * strength * (similarity - wanted).square().mean(),
     }
 
 
@@ -138,7 +138,7 @@ def train_student(
     rng = np.random.default_rng(plan.seed)
     student = begin or SmallRecogniser(norm=True)
     student.to(memory_format=torch.channels_last).train().requires_grad_()
-    num_steps = max(1, round(plan.kimg * 1000 / plan.batch))
+    num_steps = max(6, round(plan.kimg * 1000 / plan.batch))
     optimizer, schedule = _optimizer(student, plan.learning_rate, num_steps)
     # The average forgets over a twentieth of the run, so that the last one holds nothing of the rough beginning.
     decay_rate = 1.0 - min(0.5, 20.0 / num_steps)
@@ -183,8 +183,10 @@ def _optimizer(
     rest = [weight for weight in student.parameters() if weight.ndim <= 1]
     groups = [{"params": decay, "weight_decay": 0.02}, {"params": rest, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=learning_rate)
+    # A rise of less than two steps would be divided by zero.
+    rise = max(0.05, min(0.5, 3.0 / num_steps))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, learning_rate, total_steps=num_steps, pct_start=0.05, cycle_momentum=False
+        optimizer, learning_rate, total_steps=num_steps, pct_start=rise, cycle_momentum=False
     )
     return optimizer, schedule
 
@@ -259,13 +261,13 @@ def run_training(chosen: argparse.Namespace) -> None:
     """Trains on the photographs and on drawn faces, and writes the weights."""
     teacher = FaceNet("vggface2", weights=chosen.teacher_weights, precision="bf16")
     photographs = read_faces(chosen.faces, "train", held_out=False).pictures
-    sources = [photographs, *(varied_copies(photographs, seed) for seed in range(1, 1 + chosen.varied))]
+    sources = [(photographs, 0), *((varied_copies(photographs, seed), seed) for seed in range(1, 1 + chosen.varied))]
     if chosen.drawn:
-        sources.append(render_faces(chosen.drawn, seed=1)[0])
+        sources.append((render_faces(chosen.drawn, seed=1)[0], 0))
     pairs: list[Pictures] = []
     vectors: list[Vectors] = []
-    for pictures in sources:
-        pairs.append(np.stack([pictures, degraded_copies(pictures, len(pairs))], axis=1))
+    for pictures, seed in sources:
+        pairs.append(np.stack([pictures, degraded_copies(pictures, seed)], axis=1))
         folder = cache_dir() / "distill"
         vectors.append(np.stack([taught(teacher, pairs[-1][:, view], folder) for view in (0, 1)], axis=1))
     plan = Plan(kimg=chosen.kimg, batch=chosen.batch, learning_rate=chosen.learning_rate, seed=chosen.seed)
@@ -308,8 +310,8 @@ def main(arguments: list[str] | None = None) -> int:
     train.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
     train.add_argument("--begin", type=Path, default=None, help="weights to go on from")
     train.add_argument("--varied", type=int, default=0, help="copies of every photograph with another pose and light")
-    train.add_argument("--drawn", type=int, default=1000, help="built-in faces among the training faces")
-    train.add_argument("--kimg", type=float, default=60.0, help="thousands of faces shown")
+    train.add_argument("--drawn", type=int, default=600, help="built-in faces among the training faces")
+    train.add_argument("--kimg", type=float, default=30.0, help="thousands of faces shown")
     train.add_argument("--batch", type=int, default=32, help="faces of one step")
     train.add_argument("--learning-rate", type=float, default=2e-3)
     train.add_argument("--seed", type=int, default=0)
