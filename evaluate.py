@@ -14,8 +14,6 @@
 docs/evaluation.md explains protocols, metrics and files.
 """
 
-import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,8 +47,6 @@ def main(settings: EvaluateSettings) -> None:
     start = time.perf_counter()
     device = dist.choose_device(settings.device)
     dist.initialise(device)
-    # A job that is ended by its time limit removes its temporary files too.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     settings = checked(settings)
     options = Options(
         device,

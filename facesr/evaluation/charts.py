@@ -75,7 +75,7 @@ def curves_png(axes: Axes, curves: Mapping[str, Sequence[float]]) -> bytes:
         up = (value - lowest) / (1.0 - lowest)
         return left + across * (width - left - right), height - bottom - up * (height - top - bottom)
 
-    draw.text((left, 18 * zoom), axes.title, "black", bold)
+    draw.text((left, 10 * zoom), axes.title, "black", bold)
     for value in np.arange(lowest, 1.001, 0.2):
         y = position(0, float(value))[1]
         draw.line([(left, y), (width - right, y)], "#dddddd", zoom)

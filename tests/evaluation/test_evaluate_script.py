@@ -13,9 +13,10 @@ import pytest
 import torch
 
 import evaluate
+import submit
 from facesr.build import load_settings, run_script
 from facesr.checkpoint import Snapshot, write_snapshot
-from facesr.config import EvaluateSettings
+from facesr.config import EvaluateSettings, SubmitSettings
 from facesr.data.export import export_builtin
 from facesr.embedders.builtin import SmallRecogniser
 from facesr.errors import FaceSRError
@@ -42,7 +43,6 @@ def big(make_faces, tmp_path):
 @pytest.fixture
 def run(tmp_path, weights, monkeypatch):
     """Runs evaluate.py's main with keys and returns its output folder."""
-    monkeypatch.setattr(evaluate.signal, "signal", lambda number, handler: None)
     monkeypatch.setenv("FACESR_CACHE", str(tmp_path / "cache"))
 
     def call(**keys) -> Path:
@@ -116,6 +116,20 @@ def test_a_snapshot_tells_its_judges(run, big, tmp_path, capsys):
     assert "White-box" in capsys.readouterr().out
 
 
+def test_an_archive_is_verified_and_its_claims_are_called_claims(run, big, tmp_path):
+    keys = {"checkpoint": "bicubic", "low": big.low, "team": "Team", "out": tmp_path / "team.zip"}
+    keys |= {"device": "cpu", "restored_dir": tmp_path / "kept"}
+    submit.main(load_settings("submit", SubmitSettings, [f"{key}={value}" for key, value in keys.items()]))
+    found = summary(run(submission=tmp_path / "team.zip", high=big.high, low=big.low))
+    assert found["subject"]["kind"] == "submission" and found["subject"]["name"] == "Team"
+    assert found["subject"]["loss_judges"] == [] and found["subject"]["loss_judges_are_a_claim"]
+    (pictures,) = (tmp_path / "kept").glob("*/pictures")
+    from_folder = summary(run(restored=pictures, high=big.high, low=big.low, out=tmp_path / "folder"))
+    assert from_folder["metrics"] == found["metrics"] and from_folder["inputs"] == found["inputs"]
+    # submit.py leaves its record beside the pictures.
+    assert from_folder["subject"]["name"] == "bicubic" and from_folder["subject"]["loss_judges"] == []
+
+
 def test_without_any_folder_built_in_faces_are_scored(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(evaluate, "export_builtin", functools.partial(export_builtin, num_faces=2))
     out = run()
@@ -168,7 +182,6 @@ def test_bad_input_is_one_sentence(run, big, monkeypatch, keys, reason):
 def test_the_door_prints_one_line_and_exits_with_2(monkeypatch, capsys, tmp_path, argument, reason):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["evaluate.py", argument])
-    monkeypatch.setattr(evaluate.signal, "signal", lambda number, handler: None)
     with pytest.raises(SystemExit) as left:
         run_script(evaluate.main, "evaluate", EvaluateSettings)
     assert left.value.code == 2

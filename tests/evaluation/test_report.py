@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -87,6 +89,27 @@ def test_the_page_needs_nothing_but_itself(run, tmp_path, judge):
     # Three rows of two faces, each with three pictures.
     assert page.num_images == 18
     assert 'name="viewport"' in text and "mine &lt;b&gt;" in text and "mine <b>" not in text
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [320, 390, 1200])
+def test_no_screen_has_to_scroll_sideways(run, tmp_path, judge, width):
+    (tmp_path / "groups.csv").write_text("id,light\n" + "".join(f"{key},day\n" for key in "abcdefg"))
+    judge.name = "a_judge_with_quite_a_long_name"
+    write_evaluation(tmp_path, run(loss_judges=(judge.name,), attributes=tmp_path / "groups.csv"), judge, OPTIONS)
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    # Chromium's own window is never narrower than 500 pixels, a frame may be; the frame's page reports its width.
+    measure = "<script>onload=()=>parent.postMessage(document.documentElement.scrollWidth,'*')</script>"
+    (tmp_path / "page.html").write_text(text.replace("</body>", f"{measure}</body>"), encoding="utf-8")
+    (tmp_path / "frame.html").write_text(
+        "<body>waiting<script>onmessage=event=>{document.body.textContent='is '+event.data}</script>"
+        f"<iframe src=page.html style='width:{width}px;height:600px;border:0'></iframe>"
+    )
+    browser = next(path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name)))
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=3000", "--dump-dom"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", str(tmp_path / "frame.html")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+    assert int(re.findall(r"is (\d+)", done.stdout)[0]) <= width
 
 
 def test_without_low_pictures_there_is_no_consistency(run, tmp_path, judge):
