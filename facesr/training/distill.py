@@ -105,7 +105,7 @@ def distillation_terms(student: Tensor, teacher: Tensor, strength: float = 1.0) 
     return {
         "embedding": 1.0 - (student * teacher).sum(dim=1).mean(),
         "relations": 4.0 * strength * (student @ student.t() - teacher @ teacher.t()).square().mean(),
-        "similarity": 10.0 * strength * (similarity - wanted).square().mean(),
+        "similarity": 30.0 * strength * (similarity - wanted).square().mean(),
     }
 
 
