@@ -2,8 +2,8 @@
 
     uv run --with pyiqa benchmarks/niqe.py --model modelparameters.mat [--threads 2] [--rounds 3]
 
-Pictures are drawn noise of several scales, so that no file is needed. Both get the same float pictures and the same model;
-each time is the best of the rounds, taken in turn. Without pyiqa only our own times are printed.
+Pictures are drawn noise of several scales, so that no file is needed. Both get the same float pictures and the same
+model; each time is the best of the rounds, taken in turn. Without pyiqa only our own times are printed.
 """
 
 import argparse
