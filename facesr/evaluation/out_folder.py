@@ -27,9 +27,12 @@ def claim(folder: Path, question: Mapping[str, Any]) -> None:
         raise DataError(f"out={folder} is a file; give a folder that does not exist yet.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if (folder / QUESTION).is_file():
+        entries = {entry.name for entry in folder.iterdir()}
+        if entries == {QUESTION}:
+            pass  # an evaluation that was refused before it wrote anything: its question binds nobody
+        elif QUESTION in entries:
             _require_same(folder, asked)
-        elif any(folder.iterdir()):
+        elif entries:
             raise DataError(f"out={folder} holds other files; give a folder that is empty or does not exist yet.")
         (folder / SUMMARY).unlink(missing_ok=True)
     except OSError as error:

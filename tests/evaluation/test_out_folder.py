@@ -43,8 +43,15 @@ def test_a_folder_with_other_files_and_a_file_are_refused(tmp_path):
         claim(tmp_path / "mine" / "thesis.txt", QUESTION)
 
 
+def test_a_question_that_was_refused_before_any_answer_binds_nobody(tmp_path):
+    claim(tmp_path / "out", {**QUESTION, "method": "bicubik"})
+    claim(tmp_path / "out", QUESTION)
+    assert json.loads((tmp_path / "out" / "question.json").read_text()) == QUESTION
+
+
 def test_a_question_that_cannot_be_read_is_another_one(tmp_path):
     claim(tmp_path / "out", QUESTION)
+    (tmp_path / "out" / "summary.json").write_text("{}")
     (tmp_path / "out" / "question.json").write_text("[1")
     with pytest.raises(DataError, match="another evaluation"):
         claim(tmp_path / "out", QUESTION)
