@@ -151,3 +151,24 @@ def fit_asymmetric(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     shape = torch.where(wanted.isfinite(), shapes[nearest], shapes[0])
     scale = torch.exp(0.5 * (torch.lgamma(1.0 / shape) - torch.lgamma(3.0 / shape)))
     return shape, left * scale, right * scale
+
+
+@functools.cache
+def _ratio_table(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Returns the shapes 0.03, 0.031 .. 10 and the ratio E x^2 / E|x|^2 of each, both by falling shape."""
+    shapes = (0.03 + 0.001 * torch.arange(9971, dtype=torch.float64, device=device)).flip(0)
+    log_ratio = torch.lgamma(1.0 / shapes) + torch.lgamma(3.0 / shapes) - 2.0 * torch.lgamma(2.0 / shapes)
+    return shapes, log_ratio.exp()
+
+
+def shape_by_ratio(ratio: Tensor) -> Tensor:
+    """Returns the shape 0.03 .. 10 of the generalised Gaussian whose variance over squared mean size is `ratio` (B,).
+
+    Source: K. Sharifi, A. Leon-Garcia, "Estimation of shape parameter for generalized Gaussian distributions in
+    subband decompositions of video", IEEE TCSVT 1995.
+    """
+    shapes, ratios = _ratio_table(ratio.device)
+    above = torch.searchsorted(ratios, ratio).clamp(1, len(ratios) - 1)
+    below = above - 1
+    nearest = torch.where((ratios[below] - ratio).abs() < (ratios[above] - ratio).abs(), below, above)
+    return shapes[nearest]

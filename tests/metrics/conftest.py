@@ -1,8 +1,11 @@
 """Pictures and judges for the metrics' tests."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from facesr.image import to_float
@@ -45,3 +48,16 @@ def pairs() -> tuple[np.ndarray, np.ndarray]:
 def inputs(pairs: tuple[np.ndarray, np.ndarray]) -> MetricInputs:
     restored, high = pairs
     return MetricInputs(to_float(restored), to_float(high), to_float(downscale_uint8(high)))
+
+
+@pytest.fixture(scope="session")
+def texture() -> Callable[[int, int, int], np.ndarray]:
+    """A function of (height, width, seed): smooth noise of several scales with edges, grey levels as float64 (H, W)."""
+
+    def draw(height: int, width: int, seed: int) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        layers = [ndimage.gaussian_filter(rng.normal(size=(height, width)), sigma) * sigma for sigma in (0.7, 2, 6)]
+        picture = 128.0 + 30.0 * sum(layers) + 40.0 * (layers[2] > 0)
+        return np.clip(np.floor(picture + 0.5), 0, 255)
+
+    return draw

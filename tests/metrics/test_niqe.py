@@ -1,5 +1,6 @@
 """NIQE against a plain transcription, MATLAB's published scores, and its own rules."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -21,16 +22,11 @@ from facesr.resample import resize_matrix
 MATLAB = {"I03": 15.7536, "I04": 3.6549, "I06": 3.2355}
 
 
-def texture(height: int, width: int, seed: int) -> np.ndarray:
-    """Smooth noise of several scales with edges, grey levels as float64 (H, W)."""
-    rng = np.random.default_rng(seed)
-    layers = [ndimage.gaussian_filter(rng.normal(size=(height, width)), sigma) * sigma for sigma in (0.7, 2, 6)]
-    picture = 128.0 + 30.0 * sum(layers) + 40.0 * (layers[2] > 0)
-    return np.clip(np.floor(picture + 0.5), 0, 255)
+Texture = Callable[[int, int, int], np.ndarray]
 
 
 @pytest.fixture(scope="module")
-def model() -> NiqeModel:
+def model(texture: Texture) -> NiqeModel:
     pictures = [texture(480, 480, seed) for seed in range(3)]
     features = torch.cat([block_features(torch.from_numpy(picture)[None])[0][0] for picture in pictures]).numpy()
     return NiqeModel("textures", features.mean(0), np.cov(features, rowvar=False))
@@ -76,13 +72,13 @@ def plain_features(picture: np.ndarray) -> np.ndarray:
     return np.concatenate([np.array(rows) for rows in found], axis=1)
 
 
-def test_features_equal_a_plain_transcription() -> None:
+def test_features_equal_a_plain_transcription(texture: Texture) -> None:
     picture = texture(192, 288, seed=1)
     features, _ = block_features(torch.from_numpy(picture)[None])
     np.testing.assert_allclose(features[0].numpy(), plain_features(picture), rtol=1e-7, atol=1e-9)
 
 
-def test_what_is_left_of_whole_blocks_does_not_count(model: NiqeModel) -> None:
+def test_what_is_left_of_whole_blocks_does_not_count(texture: Texture, model: NiqeModel) -> None:
     picture = torch.from_numpy(texture(250, 300, seed=2))[None]
     assert niqe(picture, model) == niqe(picture[:, :192, :288], model)
 
@@ -98,17 +94,17 @@ def test_fit_finds_the_shape_of_known_distributions() -> None:
 
 
 @pytest.mark.parametrize("strip_blocks", [1, 3, 7, 1000])
-def test_memory_bound_moves_no_value(model: NiqeModel, strip_blocks: int) -> None:
+def test_memory_bound_moves_no_value(texture: Texture, model: NiqeModel, strip_blocks: int) -> None:
     picture = torch.from_numpy(texture(400, 300, seed=3))[None]
     assert niqe(picture, model, strip_blocks) == niqe(picture, model)
 
 
-def test_a_picture_scores_the_same_alone_and_in_a_batch(model: NiqeModel) -> None:
+def test_a_picture_scores_the_same_alone_and_in_a_batch(texture: Texture, model: NiqeModel) -> None:
     batch = torch.from_numpy(np.stack([texture(200, 200, seed) for seed in range(4)]))
     assert niqe(batch, model).tolist() == [niqe(batch[i : i + 1], model)[0] for i in range(4)]
 
 
-def test_blur_and_noise_are_worse(model: NiqeModel) -> None:
+def test_blur_and_noise_are_worse(texture: Texture, model: NiqeModel) -> None:
     picture = texture(384, 384, seed=9)
     blurred = np.floor(ndimage.gaussian_filter(picture, 2) + 0.5)
     noisy = np.clip(picture + np.random.default_rng(0).normal(0, 25, picture.shape), 0, 255).round()
@@ -116,7 +112,7 @@ def test_blur_and_noise_are_worse(model: NiqeModel) -> None:
     assert good < 0.7 * soft and good < 0.7 * rough
 
 
-def test_flat_picture_is_nan_and_flat_blocks_are_left_out(model: NiqeModel) -> None:
+def test_flat_picture_is_nan_and_flat_blocks_are_left_out(texture: Texture, model: NiqeModel) -> None:
     assert np.isnan(niqe(torch.full((1, 192, 192), 100.0), model)).all()
     picture = texture(288, 288, seed=4)
     picture[:96, :96] = 100.0
@@ -164,7 +160,7 @@ def test_wrong_model_files_are_one_sentence(tmp_path: Path) -> None:
         read_model(tmp_path / "pickled.npz")
 
 
-def saved(folder: Path, seeds: range, size: int = 480) -> Path:
+def saved(texture: Texture, folder: Path, seeds: range, size: int = 480) -> Path:
     folder.mkdir()
     for seed in seeds:
         grey = texture(size, size, seed).astype(np.uint8)
@@ -172,8 +168,8 @@ def saved(folder: Path, seeds: range, size: int = 480) -> Path:
     return folder
 
 
-def test_command_fits_and_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    good = saved(tmp_path / "good", range(4))
+def test_command_fits_and_scores(texture: Texture, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = saved(texture, tmp_path / "good", range(4))
     assert main(["fit", str(good), "--out", str(tmp_path / "textures.npz")]) == 0
     assert main(["score", str(good), "--model", str(tmp_path / "textures.npz")]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -183,8 +179,8 @@ def test_command_fits_and_scores(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert values[-1] == pytest.approx(np.mean(values[:-1]), abs=1e-4) and max(values) < 6
 
 
-def test_fit_uses_sharp_blocks_only(tmp_path: Path) -> None:
-    files = sorted(saved(tmp_path / "good", range(4)).iterdir())
+def test_fit_uses_sharp_blocks_only(texture: Texture, tmp_path: Path) -> None:
+    files = sorted(saved(texture, tmp_path / "good", range(4)).iterdir())
     whole = fit(files, "a")
     for file in files:
         picture = np.array(Image.open(file))
@@ -193,7 +189,7 @@ def test_fit_uses_sharp_blocks_only(tmp_path: Path) -> None:
     np.testing.assert_allclose(fit(files, "b").mean, whole.mean, rtol=0.05, atol=0.02)
 
 
-def test_bad_pictures_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_pictures_are_one_sentence(texture: Texture, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     grey = texture(192, 192, 0).astype(np.uint8)
     bad = {
         "alpha.png": (Image.fromarray(np.dstack([grey] * 4)), "of mode RGBA; save it as 8-bit RGB"),
@@ -215,7 +211,7 @@ def test_bad_pictures_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["score", str(tmp_path / "no"), "--model", str(tmp_path / "x.npz")]) == 2
     assert "is not a folder" in capsys.readouterr().err
     with pytest.raises(DataError, match=r"1 pictures gave \d sharp blocks"):
-        fit([next(saved(tmp_path / "one", range(1), size=192).iterdir())], "x")
+        fit([next(saved(texture, tmp_path / "one", range(1), size=192).iterdir())], "x")
     assert main(["fit", str(tmp_path / "tiny"), "--out", str(tmp_path / "y.npz")]) == 2
     assert not (tmp_path / "y.npz").exists()
 
