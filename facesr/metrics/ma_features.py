@@ -194,5 +194,5 @@ def _likeness(first: Tensor, second: Tensor) -> Tensor:
     covariance = blur(first * second) - mean_first * mean_second
     variances = blur(first * first) - mean_first.square() + blur(second * second) - mean_second.square()
     constant = (0.03 * _PEAK) ** 2
-    places: Tensor = ((2.0 * covariance + constant) / (variances + constant)).clamp_min(0.0)
-    return places.mean(dim=(1, 2))
+    likeness: Tensor = ((2.0 * covariance + constant) / (variances + constant)).clamp_min(0.0).mean(dim=(1, 2))
+    return likeness
