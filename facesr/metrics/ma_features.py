@@ -177,7 +177,8 @@ def _without_negative_directions(covariance: Tensor) -> Tensor:
     positive = values.clamp_min(0.0)
     total = positive.sum()
     values = positive * values.sum() / torch.where(total == 0.0, 1.0, total)
-    return directions @ torch.diag(values) @ directions.t()
+    nearest: Tensor = directions @ torch.diag(values) @ directions.t()
+    return nearest
 
 
 def _likeness(first: Tensor, second: Tensor) -> Tensor:
@@ -194,5 +195,4 @@ def _likeness(first: Tensor, second: Tensor) -> Tensor:
     covariance = blur(first * second) - mean_first * mean_second
     variances = blur(first * first) - mean_first.square() + blur(second * second) - mean_second.square()
     constant = (0.03 * _PEAK) ** 2
-    likeness: Tensor = ((2.0 * covariance + constant) / (variances + constant)).clamp_min(0.0).mean(dim=(1, 2))
-    return likeness
+    return ((2.0 * covariance + constant) / (variances + constant)).clamp_min(0.0).mean(dim=(1, 2))
