@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from facesr.metrics.pixels import PEAK
 from facesr.metrics.scene_statistics import shape_by_ratio
+from facesr.metrics.ssim import C2, WINDOW, windowed_mean
 from facesr.metrics.steerable import steerable_bands
 from facesr.resample import resize
 
@@ -24,7 +26,6 @@ NUM_BANDS = 6
 NUM_SCALES = 2
 # Pixels cut off around the finest bands, where the transform wraps around.
 _GUARD = 16
-_PEAK = 255.0
 
 
 def frequency_features(levels: Tensor) -> Tensor:
@@ -53,7 +54,7 @@ def _pyramid(levels: Tensor) -> list[Tensor]:
     weights = torch.exp(-0.5 * (place / 0.5) ** 2)
     window = torch.outer(weights, weights)
     window = (window / window.sum())[None, None]
-    found = [levels.double() / _PEAK]
+    found = [levels.double() / PEAK]
     for _ in range(NUM_LEVELS - 1):
         found.append(functional.conv2d(found[-1][None, None], window, padding=1)[0, 0, 1::2, 1::2])
     return found
@@ -130,7 +131,7 @@ def wavelet_features(levels: Tensor) -> Tensor:
     Raises:
         ValueError: a side is below 45 pixels, where no window of 11 fits inside the guarded border.
     """
-    if min(levels.shape) < 2 * (1 + _GUARD) + 11:
+    if min(levels.shape) < 2 * (1 + _GUARD) + WINDOW:
         raise ValueError(f"need at least 45x45 pixels, got {tuple(levels.shape)}")
     high_pass, scales = steerable_bands(levels.double(), NUM_SCALES, NUM_BANDS)
     normalised = [_normalised(scales, scale) for scale in range(NUM_SCALES)]
@@ -183,16 +184,9 @@ def _without_negative_directions(covariance: Tensor) -> Tensor:
 
 def _likeness(first: Tensor, second: Tensor) -> Tensor:
     """Returns the mean contrast-and-structure term of SSIM, (B,), for (B, h, w); negative places count as 0."""
-    place = torch.arange(-5, 6, dtype=torch.float64, device=first.device)
-    weights = torch.exp(-0.5 * (place / 1.5) ** 2)
-    weights = weights / weights.sum()
-
-    def blur(maps: Tensor) -> Tensor:
-        rows = functional.conv2d(maps[:, None], weights[None, None, :, None])
-        return functional.conv2d(rows, weights[None, None, None, :])[:, 0]
-
-    mean_first, mean_second = blur(first), blur(second)
-    covariance = blur(first * second) - mean_first * mean_second
-    variances = blur(first * first) - mean_first.square() + blur(second * second) - mean_second.square()
-    constant = (0.03 * _PEAK) ** 2
-    return ((2.0 * covariance + constant) / (variances + constant)).clamp_min(0.0).mean(dim=(1, 2))
+    mean_first, mean_second = windowed_mean(first), windowed_mean(second)
+    covariance = windowed_mean(first * second) - mean_first * mean_second
+    variances = (
+        windowed_mean(first * first) - mean_first.square() + windowed_mean(second * second) - mean_second.square()
+    )
+    return ((2.0 * covariance + C2) / (variances + C2)).clamp_min(0.0).mean(dim=(1, 2))

@@ -89,7 +89,9 @@ def _window() -> tuple[float, ...]:
 
 def _blur(wide: Tensor) -> Tensor:
     """Returns the Gaussian-weighted mean around each pixel that has whole surroundings, (H - 6, W - 6)."""
-    # Sums of shifted pictures: torch has no fast float64 convolution on a CPU.
+    # Sums of shifted pictures: torch has no fast float64 convolution on a CPU. Where a picture is flat the last bit
+    # decides whether a value is above or below zero, so another order of summing, such as SSIM's, moves scores
+    # (I03 of TID2013 by more than 0.2 %).
     for axis in (0, 1):
         length = wide.shape[axis] - 2 * _RADIUS
         parts = (wide.narrow(axis, i, length) for i in range(2 * _RADIUS + 1))
@@ -145,20 +147,17 @@ def fit_asymmetric(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     ratio = values.abs().mean(1).square() / squares.mean(1)
     wanted = ratio * (skew**3 + 1.0) * (skew + 1.0) / (skew**2 + 1.0).square()
     shapes, ratios = _shape_table(values.device)
-    above = torch.searchsorted(ratios, wanted.nan_to_num(0.0)).clamp(1, len(ratios) - 1)
-    below = above - 1
-    nearest = torch.where((ratios[below] - wanted).square() <= (ratios[above] - wanted).square(), below, above)
-    shape = torch.where(wanted.isfinite(), shapes[nearest], shapes[0])
+    shape = torch.where(wanted.isfinite(), shapes[_nearest(ratios, wanted)], shapes[0])
     scale = torch.exp(0.5 * (torch.lgamma(1.0 / shape) - torch.lgamma(3.0 / shape)))
     return shape, left * scale, right * scale
 
 
 @functools.cache
 def _ratio_table(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Returns the shapes 0.03, 0.031 .. 10 and the ratio E x^2 / E|x|^2 of each, both by falling shape."""
-    shapes = (0.03 + 0.001 * torch.arange(9971, dtype=torch.float64, device=device)).flip(0)
+    """Returns the shapes 0.03, 0.031 .. 10 and minus the ratio E x^2 / E|x|^2 of each, both rising."""
+    shapes = 0.03 + 0.001 * torch.arange(9971, dtype=torch.float64, device=device)
     log_ratio = torch.lgamma(1.0 / shapes) + torch.lgamma(3.0 / shapes) - 2.0 * torch.lgamma(2.0 / shapes)
-    return shapes, log_ratio.exp()
+    return shapes, -log_ratio.exp()
 
 
 def shape_by_ratio(ratio: Tensor) -> Tensor:
@@ -168,7 +167,11 @@ def shape_by_ratio(ratio: Tensor) -> Tensor:
     subband decompositions of video", IEEE TCSVT 1995.
     """
     shapes, ratios = _ratio_table(ratio.device)
-    above = torch.searchsorted(ratios, ratio).clamp(1, len(ratios) - 1)
+    return shapes[_nearest(ratios, -ratio)]
+
+
+def _nearest(rising: Tensor, wanted: Tensor) -> Tensor:
+    """Returns the position in a rising table that is nearest to each wanted value, the lower one of two as near."""
+    above = torch.searchsorted(rising, wanted).clamp(1, len(rising) - 1)
     below = above - 1
-    nearest = torch.where((ratios[below] - ratio).abs() < (ratios[above] - ratio).abs(), below, above)
-    return shapes[nearest]
+    return torch.where((rising[below] - wanted).abs() <= (rising[above] - wanted).abs(), below, above)

@@ -28,7 +28,7 @@ def _window_weights() -> list[float]:
     return [float(weight) for weight in weights / weights.sum()]
 
 
-def _blur(maps: Tensor) -> Tensor:
+def windowed_mean(maps: Tensor) -> Tensor:
     """Returns the Gaussian-weighted mean of every whole window, (..., H - 10, W - 10)."""
     # Sums of shifted pictures rather than a convolution: element-wise, so the same bits in any batch.
     return _weighted_sum(_weighted_sum(maps, -2), -1)
@@ -55,7 +55,7 @@ def ssim(restored: Tensor, high: Tensor) -> NDArray[np.float64]:
     if min(height, width) < WINDOW:
         raise ImageError(f"SSIM needs pictures of at least {WINDOW}x{WINDOW}, these are {width}x{height}.")
     x, y = luma(grey_levels(restored)), luma(grey_levels(high))
-    mean_x, mean_y, mean_xy, mean_of_squares = _blur(torch.stack((x, y, x * y, x * x + y * y)))
+    mean_x, mean_y, mean_xy, mean_of_squares = windowed_mean(torch.stack((x, y, x * y, x * x + y * y)))
     products, squares = mean_x * mean_y, mean_x.square() + mean_y.square()
     # Only the sum of the two variances occurs in the equation.
     covariance, variances = mean_xy - products, mean_of_squares - squares
