@@ -64,9 +64,6 @@ class IdentitySimilarity:
 
     def _embed_high(self, high: Tensor) -> NDArray[np.float32]:
         levels = grey_levels(high)
-        kept = self._remembered.get(self.judge, levels) if self._remembered is not None else None
-        if kept is None:
-            kept = embed(self.judge, high)
-            if self._remembered is not None:
-                self._remembered.put(self.judge, levels, kept)
-        return kept
+        if self._remembered is None:
+            return embed(self.judge, high)
+        return self._remembered.embeddings(self.judge, levels, lambda: embed(self.judge, high))

@@ -8,6 +8,7 @@ in another way (size, channel order, scaling, resizing) never meets embeddings o
 import contextlib
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -33,32 +34,21 @@ class RememberedEmbeddings:
         self._found: dict[str, NDArray[np.float32]] = {}
         self._judges: dict[int, str] = {}
 
-    def get(self, judge: Embedder, levels: Tensor) -> NDArray[np.float32] | None:
-        """Returns the embeddings (N, D) of a batch of grey levels (N, 3, H, W), or None."""
-        key = self._key(judge, levels)
-        if self._folder is None or key in self._found:
-            return self._found.get(key)
-        try:
-            kept = np.load(self._folder / f"{key}.npy", allow_pickle=False)
-        except (OSError, ValueError, EOFError):
-            # Not there, or cut off by a kill: embedded again.
-            return None
-        fits = kept.shape == (len(levels), judge.dim) and kept.dtype == np.float32 and np.isfinite(kept).all()
-        return np.asarray(kept, np.float32) if fits else None
-
-    def put(self, judge: Embedder, levels: Tensor, embeddings: NDArray[np.float32]) -> None:
-        """Keeps the embeddings of a batch; a folder that cannot be written only costs time later."""
+    def embeddings(
+        self, judge: Embedder, levels: Tensor, embed: Callable[[], NDArray[np.float32]]
+    ) -> NDArray[np.float32]:
+        """Returns the embeddings (N, D) of a batch of grey levels (N, 3, H, W), by `embed` where none are kept."""
         key = self._key(judge, levels)
         if self._folder is None:
-            self._found[key] = embeddings
-            return
+            if key not in self._found:
+                self._found[key] = embed()
+            return self._found[key]
         path = self._folder / f"{key}.npy"
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        with contextlib.suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
-                np.save(file, embeddings)
-            temporary.replace(path)
+        kept = _read(path, (len(levels), judge.dim))
+        if kept is None:
+            kept = embed()
+            _write(path, kept)
+        return kept
 
     def _key(self, judge: Embedder, levels: Tensor) -> str:
         if id(judge) not in self._judges:
@@ -66,6 +56,26 @@ class RememberedEmbeddings:
         digest = hashlib.sha256(repr(tuple(levels.shape)).encode())
         digest.update(levels.byte().cpu().numpy().tobytes())
         return f"{self._judges[id(judge)]}/{digest.hexdigest()}"
+
+
+def _read(path: Path, shape: tuple[int, int]) -> NDArray[np.float32] | None:
+    try:
+        kept = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        # Not there, or cut off by a kill: embedded again.
+        return None
+    fits = kept.shape == shape and kept.dtype == np.float32 and np.isfinite(kept).all()
+    return np.asarray(kept, np.float32) if fits else None
+
+
+def _write(path: Path, embeddings: NDArray[np.float32]) -> None:
+    """Writes a file; a folder that cannot be written only costs time later."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            np.save(file, embeddings)
+        temporary.replace(path)
 
 
 def _name_of(judge: Embedder, device: torch.device) -> str:
