@@ -4,6 +4,9 @@ The scripts print such an error once, as ``error: ...``, and exit with code 2. E
 the program and keeps its traceback.
 """
 
+import sys
+from collections.abc import Callable
+
 EXIT_USER_ERROR = 2
 # EX_TEMPFAIL of sysexits.h: a run that was asked to stop has saved its state, and a scheduler may requeue it.
 EXIT_REQUEUE = 75
@@ -39,3 +42,13 @@ class TrainingError(FaceSRError):
 
 class SubmissionError(FaceSRError):
     """A submission archive breaks a rule of the protocol."""
+
+
+def exit_code_of(command: Callable[[], None]) -> int:
+    """Returns the exit code of a ``python -m`` command, 0 or 2; a user's error is printed as one sentence."""
+    try:
+        command()
+    except FaceSRError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    return 0

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from facesr.data.builtin import render_faces
 from facesr.data.prepared import PreparedSet
-from facesr.errors import EXIT_USER_ERROR, DataError, FaceSRError
+from facesr.errors import DataError, exit_code_of
 from facesr.image import write_png
 from facesr.resample import SCALE, downscale_uint8
 
@@ -86,18 +86,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--first", type=int, help=f"the first face (builtin: {FIRST_BUILTIN}; else 0)")
     parser.add_argument("--seed", type=int, default=SEED, help="builtin only: which world of faces")
     chosen = parser.parse_args(arguments)
-    try:
-        if chosen.source == "builtin":
-            num_faces = NUM_BUILTIN if chosen.num is None else chosen.num
-            first = FIRST_BUILTIN if chosen.first is None else chosen.first
-            count = export_builtin(chosen.out, num_faces, first, chosen.seed)
-        else:
-            count = export_set(Path(chosen.source).expanduser(), chosen.out, chosen.num, chosen.first or 0)
-    except FaceSRError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
+    return exit_code_of(lambda: run_export(chosen))
+
+
+def run_export(chosen: argparse.Namespace) -> None:
+    """Writes the folders and says how many faces they hold."""
+    if chosen.source == "builtin":
+        num_faces = NUM_BUILTIN if chosen.num is None else chosen.num
+        first = FIRST_BUILTIN if chosen.first is None else chosen.first
+        count = export_builtin(chosen.out, num_faces, first, chosen.seed)
+    else:
+        count = export_set(Path(chosen.source).expanduser(), chosen.out, chosen.num, chosen.first or 0)
     print(f"{count} faces: {chosen.out / 'high'} and {chosen.out / 'low'}")
-    return 0
 
 
 if __name__ == "__main__":

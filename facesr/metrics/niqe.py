@@ -27,7 +27,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from facesr.checkpoint import write_bytes
-from facesr.errors import DataError, FaceSRError, ImageError, WeightsError
+from facesr.errors import DataError, ImageError, WeightsError, exit_code_of
 from facesr.metrics.colour import COLOURS
 from facesr.metrics.scene_statistics import BLOCK, NUM_FEATURES, block_features, num_blocks
 
@@ -235,12 +235,8 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("folder", type=Path)
         command.add_argument("--colour", choices=sorted(COLOURS), default="grey", help="how RGB becomes grey")
     chosen = parser.parse_args(arguments)
-    try:
-        (run_score if chosen.command == "score" else run_fit)(chosen)
-    except FaceSRError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    run = run_score if chosen.command == "score" else run_fit
+    return exit_code_of(lambda: run(chosen))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from facesr.data.builtin import render_faces
 from facesr.embedders.builtin import HEIGHT, WIDTH, BuiltinEmbedder, SmallRecogniser
 from facesr.embedders.facenet import FaceNet
-from facesr.errors import FaceSRError
+from facesr.errors import exit_code_of
 from facesr.image import list_png, stack_pictures, to_float, to_uint8
 from facesr.protocols import Embedder
 from facesr.resample import upscale
@@ -322,12 +322,8 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("--faces", type=Path, required=True, help="folder with index.csv")
         command.add_argument("--teacher-weights", type=Path, default=None, help="FaceNet vggface2 weights")
     chosen = parser.parse_args(arguments)
-    try:
-        (run_training if chosen.command == "train" else run_measurement)(chosen)
-    except FaceSRError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    run = run_training if chosen.command == "train" else run_measurement
+    return exit_code_of(lambda: run(chosen))
 
 
 if __name__ == "__main__":
