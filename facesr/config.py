@@ -10,6 +10,25 @@ from typing import Any, ClassVar
 
 
 @dataclass
+class PerceptualRules:
+    """How the perceptual index and its RMSE are taken, and what an entry gets for them (docs/evaluation.md).
+
+    Attributes:
+        border_px: pixels cut off each side before NIQE, Ma and RMSE.
+        region_rmse: upper limits of the RMSE of the challenge's regions 1, 2, ..., in grey levels, rising.
+        best_index: lowest perceptual index of all entries, which S_PI is relative to; None while it is not known.
+        full_score: S_PI of the entry that has the lowest index.
+        rmse_window: (above, below): outside, S_PI is 0.
+    """
+
+    border_px: int
+    region_rmse: list[float]
+    best_index: float | None
+    full_score: float
+    rmse_window: list[float]
+
+
+@dataclass
 class EvaluationProtocol:
     """Rules that a folder of restored pictures has to obey, from configs/protocol/.
 
@@ -23,6 +42,9 @@ class EvaluationProtocol:
         width: pixels of a restored picture; None for any (then each equals its original's).
         height: pixels of a restored picture; None for any.
         num_pictures: how many there have to be; None for as many as the high folder holds.
+        pictures_dir: folder inside a submission archive that holds the pictures, "" for its top. With a folder there
+            are script/ and model/ beside it, as the preliminary round's notice asks.
+        perceptual: rules of the perceptual index, which then is the score; None where identity similarity is.
     """
 
     name: str
@@ -30,6 +52,8 @@ class EvaluationProtocol:
     width: int | None
     height: int | None
     num_pictures: int | None
+    pictures_dir: str = ""
+    perceptual: PerceptualRules | None = None
 
     # Restored pictures are this many times as wide and as high as the low-resolution ones.
     scale: ClassVar[int] = 4
@@ -69,6 +93,7 @@ class AugmentationSettings:
     contrast: float  # standard deviation of the logarithm
     saturation: float  # standard deviation of the logarithm
     greyscale: float  # share of faces turned grey
+    turn: float  # share of square pictures turned by a quarter, a half or three quarters; 0 where the set is not square
 
 
 @dataclass
@@ -112,7 +137,7 @@ class TrainSettings:
     generator_optimizer: dict[str, Any]
     discriminator_optimizer: dict[str, Any]
     losses: dict[str, Any]  # term name -> node, each with weight and start_kimg
-    embedder: dict[str, Any]  # the judge whose IS decides which snapshot is best
+    embedder: dict[str, Any]  # the judge whose IS decides which snapshot is best; empty: PSNR of luma decides
 
 
 @dataclass
@@ -125,13 +150,33 @@ class SubmitSettings:
     team: str | None
     out: str | None  # archive to write, FILE.zip
     verify: str | None  # archive to check instead of making one
+    script: str | None  # folder of the team's programs, for protocols whose archives hold them
+    blend_with: str | None  # second snapshot or run of the same network, blended into the first one's weights
+    blend_weight: float  # its share, 0 to 1
     flip_ensemble: bool  # mean with the restored mirror image: better and twice as slow
+    tile_px: int  # larger low-resolution pictures are restored in tiles of this side; bounds the memory
+    tile_overlap_px: int  # low-resolution pixels that a tile sees beyond its own
     device: str  # auto | cpu | cuda
     batch_size: int
     restored_dir: str  # collects the restored folders that archives are packed from
     reuse: bool  # take an intact folder of the same restoration instead of restoring again
     overwrite: bool  # replace another file at `out`
     protocol: EvaluationProtocol
+
+
+@dataclass
+class NiqeSettings:
+    """NIQE's pristine model and its memory."""
+
+    model: str | None  # modelparameters.mat, or a file of python -m facesr.metrics.niqe fit
+    strip_blocks: int  # blocks of a picture in memory at once
+
+
+@dataclass
+class MaSettings:
+    """The model of Ma's metric."""
+
+    model: str | None  # the authors' model.mat
 
 
 @dataclass
@@ -144,15 +189,23 @@ class EvaluateSettings:
     high: str | None  # folder of the originals
     low: str | None  # folder of the low-resolution pictures
     out: str | None  # folder to write; by default runs/evaluations/<what is scored>
-    study: str | None  # resolution: self-similarity of `high` by size, instead of scoring
+    study: str | None  # resolution: self-similarity of `high` by size; tradeoff: many entries on one plane
+    entries: list[str]  # study=tradeoff: restored folders and methods
     attributes: str | None  # CSV file with the header id,ATTRIBUTE,...: scores per group
     judges: list[str]  # further embedders beside the ranking one, by configuration name
+    blend_with: str | None  # method: second snapshot or run of the same network, blended into the first one's weights
+    blend_weight: float  # its share, 0 to 1
+    curve_weights: list[float]  # study=tradeoff with blend_with: the shares along the curve
     flip_ensemble: bool  # method: mean with the restored mirror image
+    tile_px: int  # method: larger low-resolution pictures are restored in tiles of this side; bounds the memory
+    tile_overlap_px: int  # low-resolution pixels that a tile sees beyond its own
     device: str  # auto | cpu | cuda
     batch_size: int
     reuse_embeddings: bool  # keep the originals' embeddings in the cache for the next evaluation of the same ones
     num_resamples: int  # of the bootstrap intervals
     num_examples: int  # faces shown in each row of the report
     seed: int  # of the bootstrap and of the random examples
+    niqe: NiqeSettings
+    ma: MaSettings
     protocol: EvaluationProtocol
-    embedder: dict[str, Any]  # the ranking judge
+    embedder: dict[str, Any]  # the ranking judge; not asked where the protocol's score is the perceptual index

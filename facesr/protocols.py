@@ -44,22 +44,32 @@ class MetricInputs:
     low: Tensor | None = None
 
 
-@runtime_checkable
-class Metric(Protocol):
-    """A score per picture, with what a reader needs to know about it as data.
+class Column(Protocol):
+    """A figure per picture, with what a reader needs to know about it as data.
 
     Attributes:
         name: key in summary.json, e.g. ``psnr_rgb`` or ``is/facenet_vggface2``.
         unit: e.g. ``dB`` or ``1``.
         higher_is_better: direction.
         version: raised by any change that may move a score.
-        needs_low: whether `MetricInputs.low` must be given.
+        conditions: the protocol of the figure in a few words: colour, border, rounding, model.
     """
 
     name: str
     unit: str
     higher_is_better: bool
     version: int
+    conditions: str
+
+
+@runtime_checkable
+class Metric(Column, Protocol):
+    """A column that is computed from the pictures.
+
+    Attributes:
+        needs_low: whether `MetricInputs.low` must be given.
+    """
+
     needs_low: bool
 
     def __call__(self, inputs: MetricInputs) -> NDArray[np.float64]:

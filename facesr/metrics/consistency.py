@@ -28,6 +28,7 @@ class Consistency:
     unit = "dB"
     higher_is_better = True
     version = 1
+    conditions = "RGB, after the official downscaling"
     needs_low = True
 
     def __call__(self, inputs: MetricInputs) -> NDArray[np.float64]:

@@ -42,6 +42,7 @@ class IdentitySimilarity:
     unit = "1"
     higher_is_better = True
     version = 1
+    conditions = "RGB, resized to the judge's own size"
     needs_low = False
 
     def __init__(self, judge: Embedder, remembered: RememberedEmbeddings | None = None) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 from facesr.errors import ImageError, WeightsError
 from facesr.metrics.ma_features import frequency_features, singular_values, wavelet_features
 
+FILE_NAME = "model.mat"
 URL = "https://github.com/chaoma99/sr-metric"
 NUM_FEATURES = (18, 45, 75)
 # A quarter of it holds the 5x5 blocks of 5x5 pixels that 25 singular values need.

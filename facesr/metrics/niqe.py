@@ -14,6 +14,7 @@ equations 9 and 10; NaN and the pseudo-inverse as in the authors' MATLAB program
 import argparse
 import hashlib
 import io
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,12 +28,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from facesr.checkpoint import write_bytes
-from facesr.errors import DataError, ImageError, WeightsError, exit_code_of
+from facesr.errors import ConfigError, DataError, ImageError, WeightsError, exit_code_of
 from facesr.metrics.colour import COLOURS
 from facesr.metrics.scene_statistics import BLOCK, NUM_FEATURES, block_features, num_blocks
 
 # Blocks of a pristine picture that are less sharp than this share of its sharpest one say little.
 _SHARP_SHARE = 0.75
+PUBLISHED = "published"  # name of the authors' model
+FILE_NAME = "modelparameters.mat"
+# What a fitted model may be called: it is part of its scores' names, and never that of the authors' model.
+_NAME = re.compile(r"(?!published$)[A-Za-z0-9._-]{1,40}")
 SUFFIXES = {".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".webp"}
 
 
@@ -41,7 +46,7 @@ class NiqeModel:
     """Statistics of pristine pictures.
 
     Attributes:
-        name: ``published`` for the authors' file, else what `fit` called it.
+        name: `PUBLISHED` for the authors' file, else what `fit` called it.
         mean: of the features, float64 (36,).
         covariance: float64 (36, 36).
         sha256: of the file, empty if there is none.
@@ -72,6 +77,8 @@ def read_model(path: Path) -> NiqeModel:
             f"niqe.model={path} is no NIQE model; give the authors' modelparameters.mat (mu_prisparam and "
             "cov_prisparam) or a file of `python -m facesr.metrics.niqe fit`."
         ) from error
+    if path.suffix == ".npz" and not _NAME.fullmatch(name):
+        raise WeightsError(f"niqe.model={path} calls itself {name!r}; fit it again under another --name.")
     if mean.shape != (NUM_FEATURES,) or covariance.shape != (NUM_FEATURES, NUM_FEATURES):
         raise WeightsError(
             f"niqe.model={path} describes {mean.size} features where NIQE has {NUM_FEATURES}; give another file."
@@ -85,7 +92,7 @@ def _mat_model(data: bytes) -> tuple[str, NDArray[np.float64], NDArray[np.float6
     from scipy.io import loadmat
 
     found = loadmat(io.BytesIO(data), variable_names=["mu_prisparam", "cov_prisparam"])
-    return "published", found["mu_prisparam"], found["cov_prisparam"]
+    return PUBLISHED, found["mu_prisparam"], found["cov_prisparam"]
 
 
 def _npz_model(data: bytes) -> tuple[str, NDArray[np.float64], NDArray[np.float64]]:
@@ -215,8 +222,11 @@ def run_score(chosen: argparse.Namespace) -> None:
 
 def run_fit(chosen: argparse.Namespace) -> None:
     """Writes a model."""
+    name = chosen.name or chosen.out.stem
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"--name={name} cannot name a model; use letters, digits, dots, _ and -, not {PUBLISHED!r}.")
     files = _pictures_of(chosen.folder)
-    model = fit(files, chosen.name or chosen.out.stem, chosen.colour, quiet=not sys.stderr.isatty())
+    model = fit(files, name, chosen.colour, quiet=not sys.stderr.isatty())
     write_model(model, chosen.out)
     print(f"{chosen.out}: model {model.name} of {len(files)} pictures")
 

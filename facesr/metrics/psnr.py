@@ -33,6 +33,7 @@ class PsnrRgb:
     unit = "dB"
     higher_is_better = True
     version = 1
+    conditions = "RGB, no border cut off"
     needs_low = False
 
     def __call__(self, inputs: MetricInputs) -> NDArray[np.float64]:
@@ -47,6 +48,7 @@ class PsnrY:
     unit = "dB"
     higher_is_better = True
     version = 1
+    conditions = "Y of BT.601 16..235, unrounded, no border cut off"
     needs_low = False
 
     def __call__(self, inputs: MetricInputs) -> NDArray[np.float64]:

@@ -24,6 +24,7 @@ class Rmse:
     unit = "grey levels"
     higher_is_better = False
     version = 1
+    conditions = "RGB, no border cut off, root per picture"
     needs_low = False
 
     def __call__(self, inputs: MetricInputs) -> NDArray[np.float64]:

@@ -70,6 +70,7 @@ class Ssim:
     unit = "1"
     higher_is_better = True
     version = 1
+    conditions = "Y of BT.601 16..235, unrounded, 11x11 Gaussian windows inside the picture"
     needs_low = False
 
     def __call__(self, inputs: MetricInputs) -> NDArray[np.float64]:
