@@ -1,7 +1,8 @@
-"""Restoring low-resolution faces with a method: an interpolation, or a trained generator from a snapshot."""
+"""Restoring low-resolution pictures with a method: an interpolation, a trained generator, or a blend of two."""
 
+import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,27 +12,48 @@ from torch import Tensor, nn
 
 from facesr.build import build
 from facesr.checkpoint import Snapshot, read_snapshot
-from facesr.errors import CheckpointError
+from facesr.errors import CheckpointError, ConfigError
 from facesr.image import to_float, to_uint8
 from facesr.models.interpolation import Bicubic, Nearest
+from facesr.resample import SCALE
+from facesr.tiles import Stretch, Tiles, pictures_at_once
 from facesr.weights import load_into
 
 INTERPOLATIONS: dict[str, type[nn.Module]] = {"bicubic": Bicubic, "nearest": Nearest}
 BEST = Path("snapshots") / "best.safetensors"
+EQUAL_SHARES = 0.5
+# A manifest's texts have at most 200 characters, and a blend's name holds two names.
+_MAX_NAME_LENGTH = 90
+
+
+@dataclass(frozen=True)
+class Blend:
+    """The second snapshot of a blend.
+
+    Attributes:
+        path: its file.
+        weights_sha256: of that file.
+        weight: its share of the weights, 0 to 1.
+    """
+
+    path: Path
+    weights_sha256: str
+    weight: float
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way to restore faces.
+    """A way to restore pictures.
 
     Attributes:
-        name: ``bicubic``, ``nearest`` or the name of the run.
+        name: ``bicubic``, ``nearest``, the name of the run, or ``FIRST+WEIGHT*SECOND`` for a blend.
         generator: network in evaluation mode, on its device.
-        weights_sha256: of the snapshot file; empty for a method without weights.
+        weights_sha256: of the snapshot file (of a blend see `blended`); empty for a method without weights.
         loss_judges: recognisers that were part of its training loss.
         config_sha256: digest of the run's configuration; empty for a method without weights.
         kimg: thousands of images it was trained on.
-        path: the snapshot, or None.
+        path: the snapshot, of a blend the first one, or None.
+        blend: the second snapshot, None for a method that is no blend.
     """
 
     name: str
@@ -41,16 +63,55 @@ class Method:
     config_sha256: str = ""
     kimg: float = 0.0
     path: Path | None = None
+    blend: Blend | None = None
 
 
-def open_method(spec: str, device: torch.device) -> Method:
+def open_method(
+    spec: str, device: torch.device, blend_with: str | None = None, blend_weight: float = EQUAL_SHARES
+) -> Method:
     """Returns the method that `spec` names: ``bicubic``, ``nearest``, a snapshot file or a run folder (its best).
 
+    Args:
+        spec: what is opened.
+        device: where its network goes.
+        blend_with: a second snapshot file or run folder, of the same network, blended into the first (`blended`).
+        blend_weight: the second one's share of the weights, 0 to 1.
+
     Raises:
-        CheckpointError: nothing of that name exists, or the snapshot is damaged or does not fit its network.
+        CheckpointError: nothing of that name exists, or a snapshot is damaged or does not fit its network.
+        ConfigError: the two cannot be blended, or the share is out of range or without a second snapshot.
     """
+    if not 0.0 <= blend_weight <= 1.0:
+        raise ConfigError(f"blend_weight={blend_weight:g} is out of range; give a share from 0 to 1.")
+    if blend_with is None and blend_weight != EQUAL_SHARES:
+        raise ConfigError(f"blend_weight={blend_weight:g} needs blend_with=RUN, the second snapshot or run.")
+    if blend_with is not None:
+        for name in (spec, blend_with):
+            if name in INTERPOLATIONS:
+                raise ConfigError(f"{name} has no weights and cannot be blended; give two snapshots or runs.")
     if spec in INTERPOLATIONS:
         return Method(spec, INTERPOLATIONS[spec]().eval().to(device))
+    path = _snapshot_path(spec)
+    snapshot, blend = read_snapshot(path), None
+    if blend_with is not None:
+        second_path = _snapshot_path(blend_with)
+        second = read_snapshot(second_path)
+        _check_same_network(snapshot, path, second, second_path)
+        blend = Blend(second_path, second.sha256, float(blend_weight))
+        snapshot = blended(snapshot, second, blend.weight)
+    return Method(
+        name=snapshot.run,
+        generator=generator_of(snapshot, path).to(device),
+        weights_sha256=snapshot.sha256,
+        loss_judges=snapshot.loss_judges,
+        config_sha256=snapshot.config_sha256,
+        kimg=snapshot.kimg,
+        path=path,
+        blend=blend,
+    )
+
+
+def _snapshot_path(spec: str) -> Path:
     path = Path(spec).expanduser()
     if path.is_dir():
         if not (path / BEST).is_file():
@@ -61,16 +122,60 @@ def open_method(spec: str, device: torch.device) -> Method:
             f"{spec} is neither {' nor '.join(INTERPOLATIONS)} nor a snapshot file or run folder; "
             "give one of them, for example runs/NAME."
         )
-    snapshot = read_snapshot(path)
-    return Method(
-        name=snapshot.run,
-        generator=generator_of(snapshot, path).to(device),
-        weights_sha256=snapshot.sha256,
-        loss_judges=snapshot.loss_judges,
-        config_sha256=snapshot.config_sha256,
-        kimg=snapshot.kimg,
-        path=path,
+    return path
+
+
+def _check_same_network(first: Snapshot, first_path: Path, second: Snapshot, second_path: Path) -> None:
+    keys = sorted({*first.generator, *second.generator})
+    differing = [key for key in keys if first.generator.get(key) != second.generator.get(key)]
+    if differing:
+        raise ConfigError(
+            f"{first_path} and {second_path} cannot be blended, because their generators differ in "
+            f"{' and '.join(differing)}; give two snapshots of one network."
+        )
+    shapes = [{name: tensor.shape for name, tensor in snapshot.state.items()} for snapshot in (first, second)]
+    if shapes[0] != shapes[1]:
+        raise ConfigError(
+            f"{first_path} and {second_path} cannot be blended, because their weights differ in name or shape; "
+            "give two snapshots of one network."
+        )
+
+
+def blended(first: Snapshot, second: Snapshot, weight: float) -> Snapshot:
+    """Returns the snapshot between two of one network, weights (1 - weight) * first + weight * second in float32.
+
+    A weight of 0 gives the first one's pixels and 1 the second one's. Both should descend from one training (the second
+    started from the first): networks that learned apart have no common order of channels, and their mean restores
+    nothing. Only what takes part, with a share above 0, counts for `loss_judges` and, summed up, for `kimg`. Both
+    digests are `blend_sha256` of the two.
+
+    Source: Wang et al., "ESRGAN: enhanced super-resolution generative adversarial networks", arXiv 1809.00219,
+    section 3.4 (network interpolation, equation 4).
+    """
+    # Exactly one of the two at the ends, even where the other one holds a value that is not finite.
+    ends = {0.0: first.state, 1.0: second.state}
+    state = ends.get(weight) or {
+        name: (1.0 - weight) * tensor + weight * second.state[name] for name, tensor in first.state.items()
+    }
+    taking_part = [snapshot for snapshot, share in ((first, 1.0 - weight), (second, weight)) if share > 0.0]
+    return replace(
+        first,
+        state=state,
+        run=f"{first.run[:_MAX_NAME_LENGTH]}+{weight:g}*{second.run[:_MAX_NAME_LENGTH]}",
+        kimg=sum(snapshot.kimg for snapshot in taking_part),
+        config_sha256=blend_sha256(first.config_sha256, second.config_sha256, weight),
+        loss_judges=tuple(sorted({judge for snapshot in taking_part for judge in snapshot.loss_judges})),
+        scores={},
+        sha256=blend_sha256(first.sha256, second.sha256, weight),
     )
+
+
+def blend_sha256(first: str, second: str, weight: float) -> str:
+    """Returns the digest of a blend: the sha256 of four lines of text, ``blend``, the two digests and the share.
+
+    Each ends with a line feed; the share is the shortest decimal that reads back as the same double, such as 0.25.
+    """
+    return hashlib.sha256(f"blend\n{first}\n{second}\n{float(weight)!r}\n".encode()).hexdigest()
 
 
 def generator_of(snapshot: Snapshot, path: Path) -> nn.Module:
@@ -93,32 +198,56 @@ def restore_pictures(
     device: torch.device,
     batch_size: int = 64,
     flip_ensemble: bool = False,
+    tiles: Tiles | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> NDArray[np.uint8]:
-    """Returns restored pictures, uint8 (N, 4h, 4w, 3), for low-resolution ones, uint8 (N, h, w, 3).
+    """Returns restored pictures, uint8 (N, 4h, 4w, 3), for low-resolution ones, uint8 (N, h, w, 3), of any size.
 
-    Computed in float32 in batches of at most `batch_size`.
+    Computed in float32, in batches of at most the pixels of `batch_size` faces of 24x28 (`pictures_at_once`).
+    Pictures larger than a tile are restored tile by tile: only tiles are ever held as floats, so memory beside the
+    result does not grow with the picture. Where the overlap covers the network's receptive radius, tiles give the whole
+    picture's answer but for roundings of one grey level. Where it does not, as with the default overlap for facesr,
+    whose hourglasses see 89 low-resolution pixels far, more values may be off: docs/submission.md has each generator's
+    radius, and what was measured.
 
     Args:
         flip_ensemble: average with the mirrored restoration of the mirrored input; twice the cost.
-        on_batch: called after each batch with the number of faces restored so far.
+        tiles: the largest picture that is restored at once; `Tiles()` when not given.
+        on_batch: called after each batch with the number of pictures restored so far.
+
+    Raises:
+        ImageError: the network's answer holds values that are not finite.
     """
-    parts: list[NDArray[np.uint8]] = []
-    done = 0
-    for start in range(0, len(low), batch_size):
-        batch = to_float(low[start : start + batch_size]).to(device)
-        parts.append(to_uint8(restore_batch(method.generator, batch, flip_ensemble=flip_ensemble)))
-        done += len(batch)
+    tiles = tiles or Tiles()
+    num, height, width = low.shape[:3]
+    restored = np.empty((num, SCALE * height, SCALE * width, 3), np.uint8)
+    step = pictures_at_once(batch_size, height, width)
+    for start in range(0, num, step):
+        batch = low[start : start + step]
+        for rows in tiles.along(height):
+            for columns in tiles.along(width):
+                core = _core(method.generator, batch, rows, columns, device)
+                if flip_ensemble:
+                    # Tiles of the mirrored picture, not mirrored tiles: those would begin off the alignment.
+                    mirrored = tiles.mirrored(columns, width)
+                    core = 0.5 * (core + _core(method.generator, batch[:, :, ::-1], rows, mirrored, device).flip(-1))
+                place = (slice(start, start + step), rows.written(SCALE), columns.written(SCALE))
+                restored[place] = to_uint8(core)
         if on_batch is not None:
-            on_batch(done)
-    return np.concatenate(parts)
+            on_batch(min(start + step, num))
+    return restored
+
+
+def _core(
+    generator: nn.Module, low: NDArray[np.uint8], rows: Stretch, columns: Stretch, device: torch.device
+) -> Tensor:
+    """Returns the core of one tile's answer, float32 (N, 3, ., .), unclamped, for pictures uint8 (N, h, w, 3)."""
+    seen = to_float(low[:, rows.read, columns.read]).to(device)
+    return restore_batch(generator, seen)[..., rows.kept(SCALE), columns.kept(SCALE)]
 
 
 @torch.no_grad()
-def restore_batch(generator: nn.Module, low: Tensor, *, flip_ensemble: bool = False) -> Tensor:
+def restore_batch(generator: nn.Module, low: Tensor) -> Tensor:
     """Returns the restored batch (N, 3, 4h, 4w), float32, unclamped, for `low` (N, 3, h, w) in [0, 1]."""
     restored: Tensor = generator(low)
-    if flip_ensemble:
-        mirrored: Tensor = generator(low.flip(-1))
-        restored = 0.5 * (restored + mirrored.flip(-1))
     return restored

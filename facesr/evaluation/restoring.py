@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from facesr.evaluation.result import Subject
 from facesr.evaluation.scoring import together
 from facesr.image import read_png, write_png
 from facesr.restoration import Method, restore_pictures
+from facesr.tiles import Tiles, pictures_at_once
 
 
 def restore_folder(
@@ -23,10 +25,12 @@ def restore_folder(
     batch_size: int,
     flip_ensemble: bool = False,
     on_batch: Callable[[int], None] = lambda count: None,
+    tiles: Tiles | None = None,
 ) -> Subject:
     """Writes <folder>/<id>.png for every picture of `low` and returns that folder as a subject.
 
-    Batches are shared among ranks; all files are there when any rank returns. Earlier PNG files are removed.
+    Batches are shared among ranks; all files are there when any rank returns. Earlier PNG files are removed. Pictures
+    larger than `tiles` (`Tiles()` when not given) are restored tile by tile.
 
     Raises:
         DataError: a folder is missing, empty or not writable.
@@ -39,24 +43,35 @@ def restore_folder(
     dist.barrier()
 
     def work() -> None:
-        for batch in batches(pairs, batch_size)[dist.rank() :: dist.world_size()]:
+        parts = [part for batch in batches(pairs, batch_size) for part in _parts(batch, batch_size)]
+        for batch in parts[dist.rank() :: dist.world_size()]:
             pictures = np.stack([read_png(pair.restored) for pair in batch])
             restored = restore_pictures(
-                method, pictures, device=device, batch_size=batch_size, flip_ensemble=flip_ensemble
+                method, pictures, device=device, batch_size=batch_size, flip_ensemble=flip_ensemble, tiles=tiles
             )
             for pair, picture in zip(batch, restored, strict=True):
                 write_png(folder / f"{pair.id}.png", picture)
             on_batch(len(batch))
 
     together(work)
-    facts = {
+    facts: dict[str, Any] = {
         "path": "" if method.path is None else str(method.path),
         "weights_sha256": method.weights_sha256,
         "config_sha256": method.config_sha256,
         "kimg": method.kimg,
         "flip_ensemble": flip_ensemble,
     }
+    if method.blend is not None:
+        blend = method.blend
+        facts |= {"blend_with": str(blend.path), "blend_weight": blend.weight, "blend_sha256": blend.weights_sha256}
     return Subject("method", method.name, folder, method.loss_judges, facts)
+
+
+def _parts(batch: list[Pair], batch_size: int) -> list[list[Pair]]:
+    """Returns a batch as it is restored: large pictures are few at a time, so that few answers wait to be written."""
+    width, height = batch[0].size
+    most = pictures_at_once(batch_size, height, width)
+    return [batch[start : start + most] for start in range(0, len(batch), most)]
 
 
 def _empty(folder: Path) -> None:
