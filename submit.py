@@ -1,6 +1,8 @@
 """Makes a submission archive, or verifies one.
 
     uv run submit.py checkpoint=runs/NAME low=DIR team=NAME out=FILE.zip [flip_ensemble=true] [protocol=asc19_final]
+    uv run submit.py checkpoint=runs/PSNR blend_with=runs/GAN blend_weight=0.5 low=DIR team=NAME out=FILE.zip
+    uv run submit.py checkpoint=runs/NAME low=DIR team=NAME out=FILE.zip protocol=asc19_preliminary [script=DIR]
     uv run submit.py verify=FILE.zip low=DIR [protocol=asc19_final]
 
 `checkpoint` (or `method`, as evaluate.py calls it) is a run folder, a snapshot file, bicubic or nearest. Pictures are
@@ -17,10 +19,12 @@ from facesr.build import run_script
 from facesr.config import SubmitSettings
 from facesr.errors import ConfigError
 from facesr.restoration import open_method
+from facesr.submission.attachments import attachments_for
 from facesr.submission.low import LowPictures
 from facesr.submission.pack import check_out, check_team, pack
 from facesr.submission.restore import RestoredFolder, RestoreOptions, restore_folder
 from facesr.submission.verify import VerifiedSubmission, opened_submission
+from facesr.tiles import Tiles
 
 
 def main(settings: SubmitSettings) -> None:
@@ -35,7 +39,7 @@ def main(settings: SubmitSettings) -> None:
 
 def verify(settings: SubmitSettings) -> None:
     """Checks the archive `verify` against the protocol and, where given, the low-resolution pictures."""
-    for key in ("checkpoint", "method", "team", "out"):
+    for key in ("checkpoint", "method", "blend_with", "team", "out", "script"):
         if getattr(settings, key) is not None:
             raise ConfigError(f"{key} has no meaning together with verify; leave one of them out.")
     path = Path(settings.verify or "").expanduser()
@@ -54,16 +58,26 @@ def submit(settings: SubmitSettings) -> None:
     # Whatever can be wrong is found before the pictures are restored.
     team, out = check_team(settings.team), check_out(settings.out)
     low = LowPictures.open(_low(settings), settings.protocol)
+    tiles = Tiles(settings.tile_px, settings.tile_overlap_px)
     device = dist.choose_device(settings.device)
-    method = open_method(spec, device)
-    options = RestoreOptions(device, settings.batch_size, settings.flip_ensemble)
-    with tqdm(total=len(low.paths), unit="face", desc="restore", disable=not sys.stderr.isatty(), leave=False) as bar:
+    method = open_method(spec, device, settings.blend_with, settings.blend_weight)
+    attachments = attachments_for(settings, method)
+    options = RestoreOptions(device, settings.batch_size, settings.flip_ensemble, tiles)
+    with tqdm(
+        total=len(low.paths), unit=" pictures", desc="restore", disable=not sys.stderr.isatty(), leave=False
+    ) as bar:
         kept_in = Path(settings.restored_dir).expanduser()
         restored = restore_folder(
             method, low, options, kept_in, reuse=settings.reuse, on_batch=lambda done: bar.update(done - bar.n)
         )
     packed = pack(
-        restored.path, out, team=team, protocol=settings.protocol, low=low.folder, overwrite=settings.overwrite
+        restored.path,
+        out,
+        team=team,
+        protocol=settings.protocol,
+        low=low.folder,
+        attachments=attachments,
+        overwrite=settings.overwrite,
     )
     print(f"{out} {'was there already, byte for byte' if packed.unchanged else 'is written'}, and it is verified")
     print(table(packed.submission, restored))
@@ -91,6 +105,8 @@ def table(submission: VerifiedSubmission, restored: RestoredFolder | None = None
         "model": f"{facts.model}{ensemble}, weights {facts.weights_sha256[:12] or 'none'}",
         "restored": f"in {facts.seconds:.3f} s{pace}, on {facts.device}",
     }
+    if submission.manifest.attachments is not None:
+        rows["attached"] = f"{len(submission.manifest.attachments)} files in model/ and script/"
     if facts.energy_joules is not None:
         rows["energy"] = f"{facts.energy_joules:,.1f} J"
     if restored is not None:

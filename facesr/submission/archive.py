@@ -3,16 +3,18 @@
 It is narrower than the format on purpose. Every byte of the file has to belong to exactly one member or to the
 directory: nothing before, between or after, no overlaps, no comment, one disk, no ZIP64, no encryption, stored or
 deflated members only, local headers equal to the directory. A member is read only up to a limit that the caller
-sets, whatever sizes the archive claims, and only its bytes come back: nothing is ever extracted by name.
+sets, whatever sizes the archive claims, and only its bytes or their digest come back: nothing is ever extracted by
+name.
 
 Source: PKWARE .ZIP File Format Specification (APPNOTE.TXT), sections 4.3 to 4.5.
 """
 
+import hashlib
 import os
 import stat
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from io import BufferedReader
 
@@ -23,6 +25,7 @@ _END = struct.Struct("<4s4H2IH")
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
 _LOCAL = struct.Struct("<4s5H3I2H")
 _STORED, _DEFLATED = 0, 8
+_DEFLATED_NOTHING_BYTES = 2
 _ENCRYPTED = 0x0001 | 0x0040 | 0x2000
 _DESCRIPTOR = 0x0008
 _UTF8 = 0x0800
@@ -32,6 +35,8 @@ _HARMLESS_EXTRAS = frozenset({0x5455, 0x5855, 0x7855, 0x7875, 0x000A})
 _MAX_DIRECTORY_BYTES_PER_MEMBER = 1024
 # A PNG hardly shrinks and the manifest shrinks to a half; deflate's own limit is about 1030.
 MAX_RATIO = 100
+# Read, and unpacked, at a time.
+_CHUNK_BYTES = 1 << 20
 # What a plain ZIP archive of stored pictures can hold at all.
 MAX_TOTAL_BYTES = 1 << 32
 
@@ -162,7 +167,7 @@ class Archive:
         rules: tuple[tuple[Callable[[Member], object], str, str], ...] = (
             (lambda m: m.flags & _ENCRYPTED, "is encrypted in", "pack without a password"),
             (lambda m: stat.S_ISLNK(m.attributes >> 16), "is a symbolic link in", "pack the files themselves"),
-            (lambda m: not _is_regular(m), "is no regular file in", "pack only regular files"),
+            (lambda m: not _is_as_named(m), "is no regular file in", "pack only regular files"),
             (lambda m: m.flags & ~_KNOWN_FLAGS, "has unknown flags in", "pack with submit.py"),
             (lambda m: m.method not in (_STORED, _DEFLATED), "is packed in an unknown way in", "store or deflate it"),
             (lambda m: m.num_bytes > MAX_RATIO * m.packed_bytes, f"unpacks more than {MAX_RATIO}-fold in", "store it"),
@@ -227,32 +232,73 @@ class Archive:
         Raises:
             SubmissionError: it unpacks to more than `max_bytes` or to another size or checksum than claimed.
         """
-        if member.data_offset < 0:
-            raise ValueError("check_members has to come before read")
         if max(member.num_bytes, member.packed_bytes) > max_bytes:
             raise SubmissionError(
                 f"{shown([member.name])} is {member.num_bytes} bytes in {self.label} where at most {max_bytes} are "
                 f"possible; {'shorten it' if member.name == MANIFEST_NAME else 'write a plain PNG'}."
             )
-        data = self._read_at(member.data_offset, member.packed_bytes)
-        if member.method == _DEFLATED:
-            data = self._inflate(data, member, max_bytes)
-        if len(data) != member.num_bytes or zlib.crc32(data) != member.crc:
+        return b"".join(self._unpacked(member))
+
+    def sha256_of(self, member: Member) -> str:
+        """Returns the sha256 of a member's unpacked bytes, after `check_members`, in bounded memory.
+
+        Raises:
+            SubmissionError: it unpacks to another size or checksum than claimed.
+        """
+        digest = hashlib.sha256()
+        for part in self._unpacked(member):
+            digest.update(part)
+        return digest.hexdigest()
+
+    def _unpacked(self, member: Member) -> Iterator[bytes]:
+        """Yields a member's bytes in pieces, never more of them than it claims; the last check is its checksum."""
+        if member.data_offset < 0:
+            raise ValueError("check_members has to come before reading")
+        parts = self._inflated(member) if member.method == _DEFLATED else self._packed(member)
+        num_bytes, crc = 0, 0
+        for part in parts:
+            num_bytes, crc = num_bytes + len(part), zlib.crc32(part, crc)
+            yield part
+        if num_bytes != member.num_bytes or crc != member.crc:
             raise SubmissionError(f"{shown([member.name])} is damaged in {self.label} (checksum); pack it again.")
-        return data
 
-    def _inflate(self, packed: bytes, member: Member, max_bytes: int) -> bytes:
+    def _packed(self, member: Member) -> Iterator[bytes]:
+        for start in range(0, member.packed_bytes, _CHUNK_BYTES):
+            yield self._read_at(member.data_offset + start, min(_CHUNK_BYTES, member.packed_bytes - start))
+
+    def _inflated(self, member: Member) -> Iterator[bytes]:
         stream = zlib.decompressobj(-zlib.MAX_WBITS)
-        try:
-            data = stream.decompress(packed, max_bytes + 1)
-        except zlib.error as error:
-            raise SubmissionError(f"{shown([member.name])} is damaged in {self.label}; pack it again.") from error
-        if not stream.eof or stream.unused_data or len(data) != member.num_bytes:
-            raise SubmissionError(f"{shown([member.name])} lies about its size in {self.label}; pack it again.")
-        return data
+        left = member.num_bytes
+        lie = SubmissionError(f"{shown([member.name])} lies about its size in {self.label}; pack it again.")
+        for packed in self._packed(member):
+            if stream.eof:
+                raise lie
+            while True:
+                # One byte more than is left would be the lie.
+                most = min(left + 1, _CHUNK_BYTES)
+                try:
+                    part = stream.decompress(packed, most)
+                except zlib.error as error:
+                    raise SubmissionError(
+                        f"{shown([member.name])} is damaged in {self.label}; pack it again."
+                    ) from error
+                left -= len(part)
+                if left < 0:
+                    raise lie
+                yield part
+                packed = stream.unconsumed_tail
+                # A full piece may leave bytes inside the stream although it has taken in everything.
+                if not packed and len(part) < most:
+                    break
+        if not stream.eof or stream.unused_data or left:
+            raise lie
 
 
-def _is_regular(member: Member) -> bool:
+def _is_as_named(member: Member) -> bool:
+    """Returns whether a member is a regular file or, where its name ends in a slash, an empty folder."""
     # The upper half is a Unix mode when a Unix tool wrote it (0 otherwise), 0x10 is a folder of DOS.
     kind = stat.S_IFMT(member.attributes >> 16)
+    if member.name.endswith("/"):
+        # Nothing deflates to two bytes.
+        return kind in (0, stat.S_IFDIR) and member.num_bytes == 0 and member.packed_bytes <= _DEFLATED_NOTHING_BYTES
     return kind in (0, stat.S_IFREG) and not member.attributes & 0x10

@@ -1,8 +1,9 @@
 """The manifest of a submission, and the record of the restoration that it is made from.
 
 `restoration.json` lies beside the restored pictures and holds what was measured; `manifest.json` in the archive is
-the same record with the team and the protocol before it. Both are flat JSON objects with exactly the keys below;
-docs/submission.md is the schema for readers. Writing is canonical: equal records give equal bytes.
+the same record with the team and the protocol before it and, for a protocol whose archives have folders, the
+attachments behind it. Both are flat JSON objects with exactly the keys below; docs/submission.md is the schema for
+readers. Writing is canonical: equal records give equal bytes.
 """
 
 import json
@@ -15,6 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from facesr.errors import SubmissionError
+from facesr.submission.attachment_rules import is_attachment_name
 from facesr.submission.names import is_unsafe, shown
 
 MANIFEST_FORMAT = "facesr-submission-1"
@@ -67,11 +69,20 @@ class Restoration:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What an archive says about itself: the team, the protocol and the restoration; claims, until verified."""
+    """What an archive says about itself: claims, until verified.
+
+    Attributes:
+        team: who sends it.
+        protocol: the protocol that it was packed for.
+        restoration: how the pictures were made.
+        attachments: member in model/ or script/ -> sha256 of the file; None for an archive without folders, whose
+            manifest lacks the key.
+    """
 
     team: str
     protocol: str
     restoration: Restoration
+    attachments: Mapping[str, str] | None = None
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -79,9 +90,10 @@ class Manifest:
         return tuple(sorted(name.removesuffix(".png") for name in self.restoration.files))
 
 
-def max_manifest_bytes(num_pictures: int) -> int:
-    """Returns the size in bytes above which a manifest of so many pictures is not read."""
-    return 64 * 1024 + 512 * num_pictures
+def max_manifest_bytes(num_pictures: int, num_attachments: int = 0) -> int:
+    """Returns the size in bytes above which a manifest of so many pictures and attachments is not read."""
+    # A name of 200 bytes takes up to 600 characters of ASCII JSON, and its digest 64.
+    return 64 * 1024 + 512 * num_pictures + 704 * num_attachments
 
 
 def restoration_bytes(restoration: Restoration) -> bytes:
@@ -92,7 +104,8 @@ def restoration_bytes(restoration: Restoration) -> bytes:
 def manifest_bytes(manifest: Manifest) -> bytes:
     """Returns manifest.json; equal manifests give equal bytes."""
     head = {"format": MANIFEST_FORMAT, "team": manifest.team, "protocol": manifest.protocol}
-    return _to_bytes({**head, **asdict(manifest.restoration)})
+    tail = {} if manifest.attachments is None else {"attachments": manifest.attachments}
+    return _to_bytes({**head, **asdict(manifest.restoration), **tail})
 
 
 def _to_bytes(record: dict[str, Any]) -> bytes:
@@ -112,14 +125,22 @@ def parse_restoration(data: bytes, label: str) -> Restoration:
     return _restoration(record)
 
 
-def parse_manifest(data: bytes, label: str) -> Manifest:
+def parse_manifest(data: bytes, label: str, *, has_attachments: bool = False) -> Manifest:
     """Returns the manifest in the bytes of a manifest.json.
+
+    Args:
+        data: the bytes.
+        label: how the file is called in errors.
+        has_attachments: whether the key `attachments` has to be there (otherwise it must not).
 
     Raises:
         SubmissionError: it is not exactly such a manifest; the sentence begins with `label`.
     """
-    record = _parse(data, label, MANIFEST_FORMAT, {"team": is_team, "protocol": _is_text, **_RESTORATION_CHECKS})
-    return Manifest(record["team"], record["protocol"], _restoration(record))
+    checks: dict[str, Callable[[Any], bool]] = {"team": is_team, "protocol": _is_text, **_RESTORATION_CHECKS}
+    if has_attachments:
+        checks["attachments"] = _is_attachments
+    record = _parse(data, label, MANIFEST_FORMAT, checks)
+    return Manifest(record["team"], record["protocol"], _restoration(record), record.get("attachments"))
 
 
 def _restoration(record: dict[str, Any]) -> Restoration:
@@ -212,10 +233,16 @@ def is_picture_name(value: str) -> bool:
     return value.endswith(".png") and value != ".png" and "/" not in value and not is_unsafe(value)
 
 
+def _is_digests(value: Any, is_name: Callable[[str], bool]) -> bool:
+    return isinstance(value, dict) and bool(value) and all(is_name(k) and _is_sha256(v) for k, v in value.items())
+
+
 def _is_files(value: Any) -> bool:
-    return (
-        isinstance(value, dict) and bool(value) and all(is_picture_name(k) and _is_sha256(v) for k, v in value.items())
-    )
+    return _is_digests(value, is_picture_name)
+
+
+def _is_attachments(value: Any) -> bool:
+    return _is_digests(value, is_attachment_name)
 
 
 _RESTORATION_CHECKS: dict[str, Callable[[Any], bool]] = {

@@ -7,14 +7,17 @@ under the ids that the organiser's own folder (or, without one, the checked mani
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from facesr.errors import SubmissionError
 
 MANIFEST_NAME = "manifest.json"
 MAX_NAME_BYTES = 200
 _JUNK = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
-_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".jar")
+_ARCHIVES = (
+    *(".zip", ".tar", ".tgz", ".gz", ".tbz2", ".bz2", ".txz", ".xz", ".lzma", ".lz4", ".zst", ".7z", ".rar"),
+    *(".cab", ".iso", ".jar", ".apk", ".whl", ".egg", ".deb", ".rpm"),
+)
 # Names that Windows keeps for devices, with any extension.
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
@@ -62,41 +65,18 @@ def duplicates(names: Sequence[str]) -> list[str]:
     return [name for name in names if counts[folded(name)] > 1]
 
 
-def check_names(names: Sequence[str], label: str) -> None:
-    """Checks the member names of an archive against everything that needs no list of ids.
+def with_folders(names: Sequence[str]) -> list[str]:
+    """Returns every name and, once each, every folder on the way to one, without slashes at the end.
 
-    Raises:
-        SubmissionError: unsafe, foreign, nested or repeated names, or no manifest.
+    Two spellings of one folder, or a file that is a folder too, are then `duplicates`.
     """
-    rules: tuple[tuple[Callable[[str], object], str], ...] = (
-        (is_unsafe, "holds unsafe names ({names}); name every picture <id>.png, without folders or odd characters"),
-        (is_junk, "holds what a file manager left behind ({names}); pack only the PNG files and manifest.json"),
-    )
-    for is_wrong, sentence in rules:
-        wrong = [name for name in names if is_wrong(name)]
-        if wrong:
-            raise SubmissionError(f"{label} {sentence.format(names=shown(wrong))}.")
-    top = names[0].split("/")[0] + "/"
-    if all(name.startswith(top) for name in names):
-        raise SubmissionError(
-            f"{label} has the extra top folder {shown([top])}; zip the files themselves, not their folder."
-        )
-    folders = [name for name in names if "/" in name]
-    if folders:
-        raise SubmissionError(f"{label} holds folders ({shown(folders)}); put every file at the top of the archive.")
-    archives = [name for name in names if is_archive(name)]
-    if archives:
-        raise SubmissionError(f"{label} holds archives inside ({shown(archives)}); put in the PNG files themselves.")
-    repeated = duplicates(names)
-    if repeated:
-        raise SubmissionError(
-            f"{label} holds names more than once, letter case aside ({shown(repeated)}); keep one file for each id."
-        )
-    if MANIFEST_NAME not in names:
-        raise SubmissionError(f"{label} holds no {MANIFEST_NAME} at its top; pack with submit.py.")
+    members = [name.removesuffix("/") for name in names]
+    parents = {member[:place] for member in members for place, letter in enumerate(member) if letter == "/"}
+    entries = {name.removesuffix("/") for name in names if name.endswith("/")}
+    return [*members, *sorted(parents - entries)]
 
 
-def check_ids(have: Collection[str], want: Collection[str], label: str, source: str) -> None:
+def check_ids(have: Collection[str], want: Collection[str], label: str, source: str, what: str = "pictures") -> None:
     """Checks that two collections of file names are the same.
 
     Raises:
@@ -107,4 +87,4 @@ def check_ids(have: Collection[str], want: Collection[str], label: str, source: 
         raise SubmissionError(f"{label} holds {shown(extra)}, which {source} does not name; leave extra files out.")
     missing = sorted(set(want) - set(have))
     if missing:
-        raise SubmissionError(f"{label} lacks {shown(missing)}; {source} asks for {len(want)} pictures.")
+        raise SubmissionError(f"{label} lacks {shown(missing)}; {source} asks for {len(want)} {what}.")

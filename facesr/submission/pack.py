@@ -1,20 +1,25 @@
 """Packing a restored folder into a submission archive.
 
-The archive is a pure function of the restored folder, the team and the protocol: names sorted, members stored (the
-PNGs are compressed already, and stored bytes do not depend on a version of zlib), every time 1980-01-01, every file
-rw-r--r--. It is verified before it gets its name, so a file of that name is whole and correct, or absent.
+The archive is a pure function of the restored folder, the attachments, the team and the protocol: names sorted,
+members stored (the PNGs are compressed already, and stored bytes do not depend on a version of zlib), every time
+1980-01-01, every file rw-r--r--. It is verified before it gets its name, so a file of that name is whole and correct,
+or absent.
 """
 
 import contextlib
 import hashlib
 import os
+import shutil
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from facesr.config import EvaluationProtocol
 from facesr.errors import ConfigError, DataError
+from facesr.submission.attachments import Attachments, sha256_of_attachment
+from facesr.submission.layout import Layout
 from facesr.submission.manifest import MAX_TEAM_LENGTH, Manifest, is_team, manifest_bytes
 from facesr.submission.names import MANIFEST_NAME, shown
 from facesr.submission.restore import PICTURES, read_restored
@@ -78,11 +83,21 @@ def pack(
     team: str,
     protocol: EvaluationProtocol,
     low: Path | None = None,
+    attachments: Attachments | None = None,
     overwrite: bool = False,
 ) -> Packed:
     """Returns the archive of a restored folder, written and verified; packing it again gives the same bytes.
 
     An existing file is left alone when it already has these bytes, and replaced only with `overwrite`.
+
+    Args:
+        restored: folder that `restore_folder` made.
+        out: archive to write.
+        team: name of the team.
+        protocol: says where everything lies in the archive.
+        low: the low-resolution pictures, which the archive is compared with.
+        attachments: what goes into model/ and script/ where the protocol has folders (`attachments.attachments_for`).
+        overwrite: whether another file at `out` is replaced.
 
     Raises:
         ConfigError: another file is there, or the team's name is not allowed.
@@ -92,11 +107,14 @@ def pack(
     restoration = read_restored(restored)
     if restoration is None:
         raise DataError(f"{restored} is no whole restored folder; restore it again with submit.py.")
-    manifest = manifest_bytes(Manifest(check_team(team), protocol.name, restoration))
+    pictures = {name: restored / PICTURES / name for name in restoration.files}
+    members = _members(
+        Manifest(check_team(team), protocol.name, restoration), pictures, attachments, Layout.of(protocol)
+    )
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            write_archive(file, restored / PICTURES, sorted(restoration.files), manifest)
+            write_archive(file, members, str(out))
             file.flush()
             os.fsync(file.fileno())
         with opened_submission(temporary, protocol, low, shown_as=str(out)) as submission:
@@ -113,6 +131,18 @@ def pack(
     return Packed(out, submission, unchanged)
 
 
+def _members(
+    manifest: Manifest, pictures: Mapping[str, Path], attachments: Attachments | None, layout: Layout
+) -> dict[str, bytes | Path]:
+    """Returns every member of the archive, the manifest with the digests of the attachments included."""
+    files: dict[str, bytes | Path] = {layout.member(name): path for name, path in pictures.items()}
+    files |= attachments or {}
+    if layout.has_folders:
+        digests = {name: sha256_of_attachment(name, content) for name, content in (attachments or {}).items()}
+        manifest = replace(manifest, attachments=digests)
+    return {**files, MANIFEST_NAME: manifest_bytes(manifest)}
+
+
 def _is_same(path: Path, sha256: str) -> bool:
     if not path.is_file():
         return False
@@ -120,17 +150,23 @@ def _is_same(path: Path, sha256: str) -> bool:
         return hashlib.file_digest(file, "sha256").hexdigest() == sha256
 
 
-def write_archive(file: BinaryIO, pictures: Path, names: list[str], manifest: bytes) -> None:
-    """Writes the members in the order of their names.
+def write_archive(file: BinaryIO, members: Mapping[str, bytes | Path], label: str) -> None:
+    """Writes the members, bytes or files on disk, in the order of their names.
 
     Raises:
         DataError: they are too many or too large for a plain ZIP archive.
     """
     try:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=False) as archive:
-            for name in sorted([*names, MANIFEST_NAME]):
+            for name, content in sorted(members.items()):
                 info = zipfile.ZipInfo(name, _TIME)
                 info.create_system, info.external_attr = _UNIX, _PERMISSIONS << 16
-                archive.writestr(info, manifest if name == MANIFEST_NAME else (pictures / name).read_bytes())
-    except zipfile.LargeZipFile as error:
-        raise DataError(f"{pictures} is too large for one ZIP archive (4 GiB, 65535 files); send less.") from error
+                if isinstance(content, bytes):
+                    archive.writestr(info, content)
+                    continue
+                info.file_size = content.stat().st_size
+                with content.open("rb") as source, archive.open(info, "w") as target:
+                    shutil.copyfileobj(source, target)
+    except (zipfile.LargeZipFile, RuntimeError) as error:
+        # A file that grew beyond the limit after it was measured is a RuntimeError of zipfile.
+        raise DataError(f"{label} is too large for one ZIP archive (4 GiB, 65535 files); send less.") from error

@@ -3,13 +3,14 @@
     with opened_submission(Path("team.zip"), protocol, Path("low")) as submission:
         score(submission.folder)
 
-Nothing in the archive is trusted (archive.py, png.py and manifest.py say how), nothing is written outside one
-temporary folder, that folder is removed whatever happens, and no pickle is ever read.
+Nothing in the archive is trusted (archive.py, layout.py, png.py and manifest.py say how), nothing is written outside
+one temporary folder, that folder is removed whatever happens, and no pickle is ever read. Models and programs in the
+archive are compared with their digests and go nowhere.
 """
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
@@ -17,10 +18,18 @@ from pathlib import Path
 
 from facesr.config import EvaluationProtocol
 from facesr.errors import DataError, SubmissionError
-from facesr.submission.archive import Archive
+from facesr.submission.archive import Archive, Member
+from facesr.submission.attachment_rules import (
+    MAX_ATTACHMENTS,
+    MODEL_DIR,
+    SCRIPT_DIR,
+    WEIGHTS_ENDING,
+    check_attachment_sizes,
+)
+from facesr.submission.layout import Contents, Layout
 from facesr.submission.low import LowPictures
 from facesr.submission.manifest import Manifest, max_manifest_bytes, parse_manifest
-from facesr.submission.names import MANIFEST_NAME, check_ids, check_names, shown
+from facesr.submission.names import MANIFEST_NAME, check_ids, shown
 from facesr.submission.png import MAX_PIXELS, check_png, max_png_bytes
 
 # Where no folder of low pictures says how many there are.
@@ -29,6 +38,7 @@ MAX_TOTAL_PIXELS = 1 << 30
 # Finder adds a second member for each file: enough are read to say so by name.
 _MEMBERS_PER_PICTURE = 4
 _SPARE_MEMBERS = 64
+_SNAPSHOTS_OF_A_BLEND = 2
 
 
 @dataclass(frozen=True)
@@ -89,38 +99,72 @@ def opened_submission(
 def _verify(
     file: BufferedReader, label: str, protocol: EvaluationProtocol, given: LowPictures | None, folder: Path
 ) -> VerifiedSubmission:
+    layout = Layout.of(protocol)
     num_pictures = MAX_PICTURES if given is None else len(given.paths)
-    archive = Archive(file, label, _MEMBERS_PER_PICTURE * num_pictures + _SPARE_MEMBERS)
-    check_names([member.name for member in archive.members], label)
-    names = sorted({member.name for member in archive.members} - {MANIFEST_NAME})
+    most = _MEMBERS_PER_PICTURE * num_pictures + _SPARE_MEMBERS
+    archive = Archive(file, label, most + (2 * MAX_ATTACHMENTS if layout.has_folders else 0))
+    contents = layout.contents([member.name for member in archive.members], label)
     if given is not None:
-        check_ids(names, given.paths, label, str(given.folder))
+        _check_pictures(contents, given.paths, layout, label, str(given.folder))
     archive.check_members()
     members = {member.name: member for member in archive.members}
-    if len(names) > num_pictures:
-        raise SubmissionError(f"{label} holds {len(names)} pictures where at most {num_pictures} are read.")
-    manifest_label = f"{MANIFEST_NAME} of {label}"
-    manifest = parse_manifest(archive.read(members[MANIFEST_NAME], max_manifest_bytes(len(names))), manifest_label)
-    _check_manifest(manifest, names, label, protocol, given)
+    if len(contents.pictures) > num_pictures:
+        raise SubmissionError(f"{label} holds {len(contents.pictures)} pictures where at most {num_pictures} are read.")
+    sizes = {name: max(members[name].num_bytes, members[name].packed_bytes) for name in contents.attachments}
+    check_attachment_sizes(sizes, label)
+    data = archive.read(members[MANIFEST_NAME], max_manifest_bytes(len(contents.pictures), len(sizes)))
+    manifest = parse_manifest(data, f"{MANIFEST_NAME} of {label}", has_attachments=layout.has_folders)
+    _check_manifest(manifest, contents, layout, label, protocol, given)
+    delivered = _deliver(archive, members, contents, manifest, protocol, given, folder)
+    _check_attachments(archive, members, contents, manifest)
+    file.seek(0)
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return VerifiedSubmission(folder, manifest, delivered, archive.num_bytes, digest, given is not None)
+
+
+def _deliver(
+    archive: Archive,
+    members: Mapping[str, Member],
+    contents: Contents,
+    manifest: Manifest,
+    protocol: EvaluationProtocol,
+    given: LowPictures | None,
+    folder: Path,
+) -> dict[str, tuple[int, int]]:
+    """Writes the checked pictures into the folder and returns id -> (width, height)."""
+    label = archive.label
     sizes: dict[str, tuple[int, int]] = {}
     num_pixels = 0
-    for name in names:
+    for name, member in contents.pictures.items():
         size = given.restored_size(name) if given is not None else _protocol_size(protocol)
-        data = archive.read(members[name], max_png_bytes(*size) if size else max_png_bytes(1, MAX_PIXELS))
+        data = archive.read(members[member], max_png_bytes(*size) if size else max_png_bytes(1, MAX_PIXELS))
         if hashlib.sha256(data).hexdigest() != manifest.restoration.files[name]:
-            raise SubmissionError(
-                f"{shown([name])} in {label} has another sha256 than its manifest says; pack it anew."
-            )
+            raise _another_sha256(member, label)
         # The picture's file is called as the organiser's own one is (macOS writes accents in another form).
         key = name.removesuffix(".png") if given is None else given.paths[name].stem
-        sizes[key] = check_png(data, f"{shown([name])} in {label}", size)
+        sizes[key] = check_png(data, f"{shown([member])} in {label}", size)
         num_pixels += sizes[key][0] * sizes[key][1]
         if given is None and num_pixels > MAX_TOTAL_PIXELS:
             raise SubmissionError(f"{label} holds more than {MAX_TOTAL_PIXELS} pixels; give low=DIR to say how many.")
         (folder / f"{key}.png").write_bytes(data)
-    file.seek(0)
-    digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return VerifiedSubmission(folder, manifest, sizes, archive.num_bytes, digest, given is not None)
+    return sizes
+
+
+def _check_attachments(archive: Archive, members: Mapping[str, Member], contents: Contents, manifest: Manifest) -> None:
+    """Compares models and programs with their digests; they are unpacked piece by piece and kept nowhere."""
+    for name in sorted(contents.folders):
+        archive.read(members[name], members[name].packed_bytes)
+    for name in contents.attachments:
+        if archive.sha256_of(members[name]) != (manifest.attachments or {})[name]:
+            raise _another_sha256(name, archive.label)
+
+
+def _another_sha256(member: str, label: str) -> SubmissionError:
+    return SubmissionError(f"{shown([member])} in {label} has another sha256 than its manifest says; pack it anew.")
+
+
+def _check_pictures(contents: Contents, wanted: Collection[str], layout: Layout, label: str, source: str) -> None:
+    check_ids(set(contents.pictures.values()), {layout.member(name) for name in wanted}, label, source)
 
 
 def _protocol_size(protocol: EvaluationProtocol) -> tuple[int, int] | None:
@@ -130,20 +174,46 @@ def _protocol_size(protocol: EvaluationProtocol) -> tuple[int, int] | None:
 
 
 def _check_manifest(
-    manifest: Manifest, names: list[str], label: str, protocol: EvaluationProtocol, given: LowPictures | None
+    manifest: Manifest,
+    contents: Contents,
+    layout: Layout,
+    label: str,
+    protocol: EvaluationProtocol,
+    given: LowPictures | None,
 ) -> None:
     if manifest.protocol != protocol.name:
         raise SubmissionError(
             f"{label} was packed for protocol {shown([manifest.protocol])}, not {protocol.name!r}; "
             f"pack it again with protocol={protocol.name}."
         )
-    check_ids(names, manifest.restoration.files, label, "its manifest")
-    if protocol.num_pictures is not None and len(names) != protocol.num_pictures:
+    _check_pictures(contents, manifest.restoration.files, layout, label, "its manifest")
+    if protocol.num_pictures is not None and len(contents.pictures) != protocol.num_pictures:
         raise SubmissionError(
-            f"{label} holds {len(names)} pictures where protocol {protocol.name} asks for {protocol.num_pictures}."
+            f"{label} holds {len(contents.pictures)} pictures where protocol {protocol.name} asks for "
+            f"{protocol.num_pictures}."
         )
     if given is not None and manifest.restoration.low_sha256 != given.sha256:
         raise SubmissionError(
             f"{label} says that it was restored from other pictures than those of {given.folder}; "
             "restore from the pictures that were given out."
+        )
+    if manifest.attachments is not None:
+        check_ids(
+            contents.attachments,
+            manifest.attachments,
+            label,
+            "its manifest",
+            f"files in {MODEL_DIR}/ and {SCRIPT_DIR}/",
+        )
+        _check_model(manifest.attachments, manifest.restoration.weights_sha256, label)
+
+
+def _check_model(attachments: Mapping[str, str], weights_sha256: str, label: str) -> None:
+    """Checks that what restored is there: the file of these weights, or a blend's two, whose digest is no file's."""
+    model = {name: sha256 for name, sha256 in attachments.items() if name.startswith(f"{MODEL_DIR}/")}
+    is_blend = sum(name.endswith(WEIGHTS_ENDING) for name in model) >= _SNAPSHOTS_OF_A_BLEND
+    if weights_sha256 and weights_sha256 not in model.values() and not is_blend:
+        raise SubmissionError(
+            f"{label} holds no file in {MODEL_DIR}/ with the sha256 that its manifest gives as weights_sha256; "
+            "pack the snapshot that restored the pictures."
         )

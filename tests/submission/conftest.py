@@ -5,7 +5,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from facesr.submission.verify import VerifiedSubmission, opened_submission
 IDS = ("301", "302", "303")
 WIDTH, HEIGHT = 16, 24
 PROTOCOL = EvaluationProtocol("tiny", strict=True, width=WIDTH, height=HEIGHT, num_pictures=None)
+FOLDERS = EvaluationProtocol("tiny", True, WIDTH, HEIGHT, None, pictures_dir="HR_images")
 
 
 def noise(seed: int, height: int, width: int) -> NDArray[np.uint8]:
@@ -34,7 +35,8 @@ def stored(members: list[tuple[str, bytes]], method: int = zipfile.ZIP_STORED) -
     with zipfile.ZipFile(file, "w", method) as archive:
         for name, data in members:
             info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-            info.compress_type, info.create_system, info.external_attr = method, 3, 0o100644 << 16
+            mode = 0o040755 if name.endswith("/") else 0o100644
+            info.compress_type, info.create_system, info.external_attr = method, 3, mode << 16
             archive.writestr(info, data)
     return file.getvalue()
 
@@ -48,11 +50,14 @@ class Bench:
     manifest: Manifest
     pictures: dict[str, bytes]
     protocol: EvaluationProtocol = field(default_factory=lambda: PROTOCOL)
+    attachments: dict[str, bytes] = field(default_factory=dict)
     temporary: Path = field(default_factory=Path)
 
     def record(self, **changes: Any) -> dict[str, Any]:
         """Returns the honest manifest as a dictionary, with changes."""
         record: dict[str, Any] = json.loads(manifest_bytes(self.manifest))
+        if self.protocol.pictures_dir:
+            record["attachments"] = {name: hashlib.sha256(data).hexdigest() for name, data in self.attachments.items()}
         return {**record, **changes}
 
     def members(self, pictures: dict[str, bytes] | None = None, **changes: Any) -> list[tuple[str, bytes]]:
@@ -60,7 +65,9 @@ class Bench:
         pictures = self.pictures if pictures is None else pictures
         files = {name: hashlib.sha256(data).hexdigest() for name, data in pictures.items()}
         manifest = json.dumps(self.record(**{"files": files, **changes})).encode()
-        return [*pictures.items(), ("manifest.json", manifest)]
+        place = f"{self.protocol.pictures_dir}/" if self.protocol.pictures_dir else ""
+        shown = [(place + name, data) for name, data in pictures.items()]
+        return [*shown, *self.attachments.items(), ("manifest.json", manifest)]
 
     def verify(self, archive: bytes, low: bool = True) -> VerifiedSubmission:
         """Returns the verified submission (its folder is gone), after comparing its folder with the pictures."""
@@ -103,6 +110,23 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
         files={name: hashlib.sha256(data).hexdigest() for name, data in pictures.items()},
     )
     return Bench(tmp_path, low, Manifest("Team 1", "tiny", restoration), pictures, temporary=temporary)
+
+
+@pytest.fixture
+def foldered(bench: Bench) -> Bench:
+    """The same submission for a protocol whose archives have folders."""
+    weights = b"weights of the demo"
+    bench.protocol = FOLDERS
+    bench.attachments = {
+        "model/best.safetensors": weights,
+        "model/config.yaml": b"name: demo\n",
+        "script/run.sh": b"echo restore\n" * 20,
+        "script/tools/__init__.py": b"",
+        "script/tools/train.py": b"print(1)\n",
+    }
+    sha256 = hashlib.sha256(weights).hexdigest()
+    bench.manifest = replace(bench.manifest, restoration=replace(bench.manifest.restoration, weights_sha256=sha256))
+    return bench
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The manifest: writing is canonical, reading accepts exactly what is written."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -8,6 +9,7 @@ from facesr.errors import SubmissionError
 from facesr.submission.manifest import (
     is_team,
     manifest_bytes,
+    max_manifest_bytes,
     parse_manifest,
     parse_restoration,
     restoration_bytes,
@@ -65,6 +67,7 @@ WRONG = [
     ({"files": {"301.png": "a" * 63}}, "'files'"),
     ({"files": {"301.png": None}}, "'files'"),
     ({"extra": 1}, "unknown key 'extra'"),
+    ({"attachments": {"model/a.json": "a" * 64}}, "unknown key 'attachments'"),
 ]
 
 
@@ -73,6 +76,42 @@ def test_wrong_values(bench, changes, word):
     with pytest.raises(SubmissionError) as caught:
         parse_manifest(json.dumps(bench.record(**changes)).encode(), "manifest.json of x.zip")
     assert word in str(caught.value) and str(caught.value).isprintable()
+
+
+WRONG_ATTACHMENTS = [
+    *(None, [], {}, "model/a.json", {"model/a.json": 1}, {"model/a.json": "A" * 64}, {"a.json": "a" * 64}),
+    *(
+        {f"{name}": "a" * 64}
+        for name in ("model/", "HR_images/a.json", "model/../a.json", "/model/a.json", "script/a ")
+    ),
+]
+
+
+@pytest.mark.parametrize("value", WRONG_ATTACHMENTS, ids=range(len(WRONG_ATTACHMENTS)))
+def test_wrong_attachments(foldered, value):
+    with pytest.raises(SubmissionError, match="wrong kind for 'attachments'"):
+        parse_manifest(json.dumps(foldered.record(attachments=value)).encode(), "m", has_attachments=True)
+
+
+def test_attachments_are_there_exactly_where_there_are_folders(foldered):
+    data = json.dumps(foldered.record()).encode()
+    manifest = parse_manifest(data, "m", has_attachments=True)
+    assert parse_manifest(manifest_bytes(manifest), "m", has_attachments=True) == manifest
+    assert sorted(manifest.attachments) == sorted(foldered.attachments)
+    with pytest.raises(SubmissionError, match="unknown key 'attachments'"):
+        parse_manifest(data, "m")
+    with pytest.raises(SubmissionError, match="lacks the key 'attachments'"):
+        parse_manifest(manifest_bytes(replace(manifest, attachments=None)), "m", has_attachments=True)
+
+
+def test_the_longest_names_fit_the_limit(foldered):
+    """Names of 200 bytes whose letters take six characters each in ASCII JSON."""
+    names = [f"script/{number:03d}{chr(0xE9) * 95}" for number in range(1000)]
+    pictures = [f"{number:04d}{'x' * 192}.png" for number in range(100)]
+    record = replace(foldered.manifest.restoration, files=dict.fromkeys(pictures, "a" * 64))
+    data = manifest_bytes(replace(foldered.manifest, restoration=record, attachments=dict.fromkeys(names, "a" * 64)))
+    assert len(data) < max_manifest_bytes(100, 1000)
+    assert len(parse_manifest(data, "m", has_attachments=True).attachments or {}) == 1000
 
 
 def test_missing_key(bench):

@@ -1,5 +1,7 @@
 """Restoring into a kept folder, and packing it: the same bytes each time, whole or absent."""
 
+import hashlib
+import io
 import os
 import zipfile
 from dataclasses import replace
@@ -14,7 +16,8 @@ from facesr.image import read_png
 from facesr.resample import upscale
 from facesr.restoration import Method, open_method, restore_pictures
 from facesr.submission.low import LowPictures
-from facesr.submission.pack import check_out, check_team, pack
+from facesr.submission.manifest import Manifest, Restoration, manifest_bytes
+from facesr.submission.pack import check_out, check_team, pack, write_archive
 from facesr.submission.restore import RestoredFolder, RestoreOptions, read_restored, restore_folder
 
 OPTIONS = RestoreOptions(torch.device("cpu"), batch_size=2, flip_ensemble=False)
@@ -183,6 +186,19 @@ class TestPacking:
         with pytest.raises(Exception, match=r"8x8|other|16x24 where"):
             packed(bench, folder, protocol=type(bench.protocol)("tiny", True, 8, 8, None), low=None)
         assert list(bench.root.glob("*.zip")) == []
+
+    def test_bytes_of_a_flat_archive_never_change(self, bench):
+        """Source: sha256 of what this project wrote before archives could have folders (commit 9275c61)."""
+        record = Restoration(
+            *("demo", "a" * 64, "b" * 64, 12.5, ("builtin",), False, "d" * 64, "cpu: test", 0.5, None, None, None),
+            *("c" * 64, {"torch": "2"}, {"301.png": "1" * 64, "302.png": "2" * 64}),
+        )
+        manifest = manifest_bytes(Manifest("Team 1", "tiny", record))
+        assert hashlib.sha256(manifest).hexdigest().startswith("5cb7322a9979b15348babc42805eb65f")
+        (bench.root / "302.png").write_bytes(b"two")
+        file = io.BytesIO()
+        write_archive(file, {"manifest.json": manifest, "302.png": bench.root / "302.png", "301.png": b"one"}, "a.zip")
+        assert hashlib.sha256(file.getvalue()).hexdigest().startswith("dff7e65804609133044308ba57c017f5")
 
 
 @pytest.mark.parametrize("team", [None, "", "a/b", "-a", "a\nb", "x" * 65])

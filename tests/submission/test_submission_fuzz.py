@@ -59,7 +59,9 @@ def repacked(bench, zipped: Callable[..., bytes], **parts: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_mutated_archives(bench, zipped, method):
+@pytest.mark.parametrize("kind", ["bench", "foldered"])
+def test_mutated_archives(request, kind, zipped, method):
+    bench = request.getfixturevalue(kind)
     draw = random.Random(method)
     honest = zipped(bench.members(), method)
     end = honest.index(b"PK\1\2")
@@ -84,11 +86,27 @@ def test_mutated_pictures_inside_a_sound_archive(bench, zipped):
             assert hashlib.sha256(data).digest() == hashlib.sha256(bench.pictures["302.png"]).digest()
 
 
-def test_mutated_manifests_inside_a_sound_archive(bench, zipped):
+@pytest.mark.parametrize("kind", ["bench", "foldered"])
+def test_mutated_manifests_inside_a_sound_archive(request, kind, zipped):
+    bench = request.getfixturevalue(kind)
     draw = random.Random(3)
     honest = dict(bench.members())["manifest.json"]
     for _ in range(NUM_MUTATIONS):
         data = mutated(honest, draw)
         if survives(bench, repacked(bench, zipped, **{"manifest.json": data})):
             assert json.loads(data)["files"] == json.loads(honest)["files"]
+            assert json.loads(data).get("attachments") == json.loads(honest).get("attachments")
             assert bench.delivered == bench.pictures
+
+
+def test_mutated_names_inside_a_sound_archive(foldered, zipped):
+    draw = random.Random(4)
+    honest = foldered.members()
+    for _ in range(NUM_MUTATIONS):
+        place = draw.randrange(len(honest))
+        name = mutated(honest[place][0].encode(), draw).decode("latin-1") or "x"
+        # What zipfile itself would not write as it is: a name ends at its first zero byte.
+        name = name.split("\0")[0] or "x"
+        members = [*honest[:place], (name, honest[place][1]), *honest[place + 1 :]]
+        if survives(foldered, zipped(members)):
+            assert name == honest[place][0] and foldered.delivered == foldered.pictures
