@@ -1,4 +1,4 @@
-"""Scores restored faces against the originals: a table, summary.json, per_image.csv and report.html.
+"""Scores restored pictures against the originals: a table, summary.json, per_image.csv and report.html.
 
     uv run evaluate.py                                                    bicubic on built-in faces, to see it work
     uv run evaluate.py restored=DIR high=DIR low=DIR                      a folder of restored pictures
@@ -8,6 +8,9 @@
     uv run evaluate.py ... embedder=facenet_vggface2 embedder.weights=FILE judges=[edgeface,mobilefacenet_ms1m]
     uv run evaluate.py ... protocol=asc19_final protocol.strict=false     the rules of the 2019 script
     uv run evaluate.py ... attributes=FILE.csv                            scores per group of faces
+    uv run evaluate.py protocol=asc19_preliminary method=bicubic low=DIR high=DIR niqe.model=modelparameters.mat
+    uv run evaluate.py study=tradeoff entries=[DIR,runs/NAME,...] low=DIR high=DIR [protocol=...]
+    uv run evaluate.py study=tradeoff method=runs/PSNR blend_with=runs/GAN low=DIR high=DIR       ... and a curve
     uv run evaluate.py study=resolution high=DIR judges=[...]             how much identity is left at which size
 
 `embedder` ranks, `judges` are shown beside it. Runs on many ranks too: torchrun --nproc-per-node 2 evaluate.py ...
@@ -25,20 +28,30 @@ from torch import nn
 from facesr import dist
 from facesr.build import build, load_group, run_script
 from facesr.config import EvaluateSettings
-from facesr.data.export import export_builtin
+from facesr.data.export import export_builtin, export_dead_leaves
 from facesr.evaluation.flow import Options, evaluate, write_evaluation, write_resolution
 from facesr.evaluation.out_folder import claim
+from facesr.evaluation.perceptual import Perceptual, open_perceptual
 from facesr.evaluation.request import checked, question_of
 from facesr.evaluation.resolution import curve_table, resolution_curve
 from facesr.evaluation.restoring import restore_folder
 from facesr.evaluation.result import Subject
 from facesr.evaluation.scoring import together
 from facesr.evaluation.tables import console_table
+from facesr.evaluation.tradeoff import (
+    Point,
+    entries_of,
+    point_of,
+    require_perception,
+    tradeoff_table,
+    write_tradeoff,
+)
 from facesr.log import Console, Progress
 from facesr.protocols import Embedder
 from facesr.restoration import open_method
 from facesr.submission.restore import PICTURES, read_restored
 from facesr.submission.verify import opened_submission
+from facesr.tiles import Tiles
 from facesr.weights import cache_dir
 
 
@@ -56,14 +69,18 @@ def main(settings: EvaluateSettings) -> None:
         settings.seed,
         kept_in=cache_dir() / "embeddings" if settings.reuse_embeddings else None,
     )
+    perceptual = open_perceptual(settings)
     judges = open_judges(settings, device)
     out = Path(settings.out or "")
-    question = question_of(settings, judges)
+    question = question_of(settings, judges, perceptual)
     together(lambda: claim(out, question) if dist.is_main() else None)
-    if settings.study is not None:
-        run_study(settings, judges, options, out)
+    if settings.study == "resolution":
+        run_resolution(settings, judges, options, out)
         return
-    high, low = faces(settings, out)
+    if settings.study == "tradeoff":
+        run_tradeoff(settings, judges, perceptual, options, out)
+        return
+    high, low = pairs_to_score(settings, out)
     seconds: dict[str, float] = {}
     with opened_subject(settings, low, device, out, seconds) as subject, progress("score", high) as advance:
         evaluation = evaluate(
@@ -73,23 +90,26 @@ def main(settings: EvaluateSettings) -> None:
             settings.protocol,
             judges,
             options,
+            perceptual=perceptual,
             attributes=Path(settings.attributes) if settings.attributes else None,
             seconds=seconds,
             on_batch=advance,
         )
         if evaluation is not None:
             evaluation.seconds["total"] = time.perf_counter() - start
-            write_evaluation(out, evaluation, judges[0], options)
+            write_evaluation(out, evaluation, judges[0] if judges else None, options)
     if evaluation is not None:
         say(f"{console_table(evaluation)}\nreport: {out / 'report.html'}")
 
 
 def open_judges(settings: EvaluateSettings, device: torch.device) -> list[Embedder]:
-    """Returns the judges on the device, the ranking one first.
+    """Returns the judges on the device, the ranking one first; none where the perceptual index is the score.
 
     Raises:
         FaceSRError: a name is unknown, or weights are missing or wrong.
     """
+    if settings.protocol.perceptual is not None:
+        return []
 
     def make() -> list[Embedder]:
         found: list[Embedder] = [build(settings.embedder)]
@@ -105,13 +125,18 @@ def open_judges(settings: EvaluateSettings, device: torch.device) -> list[Embedd
     return list(judges)
 
 
-def faces(settings: EvaluateSettings, out: Path) -> tuple[Path, Path | None]:
-    """Returns (high, low); without them the built-in faces that train.py validates on, written below `out`."""
+def pairs_to_score(settings: EvaluateSettings, out: Path) -> tuple[Path, Path | None]:
+    """Returns (high, low); without them built-in faces, or general pictures where a protocol wants those, below `out`.
+
+    They are those that train.py validates on, or like them.
+    """
     if settings.high is not None:
         return Path(settings.high), Path(settings.low) if settings.low else None
-    folder = out / "faces"
-    say("no folders were given: built-in faces, drawn ones, are scored (see --help for high= and low=)")
-    together(lambda: export_builtin(folder) if dist.is_main() else None)
+    general = settings.protocol.perceptual is not None
+    folder, kind = (out / "pictures", "general pictures") if general else (out / "faces", "faces")
+    say(f"no folders were given: built-in {kind}, drawn ones, are scored (see --help for high= and low=)")
+    export = export_dead_leaves if general else export_builtin
+    together(lambda: export(folder) if dist.is_main() else None)
     return folder / "high", folder / "low"
 
 
@@ -126,11 +151,12 @@ def opened_subject(
     """
     if settings.method is not None:
         assert low is not None
-        method = open_method(settings.method, device)
+        method = open_method(settings.method, device, settings.blend_with, settings.blend_weight)
+        tiles = Tiles(settings.tile_px, settings.tile_overlap_px)
         start = time.perf_counter()
         with progress("restore", low) as advance:
             subject = restore_folder(
-                method, low, out / "restored", device, settings.batch_size, settings.flip_ensemble, advance
+                method, low, out / "restored", device, settings.batch_size, settings.flip_ensemble, advance, tiles
             )
         seconds["restore"] = time.perf_counter() - start
         yield subject
@@ -152,17 +178,19 @@ def opened_subject(
             name = submission.manifest.team
             yield Subject("submission", name, submission.folder, made.loss_judges, facts, is_claim=True)
     else:
-        folder = Path(settings.restored or "")
-        # A folder that submit.py restored has its record beside it.
-        record = read_restored(folder.parent) if folder.name == PICTURES else None
-        if record is None:
-            yield Subject("restored", folder.name, folder, None, {"path": str(folder)})
-        else:
-            facts = {"path": str(folder), "weights_sha256": record.weights_sha256, "kimg": record.kimg}
-            yield Subject("restored", record.model, folder, record.loss_judges, facts)
+        yield restored_subject(Path(settings.restored or ""))
 
 
-def run_study(settings: EvaluateSettings, judges: list[Embedder], options: Options, out: Path) -> None:
+def restored_subject(folder: Path) -> Subject:
+    """Returns a folder of restored pictures as a subject; one that submit.py restored has its record beside it."""
+    record = read_restored(folder.parent) if folder.name == PICTURES else None
+    if record is None:
+        return Subject("restored", folder.name, folder, None, {"path": str(folder)})
+    facts = {"path": str(folder), "weights_sha256": record.weights_sha256, "kimg": record.kimg}
+    return Subject("restored", record.model, folder, record.loss_judges, facts)
+
+
+def run_resolution(settings: EvaluateSettings, judges: list[Embedder], options: Options, out: Path) -> None:
     """Runs the resolution study, writes its files and prints its table."""
     high = Path(settings.high or "")
     with progress("study", high) as advance:
@@ -181,11 +209,45 @@ def run_study(settings: EvaluateSettings, judges: list[Embedder], options: Optio
         say(f"curve: {out / 'resolution.png'}")
 
 
+def run_tradeoff(
+    settings: EvaluateSettings, judges: list[Embedder], perceptual: Perceptual | None, options: Options, out: Path
+) -> None:
+    """Restores and scores every entry, writes the plane's files and prints its table."""
+    require_perception(perceptual)
+    high, low = pairs_to_score(settings, out)
+    tiles = Tiles(settings.tile_px, settings.tile_overlap_px)
+    points: list[Point] = []
+    for number, entry in enumerate(
+        entries_of(settings.entries, settings.method, settings.blend_with, settings.curve_weights, low is not None)
+    ):
+        with progress(entry.name, high) as advance:
+            if entry.folder is not None:
+                subject = restored_subject(entry.folder)
+            else:
+                assert entry.method is not None and low is not None
+                if entry.share is None:
+                    method = open_method(entry.method, options.device)
+                else:
+                    method = open_method(entry.method, options.device, settings.blend_with, entry.share)
+                folder = out / "restored" / f"{number:02d}"
+                subject = restore_folder(
+                    method, low, folder, options.device, options.batch_size, settings.flip_ensemble, tiles=tiles
+                )
+            evaluation = evaluate(
+                subject, high, low, settings.protocol, judges, options, perceptual=perceptual, on_batch=advance
+            )
+        if evaluation is not None:
+            points.append(point_of(entry, evaluation))
+    if points:
+        write_tradeoff(out, points)
+        say(f"{tradeoff_table(points)}\nplot: {out / 'tradeoff.png'}")
+
+
 @contextmanager
 def progress(what: str, folder: Path) -> Iterator[Callable[[int], None]]:
-    """Yields a function that moves a progress bar on by so many faces of this rank."""
+    """Yields a function that moves a progress bar on by so many pictures of this rank."""
     total = sum(1 for _ in folder.glob("*.png")) if folder.is_dir() else 0
-    bar = Progress(total, 0, unit=f" faces, {what}")
+    bar = Progress(total, 0, unit=f" pictures, {what}")
     try:
         yield lambda count: bar.advance(min(count * dist.world_size(), total))
     finally:

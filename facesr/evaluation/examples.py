@@ -1,46 +1,47 @@
-"""Faces to look at: the worst, the best and random ones by the ranking judge, with their pictures."""
+"""Pictures to look at: the worst, the best and random ones by the column that ranks."""
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from facesr.config import EvaluationProtocol
 from facesr.evaluation.pairs import Pairs, Picture, read_batch
 from facesr.evaluation.scoring import Scores
 from facesr.image import to_float
 from facesr.metrics.identity_similarity import cosine, embed
-from facesr.protocols import Embedder
+from facesr.protocols import Column, Embedder
 
-# Longer pictures are shrunk for the page, which would otherwise weigh tens of megabytes.
+# Of larger pictures a window is shown: shrunk ones would hide what super-resolution is about.
 MOST_PIXELS = 256
+_STEP = 32  # of the places where that window may lie; a multiple of the scale
 
 
 @dataclass(frozen=True)
 class Example:
-    """One face.
+    """One picture.
 
     Attributes:
-        id: of the face.
+        id: of the picture.
         low: the low-resolution picture, None where it is not known.
-        restored: as scored.
-        high: the original.
-        low_similarity: identity similarity of `low` with the original by the ranking judge, None without `low`.
-        similarity: that of the restored picture.
+        restored: as scored, or a window of it.
+        high: the original, or the same window of it.
+        low_value: identity similarity of `low` with the original by the ranking judge, None without one or `low`.
+        value: the ranking column's value of the restored picture.
     """
 
     id: str
     low: Picture | None
     restored: Picture
     high: Picture
-    low_similarity: float | None
-    similarity: float
+    low_value: float | None
+    value: float
 
 
-def pick(values: NDArray[np.float64], count: int, seed: int) -> dict[str, list[int]]:
-    """Returns positions of the worst, the best and random values (N,), at most `count` each, no face twice."""
-    order = [int(i) for i in np.argsort(values, kind="stable")]
+def pick(values: NDArray[np.float64], count: int, seed: int, higher_is_better: bool = True) -> dict[str, list[int]]:
+    """Returns positions of the worst, the best and random values (N,), at most `count` each, no picture twice."""
+    order = [int(i) for i in np.argsort(values if higher_is_better else -values, kind="stable")]
     each = min(count, max(len(order) // 3, 1))
     worst, rest = order[:each], order[each:]
     best = rest[::-1][:each]
@@ -50,38 +51,57 @@ def pick(values: NDArray[np.float64], count: int, seed: int) -> dict[str, list[i
 
 
 def examples(
-    pairs: Pairs, scores: Scores, judge: Embedder, device: torch.device, count: int, seed: int
+    pairs: Pairs, scores: Scores, column: Column, judge: Embedder | None, device: torch.device, count: int, seed: int
 ) -> dict[str, list[Example]]:
-    """Returns the faces to show: row title -> faces."""
-    values = scores.values[f"is/{judge.name}"]
+    """Returns the pictures to show: row title -> pictures."""
+    values = scores.values[column.name]
     by_id = {pair.id: pair for pair in pairs.items}
     found: dict[str, list[Example]] = {}
-    for title, positions in pick(values, count, seed).items():
+    for title, positions in pick(values, count, seed, column.higher_is_better).items():
         found[title] = []
         for position in positions:
             key = scores.ids[position]
             restored, high, low = read_batch([by_id[key]], pairs)
-            low_similarity = None
-            if low is not None:
+            low_value = None
+            if low is not None and judge is not None:
                 seen = [embed(judge, to_float(pictures).to(device)) for pictures in (low, high)]
-                low_similarity = float(cosine(seen[0], seen[1])[0])
+                low_value = float(cosine(seen[0], seen[1])[0])
+            top, left = window(high[0])
             found[title].append(
                 Example(
                     id=key,
-                    low=None if low is None else low[0],
-                    restored=_for_the_page(restored[0]),
-                    high=_for_the_page(high[0]),
-                    low_similarity=low_similarity,
-                    similarity=float(values[position]),
+                    low=None if low is None else _part(low[0], top, left, EvaluationProtocol.scale),
+                    restored=_part(restored[0], top, left),
+                    high=_part(high[0], top, left),
+                    low_value=low_value,
+                    value=float(values[position]),
                 )
             )
     return found
 
 
-def _for_the_page(picture: Picture) -> Picture:
-    height, width = picture.shape[:2]
-    factor = MOST_PIXELS / max(height, width)
-    if factor >= 1.0:
-        return picture
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+def window(high: Picture) -> tuple[int, int]:
+    """Returns (top, left) of the busiest window of at most 256x256 pixels of an original (H, W, 3)."""
+    height, width = high.shape[:2]
+    grey = high.astype(np.float32).mean(axis=2)
+    busy = np.zeros_like(grey)
+    busy[:-1] += np.abs(np.diff(grey, axis=0))
+    busy[:, :-1] += np.abs(np.diff(grey, axis=1))
+    total = np.pad(busy, ((1, 0), (1, 0))).cumsum(axis=0, dtype=np.float64).cumsum(axis=1)
+    tall, wide = min(height, MOST_PIXELS), min(width, MOST_PIXELS)
+
+    def inside(place: tuple[int, int]) -> float:
+        top, left = place
+        bottom, right = top + tall, left + wide
+        return float(total[bottom, right] - total[top, right] - total[bottom, left] + total[top, left])
+
+    places = [(top, left) for top in range(0, height - tall + 1, _STEP) for left in range(0, width - wide + 1, _STEP)]
+    return max(places, key=inside)
+
+
+def _part(picture: Picture, top: int, left: int, scale: int = 1) -> Picture:
+    """Returns the window of a picture that is `scale` times smaller than the original."""
+    side = MOST_PIXELS // scale
+    rows = slice(top // scale, top // scale + side)
+    columns = slice(left // scale, left // scale + side)
+    return np.ascontiguousarray(picture[rows, columns])

@@ -9,7 +9,7 @@ files    = summary.json, per_image.csv, report.html
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,6 +21,7 @@ from facesr.evaluation.examples import examples
 from facesr.evaluation.official import official_pairs
 from facesr.evaluation.out_folder import SUMMARY, write_bytes, write_text
 from facesr.evaluation.pairs import Pairs, strict_pairs
+from facesr.evaluation.perceptual import Perceptual, figures_of, with_index
 from facesr.evaluation.report import report_html
 from facesr.evaluation.resolution import ResolutionCurve, curve_csv, curve_png
 from facesr.evaluation.result import Evaluation, Subject, describe_judges, summary_of
@@ -38,7 +39,7 @@ class Options:
         device: judges and metrics run there.
         batch_size: pictures in memory at once, on each rank.
         num_resamples: of the bootstrap.
-        num_examples: faces in each row of the report.
+        num_examples: pictures in each row of the report.
         seed: of the bootstrap and of the random examples.
         kept_in: folder that keeps the originals' embeddings for later evaluations; None embeds them each time.
     """
@@ -69,6 +70,7 @@ def evaluate(
     judges: Sequence[Embedder],
     options: Options,
     *,
+    perceptual: Perceptual | None = None,
     attributes: Path | None = None,
     seconds: dict[str, float] | None = None,
     on_batch: Callable[[int], None] = lambda count: None,
@@ -80,8 +82,9 @@ def evaluate(
         high: folder of the originals.
         low: folder of the low-resolution pictures; without it there is no consistency.
         protocol: the rules.
-        judges: the ranking one first.
+        judges: the ranking one first; none where the perceptual index ranks.
         options: how to score.
+        perceptual: what the perceptual index is taken with, for a protocol whose score it is.
         attributes: CSV file of groups.
         seconds: what was measured before, e.g. restoring.
         on_batch: called with the number of pictures after each batch.
@@ -93,10 +96,15 @@ def evaluate(
     pairs = find_pairs(subject.folder, high, low, protocol)
     members = read_attributes(attributes, [pair.id for pair in pairs.items]) if attributes else {}
     kept_in = options.kept_in
-    metrics = default_metrics(judges, with_low=low is not None, remember_high=kept_in is not None, kept_in=kept_in)
+    if perceptual is None:
+        metrics = default_metrics(judges, with_low=low is not None, remember_high=kept_in is not None, kept_in=kept_in)
+    else:
+        metrics = perceptual.metrics(with_low=low is not None)
     scores = score(pairs, metrics, options.device, options.batch_size, on_batch)
     if scores is None:
         return None
+    if perceptual is not None:
+        scores = replace(scores, metrics=(*with_index(scores.values, perceptual), *scores.metrics))
     return Evaluation(
         subject=subject,
         high=high,
@@ -116,16 +124,34 @@ def evaluate(
             "num_resamples": options.num_resamples,
             "seed": options.seed,
         },
+        ranking_column=_ranking_column(judges, perceptual),
+        figures=() if perceptual is None else figures_of(scores.values, perceptual),
+        missing={} if perceptual is None else perceptual.missing,
+        models={} if perceptual is None else perceptual.identity(),
     )
 
 
-def write_evaluation(out: Path, evaluation: Evaluation, ranking: Embedder, options: Options) -> None:
+def _ranking_column(judges: Sequence[Embedder], perceptual: Perceptual | None) -> str | None:
+    if perceptual is None:
+        return f"is/{judges[0].name}"
+    return None if perceptual.index is None else perceptual.index.name
+
+
+def write_evaluation(out: Path, evaluation: Evaluation, ranking: Embedder | None, options: Options) -> None:
     """Writes per_image.csv, report.html and, last, summary.json; each file is whole or absent.
 
     Raises:
         DataError: the folder cannot be written.
     """
-    faces = examples(evaluation.pairs, evaluation.scores, ranking, options.device, options.num_examples, options.seed)
+    faces = examples(
+        evaluation.pairs,
+        evaluation.scores,
+        evaluation.ordering,
+        ranking,
+        options.device,
+        options.num_examples,
+        options.seed,
+    )
     write_text(out / "per_image.csv", per_image_csv(evaluation))
     write_text(out / "report.html", report_html(evaluation, faces))
     write_text(out / SUMMARY, json.dumps(summary_of(evaluation), indent=2, allow_nan=False) + "\n")

@@ -4,16 +4,20 @@ import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 
+import numpy as np
+
 from facesr.evaluation.bootstrap import Statistics
 from facesr.evaluation.charts import histogram_svg
-from facesr.evaluation.examples import Example
+from facesr.evaluation.examples import MOST_PIXELS, Example
 from facesr.evaluation.pairs import Picture
 from facesr.evaluation.report_style import STYLE
 from facesr.evaluation.result import Evaluation, Judge, environment, warnings_of
-from facesr.evaluation.tables import digits
+from facesr.evaluation.tables import digits, shown_figure
 from facesr.image import encode_png
+from facesr.protocols import Column
 
 _ROW_TITLES = {"worst": "Least alike", "best": "Most alike", "random": "Chosen at random"}
+_MOST_ROWS = 100  # of the table of pictures
 
 
 def report_html(evaluation: Evaluation, faces: Mapping[str, Sequence[Example]]) -> str:
@@ -23,27 +27,38 @@ def report_html(evaluation: Evaluation, faces: Mapping[str, Sequence[Example]]) 
         _headline(evaluation),
         *(f'<p class="warning">{escape(text)}</p>' for text in warnings_of(evaluation)),
         _metrics(evaluation),
-        _histograms(evaluation),
+        _figures(evaluation),
+        _histograms(evaluation) if evaluation.judges else _per_picture(evaluation),
         *(_row(evaluation, name, row) for name, row in faces.items() if row),
         *(_groups(evaluation, name, groups) for name, groups in evaluation.groups.items()),
         _origin(evaluation),
     ]
+    return page(title, "\n".join(part for part in body if part))
+
+
+def page(title: str, body: str) -> str:
+    """Returns a whole HTML page around a body, with the style inside it."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body><main>\n"
-        + "\n".join(part for part in body if part)
+        + body
         + "\n</main></body></html>\n"
     )
 
 
 def _headline(evaluation: Evaluation) -> str:
-    found = evaluation.statistics[evaluation.ranking.metric]
+    found, ranking = evaluation.score, evaluation.ranking
     rules = "strict" if evaluation.protocol.strict else "official rules"
+    if found is None:
+        value, interval = "no score", ""
+    else:
+        what = "perceptual index, lower is better" if ranking is None else f"identity similarity by {ranking.name}"
+        value = f"<b>{found.mean:.4f}</b> {escape(what)}"
+        interval = f"95 % interval {found.low:.4f} to {found.high:.4f} over "
     return (
         f"<header><p class='kind'>{escape(evaluation.subject.kind)}</p><h1>{escape(evaluation.subject.name)}</h1>"
-        f'<p class="score"><b>{found.mean:.4f}</b> identity similarity by {escape(evaluation.ranking.name)}</p>'
-        f'<p class="quiet">95 % interval {found.low:.4f} to {found.high:.4f} over {found.count} faces; protocol '
+        f'<p class="score">{value}</p><p class="quiet">{interval}{len(evaluation.scores.ids)} pictures; protocol '
         f"{escape(evaluation.protocol.name)}, {rules}</p></header>"
     )
 
@@ -65,6 +80,35 @@ def _metrics(evaluation: Evaluation) -> str:
     wide = "".join(f"<th class='wide'>{name}</th>" for name in ("std", "range"))
     head = f"<tr><th>metric</th><th>mean</th><th>95 % interval</th>{wide}</tr>"
     return f"<section><h2>Scores</h2><table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table></section>"
+
+
+def _figures(evaluation: Evaluation) -> str:
+    rows = "".join(
+        f"<tr><th scope='row'>{_breakable(figure.name)} <span class='quiet'>{escape(figure.unit)}</span></th>"
+        f"<td class='strong'>{shown_figure(figure)}</td><td class='note'>{escape(figure.conditions)}</td></tr>"
+        for figure in evaluation.figures
+    )
+    return f"<section><h2>Of the whole set</h2><table><tbody>{rows}</tbody></table></section>" if rows else ""
+
+
+def _per_picture(evaluation: Evaluation) -> str:
+    """Returns a table of the pictures, worst first."""
+    scores, ordering = evaluation.scores, evaluation.ordering
+    columns = [metric for metric in scores.metrics if metric.name in scores.values]
+    values = scores.values[ordering.name]
+    order = np.argsort(values if ordering.higher_is_better else -values, kind="stable")[:_MOST_ROWS]
+    heads = "".join(f"<th>{_breakable(metric.name)}</th>" for metric in columns)
+    rows = "".join(
+        f"<tr><th scope='row'>{escape(scores.ids[i])}</th>"
+        + "".join(f"<td>{scores.values[metric.name][i]:.{digits(metric)}f}</td>" for metric in columns)
+        + "</tr>"
+        for i in order
+    )
+    return (
+        f"<section><h2>Per picture</h2><p class='quiet'>Worst by {escape(ordering.name)} first.</p>"
+        f"<div class='scroll'><table><thead><tr><th>picture</th>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
+        "</section>"
+    )
 
 
 def _tags(judge: Judge, evaluation: Evaluation) -> str:
@@ -98,17 +142,27 @@ def _histograms(evaluation: Evaluation) -> str:
 
 
 def _row(evaluation: Evaluation, name: str, row: Sequence[Example]) -> str:
-    cards = "".join(_card(example) for example in row)
-    note = f"<p class='quiet'>Under each picture: its identity similarity by {escape(evaluation.ranking.name)}.</p>"
-    return f"<section><h2>{_ROW_TITLES[name]}</h2>{note}<div class='faces'>{cards}</div></section>"
+    column, ranking = evaluation.ordering, evaluation.ranking
+    cards = "".join(_card(example, column, ranking is not None) for example in row)
+    if ranking is None:
+        title = _ROW_TITLES[name] if name == "random" else f"{name.capitalize()} by {column.name}"
+        part = f"of large ones the busiest {MOST_PIXELS}x{MOST_PIXELS} pixels are shown"
+        text = f"Under each picture: its {column.name}; {part}."
+    else:
+        title, text = _ROW_TITLES[name], f"Under each picture: its identity similarity by {ranking.name}."
+    kind = "faces large" if ranking is None else "faces"
+    note = f"<p class='quiet'>{escape(text)}</p>"
+    return f"<section><h2>{escape(title)}</h2>{note}<div class='{kind}'>{cards}</div></section>"
 
 
-def _card(example: Example) -> str:
+def _card(example: Example, column: Column, is_similarity: bool) -> str:
     cells: list[str] = []
-    if example.low is not None and example.low_similarity is not None:
-        cells.append(_cell(example.low, f"{example.low_similarity:.3f}", "low", "low", example.high))
-    cells.append(_cell(example.restored, f"<b>{example.similarity:.3f}</b>", "restored", "", example.high))
-    cells.append(_cell(example.high, "1", "original", "", example.high))
+    decimals = 3 if is_similarity else digits(column)
+    if example.low is not None:
+        value = "" if example.low_value is None else f"{example.low_value:.3f}"
+        cells.append(_cell(example.low, value, "low", "low", example.high))
+    cells.append(_cell(example.restored, f"<b>{example.value:.{decimals}f}</b>", "restored", "", example.high))
+    cells.append(_cell(example.high, "1" if is_similarity else "", "original", "", example.high))
     return f"<figure class='face'><figcaption>{escape(example.id)}</figcaption><div>{''.join(cells)}</div></figure>"
 
 
@@ -122,22 +176,26 @@ def _cell(picture: Picture, value: str, label: str, kind: str, like: Picture) ->
 
 
 def _groups(evaluation: Evaluation, attribute: str, groups: Mapping[str, Mapping[str, Statistics]]) -> str:
-    heads = "".join(f"<th>{_breakable(judge.name)}</th>" for judge in evaluation.judges)
+    similarities = [(judge.metric, 4) for judge in evaluation.judges]
+    columns = similarities or [(metric.name, digits(metric)) for metric in evaluation.scores.metrics]
+    heads = "".join(f"<th>{_breakable(column.removeprefix('is/'))}</th>" for column, _ in columns)
+    what = "Mean identity similarity" if similarities else "Means"
     rows = "".join(
-        f"<tr><th scope='row'>{escape(group)}</th><td>{found[evaluation.ranking.metric].count}</td>"
-        + "".join(_group_cell(found[judge.metric]) for judge in evaluation.judges)
+        f"<tr><th scope='row'>{escape(group)}</th><td>{found[evaluation.ordering.name].count}</td>"
+        + "".join(_group_cell(found[column], decimals) for column, decimals in columns)
         + "</tr>"
         for group, found in groups.items()
     )
     return (
-        f"<section><h2>By {escape(attribute)}</h2><p class='quiet'>Mean identity similarity with its 95 % interval.</p>"
-        f"<div class='scroll'><table><thead><tr><th>group</th><th>faces</th>{heads}</tr></thead>"
+        f"<section><h2>By {escape(attribute)}</h2><p class='quiet'>{what} with 95 % intervals.</p>"
+        f"<div class='scroll'><table><thead><tr><th>group</th><th>pictures</th>{heads}</tr></thead>"
         f"<tbody>{rows}</tbody></table></div></section>"
     )
 
 
-def _group_cell(found: Statistics) -> str:
-    return f"<td><b>{found.mean:.4f}</b> <span class='quiet'>{_interval(found, 3)}</span></td>"
+def _group_cell(found: Statistics, decimals: int) -> str:
+    interval = _interval(found, max(decimals - 1, 1))
+    return f"<td><b>{found.mean:.{decimals}f}</b> <span class='quiet'>{interval}</span></td>"
 
 
 def _origin(evaluation: Evaluation) -> str:
@@ -150,13 +208,17 @@ def _origin(evaluation: Evaluation) -> str:
         else (", ".join(subject.loss_judges) or "none") + (" (as its manifest says)" if subject.is_claim else "")
     )
     facts = {
-        "Protocol": f"{protocol.name}, {rules}, 8-bit RGB PNG, {size}, {len(evaluation.scores.ids)} faces",
+        "Protocol": f"{protocol.name}, {rules}, 8-bit RGB PNG, {size}, {len(evaluation.scores.ids)} pictures",
         "Judges in its training loss": trained,
         **{f"Judge {judge.name}": f"weights sha256 {judge.weights_sha256}" for judge in evaluation.judges},
+        **{f"Model of {name}": f"sha256 {sha256}" for name, sha256 in evaluation.models.items() if sha256},
         **{name.replace("_", " ").capitalize(): str(value) for name, value in subject.facts.items() if value},
         "Originals": str(evaluation.high),
         "Pixels scored": f"sha256 {evaluation.scores.pixels_sha256['restored']}",
-        "Metric versions": ", ".join(f"{metric.name} {metric.version}" for metric in evaluation.scores.metrics),
+        **{
+            f"Metric {metric.name}": f"version {metric.version}: {metric.conditions}"
+            for metric in evaluation.scores.metrics
+        },
         **{
             f"{note.capitalize()} under official rules": ", ".join(names) or "none"
             for note, names in evaluation.pairs.notes.items()

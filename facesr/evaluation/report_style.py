@@ -17,6 +17,7 @@ p{margin:.3rem 0}
 .quiet{color:var(--quiet);font-weight:400;font-size:.88rem}
 .warning{background:var(--hot-page);color:var(--hot);border-left:4px solid var(--hot);padding:.6rem .8rem;
 margin:1rem 0 0;overflow-wrap:anywhere}
+.plot{display:block;width:100%;max-width:900px;height:auto;margin-top:1rem;border-radius:8px}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{padding:.42rem .5rem;border-bottom:1px solid var(--line);text-align:right;vertical-align:baseline}
@@ -25,6 +26,7 @@ th:first-child{text-align:left;padding-left:0}
 td:last-child,th:last-child{padding-right:0}
 thead th{color:var(--quiet);font-size:.85rem}
 .strong{font-weight:700}
+td.note{text-align:left;color:var(--quiet);font-size:.88rem;overflow-wrap:anywhere}
 .part{white-space:nowrap}
 .tag{display:inline-block;margin-left:.4rem;padding:0 .4rem;border:1px solid var(--line);border-radius:4px;
 color:var(--quiet);font-size:.75rem;white-space:nowrap}
@@ -41,6 +43,10 @@ svg .strong{fill:var(--ink)}
 .faces{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,330px),1fr));gap:12px;margin-top:.6rem}
 .face{background:var(--card);border-radius:8px;padding:10px;max-width:420px}
 .face>div{display:flex;gap:6px;margin-top:6px}
+.faces.large{grid-template-columns:repeat(auto-fill,minmax(min(100%,560px),1fr))}
+.large .face{max-width:840px}
+.large .face>div{flex-wrap:wrap}
+.large .cell{flex:1 1 150px;max-width:256px}
 .cell{flex:1 1 0;min-width:0;text-align:center;line-height:1.3}
 .cell span{display:block;font-variant-numeric:tabular-nums}
 .cell img{display:block;width:100%;height:auto;border-radius:4px;margin-bottom:3px;background:var(--line)}

@@ -7,9 +7,13 @@ from typing import Any
 
 from facesr.config import EvaluateSettings
 from facesr.errors import ConfigError
+from facesr.evaluation.perceptual import Perceptual
 from facesr.protocols import Embedder
+from facesr.restoration import EQUAL_SHARES
 
 SUBJECTS = ("restored", "method", "submission")
+BUILTIN_JUDGE = "facesr.embedders.builtin.BuiltinEmbedder"  # what embedder= is unless it is given
+STUDIES = ("resolution", "tradeoff")
 
 
 def checked(settings: EvaluateSettings) -> EvaluateSettings:
@@ -28,12 +32,15 @@ def checked(settings: EvaluateSettings) -> EvaluateSettings:
         if (value := getattr(settings, key)) is not None:
             setattr(settings, key, str(Path(value).expanduser()))
     given = [key for key in SUBJECTS if getattr(settings, key) is not None]
+    _check_protocol(settings)
+    if settings.entries and settings.study != "tradeoff":
+        raise ConfigError("entries belongs to study=tradeoff; add that, or give restored=DIR or method=NAME.")
+    if settings.blend_with is not None and settings.method is None:
+        raise ConfigError("blend_with needs method=, the run or snapshot whose weights are blended with it.")
+    if settings.blend_with is None and settings.blend_weight != EQUAL_SHARES:
+        raise ConfigError(f"blend_weight={settings.blend_weight:g} needs blend_with=RUN, the second snapshot or run.")
     if settings.study is not None:
-        if settings.study != "resolution":
-            raise ConfigError(f"study={settings.study} is unknown; the only one is study=resolution.")
-        if given or settings.high is None:
-            raise ConfigError("study=resolution looks at high=DIR alone; give it, and leave the other folders out.")
-        return replace(settings, out=settings.out or default_out("resolution"))
+        return _checked_study(settings, given)
     if not given and settings.high is None and settings.low is None:
         settings, given = replace(settings, method="bicubic"), ["method"]
     if len(given) != 1:
@@ -48,21 +55,77 @@ def checked(settings: EvaluateSettings) -> EvaluateSettings:
     return replace(settings, out=settings.out or default_out(Path(getattr(settings, given[0])).name))
 
 
+def _check_protocol(settings: EvaluateSettings) -> None:
+    """Raises ConfigError for rules of the protocol that are out of range, or judges where nobody asks them."""
+    rules = settings.protocol.perceptual
+    if rules is None:
+        return
+    name = settings.protocol.name
+    if settings.judges or settings.embedder.get("_target_") != BUILTIN_JUDGE:
+        raise ConfigError(f"protocol {name} scores no faces, so it asks no judge; leave embedder= and judges= out.")
+    if not settings.protocol.strict:
+        raise ConfigError(f"protocol.strict=false is the 2019 script of the final; protocol {name} has none.")
+    if rules.border_px < 0:
+        raise ConfigError(f"protocol.perceptual.border_px={rules.border_px} has to be at least 0.")
+    if rules.best_index is not None and not rules.best_index > 0:
+        raise ConfigError(f"protocol.perceptual.best_index={rules.best_index:g} has to be above 0.")
+    if len(rules.rmse_window) != 2 or not rules.rmse_window[0] < rules.rmse_window[1]:
+        raise ConfigError("protocol.perceptual.rmse_window has to be two numbers, the smaller first.")
+    if rules.region_rmse != sorted(rules.region_rmse):
+        raise ConfigError("protocol.perceptual.region_rmse has to rise from region to region.")
+    if settings.niqe.strip_blocks < 1:
+        raise ConfigError(f"niqe.strip_blocks={settings.niqe.strip_blocks} has to be at least 1.")
+
+
+def _checked_study(settings: EvaluateSettings, given: list[str]) -> EvaluateSettings:
+    """Returns the settings of a study.
+
+    Raises:
+        ConfigError: the study is unknown, or its keys contradict each other.
+    """
+    if settings.study not in STUDIES:
+        raise ConfigError(f"study={settings.study} is unknown; choose one of {', '.join(STUDIES)}.")
+    settings = replace(settings, out=settings.out or default_out(settings.study))
+    if settings.study == "resolution":
+        if given or settings.high is None:
+            raise ConfigError("study=resolution looks at high=DIR alone; give it, and leave the other folders out.")
+        if settings.protocol.perceptual is not None:
+            raise ConfigError("study=resolution asks judges of faces; leave protocol= out.")
+        return settings
+    if [key for key in given if key != "method"]:
+        raise ConfigError("study=tradeoff compares entries=[DIR,...]; put restored folders there.")
+    if (settings.method is None) != (settings.blend_with is None):
+        raise ConfigError("a curve of study=tradeoff needs both method= and blend_with=; single methods are entries=.")
+    if any(not 0.0 <= share <= 1.0 for share in settings.curve_weights):
+        raise ConfigError("curve_weights has to hold shares from 0 to 1.")
+    if settings.high is None and (settings.low is not None or any(Path(entry).is_dir() for entry in settings.entries)):
+        raise ConfigError("high has no value; give high=DIR, the folder of the originals.")
+    return settings
+
+
 def default_out(name: str) -> str:
     """Returns where an evaluation goes that was given no folder."""
     return str(Path("runs") / "evaluations" / name)
 
 
-def question_of(settings: EvaluateSettings, judges: Sequence[Embedder]) -> dict[str, Any]:
+def question_of(
+    settings: EvaluateSettings, judges: Sequence[Embedder], perceptual: Perceptual | None
+) -> dict[str, Any]:
     """Returns what is asked, for question.json: not how fast it is answered."""
     paths = {key: getattr(settings, key) for key in ("restored", "submission", "high", "low", "attributes")}
     return {
         **{key: None if value is None else str(Path(value).resolve()) for key, value in paths.items()},
         "method": settings.method,
         "flip_ensemble": settings.flip_ensemble,
+        "blend_with": settings.blend_with,
+        "blend_weight": settings.blend_weight if settings.blend_with is not None else None,
+        "tiles": [settings.tile_px, settings.tile_overlap_px],
         "study": settings.study,
+        "entries": list(settings.entries),
+        "curve_weights": list(settings.curve_weights) if settings.study == "tradeoff" else [],
         "protocol": asdict(settings.protocol),
         "judges": [judge.name for judge in judges],
+        "models": {} if perceptual is None else perceptual.identity(),
         "num_resamples": settings.num_resamples,
         "seed": settings.seed,
     }

@@ -15,10 +15,11 @@ from facesr import __version__, dist
 from facesr.config import EvaluationProtocol
 from facesr.evaluation.bootstrap import CONFIDENCE, Statistics
 from facesr.evaluation.pairs import Pairs
+from facesr.evaluation.perceptual import Figure
 from facesr.evaluation.scoring import Scores
-from facesr.protocols import Embedder
+from facesr.protocols import Column, Embedder
 
-SUMMARY_FORMAT = 1
+SUMMARY_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Evaluation:
         high: folder of the originals.
         low: folder of the low-resolution pictures, or None.
         protocol: the rules.
-        judges: the ranking one first.
+        judges: the ranking one first; none where the protocol's score is no identity similarity.
         pairs: the files.
         scores: per picture.
         statistics: metric name -> statistics over the pictures.
@@ -83,6 +84,10 @@ class Evaluation:
         seconds: what took how long.
         device: what it ran on.
         settings: num_resamples, seed and batch size.
+        ranking_column: the column whose mean is the score; None where it cannot be had.
+        figures: of the set, beside the means of the columns.
+        missing: figure -> why it is missing.
+        models: sha256 of the models that columns depend on, by name.
     """
 
     subject: Subject
@@ -97,16 +102,31 @@ class Evaluation:
     seconds: dict[str, float]
     device: str
     settings: dict[str, int]
+    ranking_column: str | None
+    figures: tuple[Figure, ...] = ()
+    missing: dict[str, str] = field(default_factory=dict)
+    models: dict[str, str] = field(default_factory=dict)
 
     @property
-    def ranking(self) -> Judge:
-        """The judge whose identity similarity is the score."""
-        return self.judges[0]
+    def ranking(self) -> Judge | None:
+        """The judge whose identity similarity is the score, None where something else is."""
+        return self.judges[0] if self.judges else None
+
+    @property
+    def score(self) -> Statistics | None:
+        """What the protocol ranks by, None where it cannot be had."""
+        return None if self.ranking_column is None else self.statistics[self.ranking_column]
+
+    @property
+    def ordering(self) -> Column:
+        """The column that says which pictures are worst and best: the ranking one, or the first there is."""
+        named = [column for column in self.scores.metrics if column.name == self.ranking_column]
+        return (named or list(self.scores.metrics))[0]
 
     @property
     def white_box(self) -> bool:
         """Whether the ranking judge was in the training loss."""
-        return self.ranking.in_training_loss is True
+        return self.ranking is not None and self.ranking.in_training_loss is True
 
     @property
     def held_out(self) -> tuple[Judge, ...]:
@@ -126,30 +146,32 @@ def describe_judges(judges: Sequence[Embedder], subject: Subject) -> tuple[Judge
 def warnings_of(evaluation: Evaluation) -> list[str]:
     """Returns what a reader has to know before the number: official rules, a white-box judge, files left out."""
     found: list[str] = []
-    ranking = evaluation.ranking.name
-    if evaluation.white_box:
+    if evaluation.ranking is not None and evaluation.white_box:
         held_out = ", ".join(
             f"{judge.name} {evaluation.statistics[judge.metric].mean:.4f}" for judge in evaluation.held_out
         )
         beside = f"Held-out judges say: {held_out}." if held_out else "Add a held-out judge: judges=[NAME,...]."
         found.append(
-            f"White-box: {ranking} ranks here and was part of the training loss, so its value flatters. {beside}"
+            f"White-box: {evaluation.ranking.name} ranks here and was part of the training loss, so its value "
+            f"flatters. {beside}"
         )
     if not evaluation.protocol.strict:
         notes = evaluation.pairs.notes
         counts = ", ".join(f"{len(names)} {note}" for note, names in notes.items())
         found.append(f"Official rules of the 2019 script, not the strict protocol ({counts}).")
+    found += [f"{name} is missing: {reason}" for name, reason in evaluation.missing.items()]
     return found
 
 
 def summary_of(evaluation: Evaluation) -> dict[str, Any]:
     """Returns the contents of summary.json; docs/evaluation.md is its schema."""
-    subject = evaluation.subject
+    subject, ranking = evaluation.subject, evaluation.ranking
     return {
         "format": SUMMARY_FORMAT,
-        "score": evaluation.statistics[evaluation.ranking.metric].mean,
-        "ranking_judge": evaluation.ranking.name,
-        "white_box": evaluation.ranking.in_training_loss,
+        "score": None if evaluation.score is None else evaluation.score.mean,
+        "ranking_metric": evaluation.ranking_column,
+        "ranking_judge": None if ranking is None else ranking.name,
+        "white_box": None if ranking is None else ranking.in_training_loss,
         "num_pictures": len(evaluation.scores.ids),
         "warnings": warnings_of(evaluation),
         "subject": {
@@ -172,9 +194,12 @@ def summary_of(evaluation: Evaluation) -> dict[str, Any]:
                 "unit": metric.unit,
                 "higher_is_better": metric.higher_is_better,
                 "version": metric.version,
+                "conditions": metric.conditions,
             }
             for metric in evaluation.scores.metrics
         },
+        "set": {figure.name: _without(asdict(figure), "name") for figure in evaluation.figures},
+        "models": evaluation.models,
         "groups": {
             attribute: {
                 group: {name: _statistics(found) for name, found in metrics.items()}

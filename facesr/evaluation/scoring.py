@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 
 from facesr import dist
-from facesr.errors import FaceSRError
+from facesr.errors import FaceSRError, ImageError
 from facesr.evaluation.pairs import Pair, Pairs, Picture, batches, read_batch
 from facesr.image import to_float
-from facesr.protocols import Metric, MetricInputs
+from facesr.protocols import Column, Metric, MetricInputs
 
 Result = TypeVar("Result")
 
@@ -28,13 +28,13 @@ class Scores:
 
     Attributes:
         ids: sorted, N.
-        metrics: what was measured, in the order of display.
+        metrics: what was measured, in the order of display; some columns may be computed from others.
         values: metric name -> float64 (N,).
         pixels_sha256: ``restored`` and ``high`` -> digest of ids, sizes and pixels as they were scored.
     """
 
     ids: tuple[str, ...]
-    metrics: tuple[Metric, ...]
+    metrics: tuple[Column, ...]
     values: dict[str, NDArray[np.float64]]
     pixels_sha256: dict[str, str]
 
@@ -94,12 +94,32 @@ def _score_batches(
         inputs = MetricInputs(
             to_float(restored).to(device), to_float(high).to(device), None if low is None else to_float(low).to(device)
         )
-        columns = [metric(inputs).tolist() for metric in metrics]
+        columns = [_column(metric, inputs, batch) for metric in metrics]
         for i, pair in enumerate(batch):
             digests = (_pixels(pair, picture) for picture in (restored[i], high[i]))
             rows.append(_Row(pair.id, [column[i] for column in columns], *digests))
         on_batch(len(batch))
     return rows
+
+
+def _column(metric: Metric, inputs: MetricInputs, batch: Sequence[Pair]) -> list[float]:
+    """Returns a metric's values, all of them finite.
+
+    Raises:
+        ImageError: it is not defined for a picture, which is named.
+    """
+    try:
+        values = metric(inputs)
+    except ImageError as error:
+        # All pictures of a batch have one size, so the first one stands for them.
+        raise ImageError(f"{batch[0].restored}: {error}") from error
+    for pair, value in zip(batch, values, strict=True):
+        if not np.isfinite(value):
+            raise ImageError(
+                f"{pair.restored}: {metric.name} is not defined for it, as for a picture that is flat almost "
+                "everywhere; restore it again, or leave that picture out of all folders."
+            )
+    return [float(value) for value in values]
 
 
 def _pixels(pair: Pair, picture: Picture) -> str:

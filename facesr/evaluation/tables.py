@@ -5,11 +5,12 @@ import io
 from collections.abc import Sequence
 
 from facesr.evaluation.bootstrap import Statistics
+from facesr.evaluation.perceptual import Figure
 from facesr.evaluation.result import Evaluation, warnings_of
-from facesr.protocols import Metric
+from facesr.protocols import Column
 
 
-def digits(metric: Metric) -> int:
+def digits(metric: Column) -> int:
     """Returns how many decimals of a metric are worth showing."""
     return 4 if metric.unit == "1" else 2
 
@@ -24,27 +25,45 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
+def annotated(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Returns `aligned` lines whose last column follows left-aligned."""
+    lines = aligned([row[:-1] for row in rows])
+    return [f"{line}  {row[-1]}".rstrip() for line, row in zip(lines, rows, strict=True)]
+
+
 def console_table(evaluation: Evaluation) -> str:
     """Returns the table that evaluate.py prints, several lines."""
     protocol, subject = evaluation.protocol, evaluation.subject
     rules = "strict" if protocol.strict else "official rules"
-    lines = [f"{subject.kind} {subject.name}: {len(evaluation.scores.ids)} faces, protocol {protocol.name}, {rules}"]
+    lines = [f"{subject.kind} {subject.name}: {len(evaluation.scores.ids)} pictures, protocol {protocol.name}, {rules}"]
     rows = [["", "mean", "95 % interval", "std", "unit", "better"]]
     for metric in evaluation.scores.metrics:
-        mark = "  <- ranks" if metric.name == evaluation.ranking.metric else ""
+        mark = "  <- ranks" if metric.name == evaluation.ranking_column else ""
         better = ("higher" if metric.higher_is_better else "lower") + mark
         unit = "" if metric.unit == "1" else metric.unit
         rows.append([metric.name, *_cells(evaluation.statistics[metric.name], digits(metric)), unit, better])
-    table = aligned([row[:-1] for row in rows])
-    lines += [f"{line}  {row[-1]}".rstrip() for line, row in zip(table, rows, strict=True)]
+    lines += annotated(rows)
+    if evaluation.figures:
+        lines += ["", "of the whole set:"]
+        lines += annotated([[f.name, shown_figure(f), f.unit, f.conditions] for f in evaluation.figures])
+    ordering = evaluation.ordering
     for attribute, groups in evaluation.groups.items():
-        rows = [[attribute, "faces", evaluation.ranking.metric, "95 % interval", "std"]]
+        rows = [[attribute, "pictures", ordering.name, "95 % interval", "std"]]
         for group, statistics in groups.items():
-            found = statistics[evaluation.ranking.metric]
-            rows.append([group, str(found.count), *_cells(found, 4)])
+            found = statistics[ordering.name]
+            rows.append([group, str(found.count), *_cells(found, digits(ordering))])
         lines += ["", *aligned(rows)]
+    lines += ["", "how they are taken:"]
+    lines += annotated([[metric.name, f"v{metric.version}", metric.conditions] for metric in evaluation.scores.metrics])
     lines += [f"note: {warning}" for warning in warnings_of(evaluation)]
     return "\n".join(lines)
+
+
+def shown_figure(figure: Figure) -> str:
+    """Returns a figure's value for people; what is missing is a dash."""
+    if figure.value is None:
+        return "-"
+    return str(figure.value) if isinstance(figure.value, int) else f"{figure.value:.2f}"
 
 
 def _cells(found: Statistics, decimals: int) -> list[str]:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from facesr.evaluation.charts import histogram_svg
-from facesr.evaluation.examples import pick
+from facesr.evaluation.examples import pick, window
 from facesr.evaluation.flow import Options, evaluate, write_evaluation
 from facesr.evaluation.result import Subject, summary_of, warnings_of
 from facesr.evaluation.tables import console_table
@@ -179,3 +179,11 @@ def test_the_histogram_counts_every_face():
     assert sum(counts) == 5 and max(counts) == 2
     assert "mean 0.3200" in svg and "a &amp; b" in svg
     assert re.findall(r": (\d+) faces", histogram_svg(np.ones(3), "", lowest=1.0)) == ["3"]
+
+
+def test_of_large_pictures_the_busiest_window_is_shown_in_step_with_the_low_one():
+    high = np.full((400, 520, 3), 128, np.uint8)
+    high[130:380:2, 200:450] = 0  # stripes: what there is to see
+    top, left = window(high)
+    assert (top, left) == (128, 192) and top % 4 == left % 4 == 0
+    assert window(high[:200, :200]) == (0, 0)

@@ -1,0 +1,250 @@
+"""The trade-off study: many restored folders on one plane, distortion along x and perception along y.
+
+Both axes fall toward what one wants, so good entries lie at the lower left, and no method can reach all of it.
+
+    asc19_preliminary    RMSE of the set against the perceptual index, or against NIQE where Ma's model is missing
+    other protocols      mean RMSE against 1 - identity similarity by the ranking judge
+
+Source: Y. Blau, T. Michaeli, "The perception-distortion tradeoff", CVPR 2018.
+"""
+
+import base64
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from facesr.errors import ConfigError, DataError
+from facesr.evaluation.out_folder import SUMMARY, write_bytes, write_text
+from facesr.evaluation.perceptual import Perceptual
+from facesr.evaluation.plane import Marker, Plane, plane_png
+from facesr.evaluation.report import page
+from facesr.evaluation.result import Evaluation, environment
+from facesr.evaluation.tables import aligned
+from facesr.restoration import BEST, INTERPOLATIONS
+
+STUDY_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one point stands for.
+
+    Attributes:
+        name: its label, unlike all others.
+        folder: restored pictures, or None for a method.
+        method: as `method=` takes it, or None for a folder.
+        share: of the second snapshot in the method's weights; None where nothing is blended.
+        family: name of the curve that it lies on, or "".
+    """
+
+    name: str
+    folder: Path | None = None
+    method: str | None = None
+    share: float | None = None
+    family: str = ""
+
+
+@dataclass(frozen=True)
+class Point:
+    """An entry's place on the plane, and the evaluation that it comes from."""
+
+    entry: Entry
+    x: float
+    y: float
+    evaluation: Evaluation
+
+
+def entries_of(
+    specs: Sequence[str], method: str | None, blend_with: str | None, shares: Sequence[float], with_low: bool
+) -> list[Entry]:
+    """Returns the entries of the study: bicubic, then `specs`, then the curve from `method` to `blend_with`.
+
+    Args:
+        specs: folders of restored pictures, and methods.
+        method: beginning of the curve, or None for no curve.
+        blend_with: its end.
+        shares: of `blend_with`, along the curve.
+        with_low: whether methods have something to restore.
+
+    Raises:
+        ConfigError: there is nothing to show, or a method and no low-resolution pictures.
+        DataError: a folder is missing.
+    """
+    wanted = list(dict.fromkeys(["bicubic", *specs] if with_low else specs))
+    entries: list[Entry] = []
+    for spec in wanted:
+        path = Path(spec).expanduser()
+        is_method = spec in INTERPOLATIONS or path.is_file() or (path / BEST).is_file()
+        if not is_method and not path.is_dir():
+            raise DataError(f"entries: {spec} is neither a folder of pictures nor a method; give one of them.")
+        if is_method and not with_low:
+            raise ConfigError(f"entries: {spec} is a method, which restores low=DIR; give that folder, too.")
+        name = _unlike(_name_of(path, is_method), [entry.name for entry in entries])
+        entries.append(Entry(name, method=spec) if is_method else Entry(name, folder=path))
+    if method is not None and blend_with is not None:
+        if not with_low:
+            raise ConfigError("the curve from method to blend_with restores low=DIR; give that folder, too.")
+        first, second = (_name_of(Path(spec).expanduser(), True) for spec in (method, blend_with))
+        family = f"{first} to {second}"
+        for share in shares:
+            name = _unlike(f"{first}+{share:g}*{second}", [entry.name for entry in entries])
+            entries.append(Entry(name, method=method, share=float(share), family=family))
+    if not entries:
+        raise ConfigError("study=tradeoff has nothing to show; give entries=[DIR,...] or low=DIR.")
+    return entries
+
+
+def _name_of(path: Path, is_method: bool) -> str:
+    """Returns a label: a folder called as all its kind are, or a snapshot in a run, gets its parent's name."""
+    if is_method and path.is_file():
+        return path.parent.parent.name if path.parent.name == BEST.parent.name else path.stem
+    resolved = path.resolve() if path.exists() else path
+    common = ("restored", "pictures", "HR_images", "high")
+    return resolved.parent.name if resolved.name in common and resolved.parent.name else resolved.name or str(path)
+
+
+def _unlike(name: str, others: Sequence[str]) -> str:
+    """Returns the name, numbered where it is taken."""
+    number, found = 2, name
+    while found in others:
+        found, number = f"{name} ({number})", number + 1
+    return found
+
+
+def require_perception(perceptual: Perceptual | None) -> None:
+    """Raises ConfigError where a protocol without judges lacks a perceptual metric, too."""
+    if perceptual is not None and perceptual.niqe is None:
+        raise ConfigError(f"study=tradeoff needs a perceptual metric; {perceptual.missing['niqe']}")
+
+
+def point_of(entry: Entry, evaluation: Evaluation) -> Point:
+    """Returns the point of an evaluation."""
+    if evaluation.ranking is not None:
+        similarity = evaluation.statistics[evaluation.ranking.metric].mean
+        return Point(entry, evaluation.statistics["rmse"].mean, 1.0 - similarity, evaluation)
+    column = evaluation.ordering
+    rmse = next(figure.value for figure in evaluation.figures if figure.name == "rmse_of_set")
+    assert rmse is not None
+    return Point(entry, float(rmse), evaluation.statistics[column.name].mean, evaluation)
+
+
+def _axes(points: Sequence[Point]) -> Plane:
+    evaluation = points[0].evaluation
+    title = f"{len(evaluation.scores.ids)} pictures, {evaluation.protocol.name}"
+    if evaluation.ranking is not None:
+        y_label = f"1 - identity similarity by {evaluation.ranking.name} (lower is better)"
+        return Plane(title, "mean RMSE in grey levels, RGB (lower is better)", y_label, {})
+    rules = evaluation.protocol.perceptual
+    limits = {} if rules is None else {limit: f"region {i}" for i, limit in enumerate(rules.region_rmse, start=1)}
+    return Plane(
+        title,
+        "RMSE of the set in grey levels, luma (lower is better)",
+        f"{evaluation.ordering.name.replace('_', ' ')} (lower is better)",
+        limits,
+    )
+
+
+def tradeoff_png(points: Sequence[Point]) -> bytes:
+    """Returns the plot, a PNG of 900x640."""
+    return plane_png(_axes(points), [Marker(p.x, p.y, p.entry.name, p.entry.family) for p in points])
+
+
+def tradeoff_csv(points: Sequence[Point]) -> str:
+    """Returns tradeoff.csv: name, family, share, x, y, then the mean of every metric, a line an entry."""
+    columns = [metric.name for metric in points[0].evaluation.scores.metrics]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["name", "family", "share", "x", "y", *columns])
+    for point in points:
+        share = "" if point.entry.share is None else f"{point.entry.share:g}"
+        means = [f"{point.evaluation.statistics[column].mean:.6f}" for column in columns]
+        writer.writerow([point.entry.name, point.entry.family, share, f"{point.x:.6f}", f"{point.y:.6f}", *means])
+    return text.getvalue()
+
+
+def tradeoff_table(points: Sequence[Point]) -> str:
+    """Returns the table that evaluate.py prints, several lines."""
+    plane = _axes(points)
+    rows = [["", "distortion", "perception"]]
+    rows += [[point.entry.name, f"{point.x:.3f}", f"{point.y:.4f}"] for point in points]
+    notes = [f"note: {name} is missing: {why}" for name, why in points[0].evaluation.missing.items()]
+    heads = [f"distortion: {plane.x_label}", f"perception: {plane.y_label}"]
+    return "\n".join([plane.title, *heads, *aligned(rows), *notes])
+
+
+def tradeoff_html(points: Sequence[Point]) -> str:
+    """Returns the page of the study: the plot and the table, self-contained."""
+    evaluation = points[0].evaluation
+    plane = _axes(points)
+    data = base64.b64encode(tradeoff_png(points)).decode("ascii")
+    columns = [metric.name for metric in evaluation.scores.metrics]
+    heads = "".join(f"<th>{escape(name)}</th>" for name in ("distortion", *columns))
+    rows = "".join(
+        f"<tr><th scope='row'>{escape(point.entry.name)}</th><td>{point.x:.3f}</td>"
+        + "".join(f"<td>{point.evaluation.statistics[name].mean:.4f}</td>" for name in columns)
+        + "</tr>"
+        for point in points
+    )
+    how = "".join(f"<dt>{escape(m.name)} v{m.version}</dt><dd>{escape(m.conditions)}</dd>" for m in _metrics(points))
+    notes = "".join(f'<p class="warning">{escape(f"{k} is missing: {v}")}</p>' for k, v in evaluation.missing.items())
+    body = (
+        f"<header><p class='kind'>study</p><h1>Perception and distortion</h1><p class='quiet'>{escape(plane.title)}; "
+        f"good entries lie at the lower left</p></header>{notes}"
+        f"<section><img class='plot' alt='{escape(plane.y_label)} against {escape(plane.x_label)}' "
+        f"src='data:image/png;base64,{data}'></section>"
+        f"<section><h2>Entries</h2><div class='scroll'><table><thead><tr><th>entry</th>{heads}</tr></thead>"
+        f"<tbody>{rows}</tbody></table></div></section>"
+        f"<section><h2>How they are taken</h2><dl>{how}</dl></section>"
+    )
+    return page(f"Trade-off on {evaluation.protocol.name}", body)
+
+
+def _metrics(points: Sequence[Point]) -> tuple[Any, ...]:
+    return points[0].evaluation.scores.metrics
+
+
+def tradeoff_summary(points: Sequence[Point]) -> dict[str, Any]:
+    """Returns the contents of the study's summary.json."""
+    plane, evaluation = _axes(points), points[0].evaluation
+    return {
+        "format": STUDY_FORMAT,
+        "study": "tradeoff",
+        "protocol": evaluation.protocol.name,
+        "num_pictures": len(evaluation.scores.ids),
+        "x": plane.x_label,
+        "y": plane.y_label,
+        "missing": evaluation.missing,
+        "models": evaluation.models,
+        "entries": [
+            {
+                "name": point.entry.name,
+                "family": point.entry.family or None,
+                "share": point.entry.share,
+                "x": point.x,
+                "y": point.y,
+                "folder": str(point.evaluation.subject.folder),
+                "pixels_sha256": point.evaluation.scores.pixels_sha256["restored"],
+                "means": {name: found.mean for name, found in point.evaluation.statistics.items()},
+                **point.evaluation.subject.facts,
+            }
+            for point in points
+        ],
+        "environment": environment(evaluation.device),
+    }
+
+
+def write_tradeoff(out: Path, points: Sequence[Point]) -> None:
+    """Writes tradeoff.csv, tradeoff.png, report.html and, last, summary.json.
+
+    Raises:
+        DataError: the folder cannot be written.
+    """
+    write_text(out / "tradeoff.csv", tradeoff_csv(points))
+    write_bytes(out / "tradeoff.png", tradeoff_png(points))
+    write_text(out / "report.html", tradeoff_html(points))
+    write_text(out / SUMMARY, json.dumps(tradeoff_summary(points), indent=2, allow_nan=False) + "\n")

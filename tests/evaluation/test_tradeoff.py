@@ -1,0 +1,131 @@
+"""study=tradeoff: entries and their names, the plane's points, and its files."""
+
+import csv
+import json
+from io import BytesIO
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from facesr.errors import ConfigError, DataError
+from facesr.evaluation.flow import Options, evaluate
+from facesr.evaluation.plane import Marker, Plane, plane_png, ticks
+from facesr.evaluation.result import Subject
+from facesr.evaluation.tradeoff import Entry, entries_of, point_of, tradeoff_csv, tradeoff_table, write_tradeoff
+
+OPTIONS = Options(torch.device("cpu"), batch_size=4, num_resamples=20, num_examples=1, seed=0)
+
+
+@pytest.fixture
+def points(faces, protocol, judge):
+    found = []
+    for name, folder in (("noisy", faces.restored), ("perfect", faces.high)):
+        evaluation = evaluate(Subject("restored", name, folder), faces.high, faces.low, protocol, [judge], OPTIONS)
+        assert evaluation is not None
+        found.append(point_of(Entry(name, folder=folder), evaluation))
+    return found
+
+
+def test_bicubic_comes_first_and_names_are_unlike(tmp_path):
+    for name in ("x/restored", "y/restored", "z/x"):
+        (tmp_path / name).mkdir(parents=True)
+    specs = [str(tmp_path / "x" / "restored"), str(tmp_path / "y" / "restored"), str(tmp_path / "z" / "x"), "nearest"]
+    found = entries_of(specs, None, None, [], with_low=True)
+    assert [entry.name for entry in found] == ["bicubic", "x", "y", "x (2)", "nearest"]
+    assert found[0].method == "bicubic" and found[1].folder == tmp_path / "x" / "restored"
+
+
+def test_without_low_pictures_there_are_folders_only(tmp_path):
+    (tmp_path / "a").mkdir()
+    assert [entry.name for entry in entries_of([str(tmp_path / "a")], None, None, [], with_low=False)] == ["a"]
+    with pytest.raises(ConfigError, match="bicubic is a method"):
+        entries_of(["bicubic"], None, None, [], with_low=False)
+    with pytest.raises(ConfigError, match="nothing to show"):
+        entries_of([], None, None, [], with_low=False)
+
+
+def test_a_curve_has_an_entry_for_every_share(tmp_path):
+    for run in ("psnr", "gan"):
+        (tmp_path / run / "snapshots").mkdir(parents=True)
+        (tmp_path / run / "snapshots" / "best.safetensors").touch()
+    found = entries_of([], str(tmp_path / "psnr"), str(tmp_path / "gan"), [0, 0.5, 1], with_low=True)
+    assert [(entry.name, entry.share) for entry in found[1:]] == [
+        ("psnr+0*gan", 0.0),
+        ("psnr+0.5*gan", 0.5),
+        ("psnr+1*gan", 1.0),
+    ]
+    assert {entry.family for entry in found[1:]} == {"psnr to gan"}
+
+
+def test_a_missing_entry_is_named(tmp_path):
+    with pytest.raises(DataError, match="nowhere is neither a folder of pictures nor a method"):
+        entries_of([str(tmp_path / "nowhere")], None, None, [], with_low=True)
+
+
+def test_points_are_rmse_and_what_similarity_lacks(points):
+    noisy, perfect = points
+    assert (perfect.x, perfect.y) == pytest.approx((0.0, 0.0), abs=1e-6)
+    assert noisy.x == pytest.approx(noisy.evaluation.scores.values["rmse"].mean())
+    assert noisy.y == pytest.approx(1 - noisy.evaluation.scores.values["is/grid"].mean())
+
+
+def test_the_files(points, tmp_path):
+    write_tradeoff(tmp_path, points)
+    with (tmp_path / "tradeoff.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == ["noisy", "perfect"]
+    assert float(rows[0]["x"]) == pytest.approx(points[0].x, abs=1e-6)
+    assert float(rows[0]["psnr_y"]) == pytest.approx(points[0].evaluation.statistics["psnr_y"].mean, abs=1e-6)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["study"] == "tradeoff" and [entry["name"] for entry in summary["entries"]] == ["noisy", "perfect"]
+    page = (tmp_path / "report.html").read_text()
+    assert "data:image/png;base64," in page and "noisy" in page and "http" not in page.replace("http-equiv", "")
+    with Image.open(tmp_path / "tradeoff.png") as picture:
+        assert picture.size == (900, 640)
+
+
+def test_the_table_says_what_the_axes_are(points):
+    text = tradeoff_table(points)
+    assert "mean RMSE" in text and "1 - identity similarity by grid" in text and "noisy" in text
+
+
+def test_csv_is_the_same_every_time(points):
+    assert tradeoff_csv(points) == tradeoff_csv(points)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.0, 1.0, [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        (9.3, 18.7, [10.0, 12.0, 14.0, 16.0, 18.0]),
+        (-0.3, 0.3, [-0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3]),
+    ],
+)
+def test_ticks_are_round(low, high, expected):
+    assert ticks(low, high) == pytest.approx(expected, abs=1e-12)
+
+
+def pixels(markers, limits=None) -> np.ndarray:
+    data = plane_png(Plane("title", "x", "y", limits or {}), markers)
+    return np.array(Image.open(BytesIO(data)).convert("RGB")).astype(int)
+
+
+def test_markers_lie_where_their_values_are():
+    # The first colour of the palette marks the first series; right and up mean larger.
+    picture = pixels([Marker(1, 1, "a"), Marker(9, 9, "b")])
+    blue = np.argwhere((abs(picture - [0x00, 0x72, 0xB2]).sum(2)) < 30).mean(0)
+    red = np.argwhere((abs(picture - [0xD5, 0x5E, 0x00]).sum(2)) < 30).mean(0)
+    assert blue[0] > red[0] + 300 and blue[1] < red[1] - 400
+
+
+def test_equal_and_single_points_are_drawn_too():
+    assert (pixels([Marker(2, 3, "one")]) != 255).any()
+    assert (pixels([Marker(2, 3, "one"), Marker(2, 3, "two")]) != 255).any()
+
+
+def test_limits_outside_the_range_are_left_out():
+    markers = [Marker(1, 1, "a"), Marker(2, 2, "b")]
+    assert (pixels(markers, {100.0: "far"}) == pixels(markers)).all()
+    assert (pixels(markers, {1.5: "near"}) != pixels(markers)).any()
