@@ -27,7 +27,7 @@ from facesr.training.step import train_step
 
 WIDTH, HEIGHT, MARGIN = 96, 112, 8
 NO_CHANGE = AugmentationSettings(
-    flip=0, warp=0, roll_degrees=0, scale=0, shift_px=0, brightness=0, contrast=0, saturation=0, greyscale=0
+    flip=0, warp=0, roll_degrees=0, scale=0, shift_px=0, brightness=0, contrast=0, saturation=0, greyscale=0, turn=0
 )
 
 

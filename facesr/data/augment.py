@@ -33,6 +33,7 @@ class Draws:
     contrast: NDArray[np.float32]
     saturation: NDArray[np.float32]
     grey: NDArray[np.bool_]
+    quarters: NDArray[np.int64]  # quarter turns counter-clockwise, 0..3
 
     def part(self, start: int, stop: int) -> "Draws":
         """Returns the draws of the faces start..stop of the batch."""
@@ -45,6 +46,8 @@ def draw(settings: AugmentationSettings, num_faces: int, seed: int, position: in
     uniform = generator.random((4, num_faces))
     normal = generator.standard_normal((5, num_faces)).clip(-2.5, 2.5).astype(np.float32)
     shift = generator.uniform(-settings.shift_px, settings.shift_px, (num_faces, 2)).astype(np.float32)
+    # Drawn last and whether wanted or not: the draws above are those of runs that know no turns.
+    quarters = np.where(generator.random(num_faces) < settings.turn, generator.integers(1, 4, num_faces), 0)
     warp = uniform[1] < settings.warp
     # Faces that are not resampled move by whole pixels, which keeps them sharp.
     shift = np.where(warp[:, None], shift, np.round(shift))
@@ -58,6 +61,7 @@ def draw(settings: AugmentationSettings, num_faces: int, seed: int, position: in
         contrast=np.exp(normal[3] * settings.contrast).astype(np.float32),
         saturation=np.exp(normal[4] * settings.saturation).astype(np.float32),
         grey=uniform[2] < settings.greyscale,
+        quarters=quarters,
     )
 
 
@@ -66,10 +70,10 @@ def augment(faces: Tensor, draws: Draws, margin: int) -> Tensor:
 
     Args:
         faces: float32 (N, 3, H + 2 * margin, W + 2 * margin) in [0, 1].
-        draws: N changes.
+        draws: N changes; quarter turns need H = W.
         margin: stored pixels around the crop; where it is too small for a change the picture is mirrored.
     """
-    moved = _colour(_move(faces, draws, margin), draws)
+    moved = _colour(_move(_turn(faces, draws), draws, margin), draws)
     return round_to_grey_levels(moved)
 
 
@@ -99,6 +103,17 @@ def _move(faces: Tensor, draws: Draws, margin: int) -> Tensor:
         )
         result = result.index_copy(0, warp, warped)
     return result
+
+
+def _turn(faces: Tensor, draws: Draws) -> Tensor:
+    """Returns faces (N, 3, H, H) turned by whole quarters, pixel by pixel; those without a turn as they are."""
+    if not draws.quarters.any():
+        return faces
+    turned = faces.clone()
+    for number in range(1, 4):
+        chosen = torch.from_numpy(np.flatnonzero(draws.quarters == number)).to(faces.device)
+        turned[chosen] = faces[chosen].rot90(number, (2, 3))
+    return turned
 
 
 def _grid(matrix: Tensor, height: int, width: int, full_height: int, full_width: int) -> Tensor:

@@ -15,8 +15,6 @@ import hashlib
 import json
 import multiprocessing
 import os
-import shutil
-import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +30,7 @@ from facesr.data.face_canvas import Sheet
 from facesr.data.face_geometry import Points, Pose, add_relief, shape_of
 from facesr.data.face_identity import Identity, Picture, draw_identity, draw_picture, generator
 from facesr.data.face_light import photograph
-from facesr.errors import DataError
+from facesr.data.set_cache import cached_set
 
 RENDERER_VERSION = 3
 HEIGHT, WIDTH = 112, 96
@@ -158,40 +156,15 @@ def builtin_cache(
 ) -> Path:
     """Folder of a prepared set with these faces below `cache_dir`: rendered once, found by later calls.
 
-    It is written under another name and renamed when complete, so a folder of this name is always whole; of
-    several processes that race, one wins and the others use its folder.
-
     Raises:
-        DataError: the cache cannot be written.
+        DataError: the cache cannot be written, see `cached_set`.
     """
     name = f"builtin-v{RENDERER_VERSION}-seed{seed}-each{pictures_per_identity}-from{first}-n{num_faces}"
-    folder = cache_dir / name
-    if _is_whole(folder):
-        return folder
-    try:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=cache_dir))
-    except OSError as error:
-        raise DataError(
-            f"cannot write to {cache_dir} ({error.strerror}); set FACESR_CACHE to a writable folder."
-        ) from error
-    try:
-        _write_set(unfinished, num_faces, seed, pictures_per_identity, first, num_workers)
-        unfinished.chmod(0o755)
-        if folder.exists() and not _is_whole(folder):
-            shutil.rmtree(folder)  # nothing here leaves such a folder, but a copy or a clean-up may
-        try:
-            unfinished.rename(folder)
-        except OSError as error:
-            if not _is_whole(folder):
-                raise DataError(f"cannot create {folder} ({error.strerror}).") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return folder
-
-
-def _is_whole(folder: Path) -> bool:
-    return (folder / "set.json").is_file()  # the last file to be written
+    return cached_set(
+        cache_dir,
+        name,
+        lambda folder: _write_set(folder, num_faces, seed, pictures_per_identity, first, num_workers),
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,13 +1,15 @@
-"""Writes faces as the two folders that evaluate.py and submit.py read: OUT/high and OUT/low, PNG files.
+"""Writes pictures as the two folders that evaluate.py and submit.py read: OUT/high and OUT/low, PNG files.
 
     python -m facesr.data.export builtin OUT [--num 96] [--first 100000] [--seed 1]
+    python -m facesr.data.export dead_leaves OUT [--num 8] [--size 256x224] [--first 100000] [--seed 1]
     python -m facesr.data.export PREPARED_SET OUT [--num N] [--first K]
 
 The low-resolution pictures are made by the competition's downscaling. The default built-in faces are those that
-train.py validates on; they are drawn, and no benchmark.
+train.py validates on. They and the general pictures of `dead_leaves` are drawn, and no benchmark.
 """
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facesr.data.builtin import render_faces
+from facesr.data.dead_leaves import MIN_SIDE, render_pictures
 from facesr.data.prepared import PreparedSet
 from facesr.errors import DataError, exit_code_of
 from facesr.image import write_png
@@ -24,6 +27,10 @@ from facesr.resample import SCALE, downscale_uint8
 NUM_BUILTIN = 96
 FIRST_BUILTIN = 100_000
 SEED = 1
+# General pictures that training does not show, large enough for NIQE: 2x2 blocks of 96 pixels and a border of 4.
+NUM_DEAD_LEAVES = 8
+FIRST_DEAD_LEAVES = 100_000
+SIZE_DEAD_LEAVES = (256, 224)
 # Pictures downscaled at once.
 _CHUNK = 256
 
@@ -38,6 +45,26 @@ def export_builtin(out: Path, num_faces: int = NUM_BUILTIN, first: int = FIRST_B
         raise DataError("--num has to be at least 1, --first and --seed at least 0.")
     faces, _ = render_faces(num_faces, seed=seed, first=first)
     return _write(out, faces)
+
+
+def export_dead_leaves(
+    out: Path,
+    num_pictures: int = NUM_DEAD_LEAVES,
+    width: int = SIZE_DEAD_LEAVES[0],
+    height: int = SIZE_DEAD_LEAVES[1],
+    first: int = FIRST_DEAD_LEAVES,
+    seed: int = SEED,
+) -> int:
+    """Writes drawn general pictures first..first+num_pictures-1 below `out`; returns how many.
+
+    Raises:
+        DataError: a number is out of range, or `out` holds other files or cannot be written.
+    """
+    if num_pictures < 1 or first < 0 or seed < 0:
+        raise DataError("--num has to be at least 1, --first and --seed at least 0.")
+    if min(width, height) < MIN_SIDE or width % SCALE or height % SCALE:
+        raise DataError(f"--size {width}x{height}: both sides have to be multiples of {SCALE} and at least {MIN_SIDE}.")
+    return _write(out, render_pictures(num_pictures, width, height, seed, first))
 
 
 def export_set(folder: Path, out: Path, num_faces: int | None = None, first: int = 0) -> int:
@@ -80,24 +107,44 @@ def _write(out: Path, faces: NDArray[np.uint8]) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m facesr.data.export", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("source", help="`builtin`, or the folder of a prepared set")
+    parser.add_argument("source", help="`builtin`, `dead_leaves`, or the folder of a prepared set")
     parser.add_argument("out", type=Path, help="folder to write high/ and low/ into")
-    parser.add_argument("--num", type=int, help=f"how many faces (builtin: {NUM_BUILTIN}; else all)")
-    parser.add_argument("--first", type=int, help=f"the first face (builtin: {FIRST_BUILTIN}; else 0)")
-    parser.add_argument("--seed", type=int, default=SEED, help="builtin only: which world of faces")
+    parser.add_argument(
+        "--num", type=int, help=f"how many (builtin: {NUM_BUILTIN}; dead_leaves: {NUM_DEAD_LEAVES}; else all)"
+    )
+    parser.add_argument("--first", type=int, help=f"the first one (drawn ones: {FIRST_BUILTIN}; else 0)")
+    parser.add_argument("--seed", type=int, default=SEED, help="drawn ones only: which world")
+    size = "x".join(map(str, SIZE_DEAD_LEAVES))
+    parser.add_argument("--size", metavar="WxH", help=f"dead_leaves only: width x height in pixels (default {size})")
     chosen = parser.parse_args(arguments)
     return exit_code_of(lambda: run_export(chosen))
 
 
 def run_export(chosen: argparse.Namespace) -> None:
-    """Writes the folders and says how many faces they hold."""
+    """Writes the folders and says how many pictures they hold."""
+    what = "faces"
+    if chosen.size is not None and chosen.source != "dead_leaves":
+        raise DataError(f"--size has no meaning for {chosen.source}; leave it out.")
     if chosen.source == "builtin":
         num_faces = NUM_BUILTIN if chosen.num is None else chosen.num
         first = FIRST_BUILTIN if chosen.first is None else chosen.first
         count = export_builtin(chosen.out, num_faces, first, chosen.seed)
+    elif chosen.source == "dead_leaves":
+        what = "pictures"
+        num_pictures = NUM_DEAD_LEAVES if chosen.num is None else chosen.num
+        first = FIRST_DEAD_LEAVES if chosen.first is None else chosen.first
+        width, height = SIZE_DEAD_LEAVES if chosen.size is None else _size_of(chosen.size)
+        count = export_dead_leaves(chosen.out, num_pictures, width, height, first, chosen.seed)
     else:
         count = export_set(Path(chosen.source).expanduser(), chosen.out, chosen.num, chosen.first or 0)
-    print(f"{count} faces: {chosen.out / 'high'} and {chosen.out / 'low'}")
+    print(f"{count} {what}: {chosen.out / 'high'} and {chosen.out / 'low'}")
+
+
+def _size_of(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if not found:
+        raise DataError(f"--size {text} is no size; write width x height like 256x224.")
+    return int(found[1]), int(found[2])
 
 
 if __name__ == "__main__":

@@ -50,7 +50,8 @@ class Feed:
         device: where the batches are wanted.
 
     Raises:
-        ConfigError: the batch does not divide by the ranks, or residency is unknown.
+        ConfigError: the batch does not divide by the ranks, residency is unknown, or pictures that are not square
+            are to be turned.
         DataError: there are fewer faces than one batch holds.
     """
 
@@ -71,6 +72,12 @@ class Feed:
             raise DataError(
                 f"the training set has {len(faces)} faces, fewer than batch_size={batch_size}; "
                 "give more faces or a smaller batch_size."
+            )
+        height, width = (side - 2 * faces.margin for side in faces.images.shape[1:3])
+        if settings.augmentation.turn > 0 and height != width:
+            raise ConfigError(
+                f"data.augmentation.turn={settings.augmentation.turn} turns square pictures only, and the training "
+                f"set holds {width}x{height} ones; set data.augmentation.turn=0."
             )
         self.faces, self.settings, self.seed, self.device = faces, settings, seed, device
         self.batch_size, self.share, self.rank = batch_size, batch_size // world_size, rank

@@ -1,7 +1,7 @@
 """Reading prepared sets and validation pairs.
 
 A prepared set is a folder with ``images.npy`` (uint8 (N, H + 2m, W + 2m, 3), memory-mapped), ``index.csv`` and
-``set.json``; `facesr.data.prepare` and the built-in renderer write it.
+``set.json``; `facesr.data.prepare`, `facesr.data.patches` and the built-in renderers write it.
 """
 
 import csv
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facesr.data.builtin import builtin_cache
+from facesr.data.dead_leaves import dead_leaves_cache
 from facesr.errors import DataError
 from facesr.image import list_png, stack_pictures
 from facesr.resample import SCALE, downscale_uint8
@@ -24,7 +25,7 @@ SET_FORMAT = 1
 
 @dataclass(frozen=True)
 class PreparedSet:
-    """Faces of one size as one memory-mapped array.
+    """Faces, or pieces of general pictures, of one size as one memory-mapped array.
 
     Attributes:
         path: the folder.
@@ -52,7 +53,10 @@ class PreparedSet:
         """
         if not (path / "set.json").is_file():
             state = "is unfinished or no prepared set" if path.is_dir() else "does not exist"
-            raise DataError(f"{path} {state}; make it with: python -m facesr.data.prepare PICTURES {path}")
+            raise DataError(
+                f"{path} {state}; make it with: python -m facesr.data.prepare PICTURES {path} "
+                "(or facesr.data.patches for large general pictures)"
+            )
         try:
             about: dict[str, Any] = json.loads((path / "set.json").read_text(encoding="utf-8"))
             images = np.load(path / "images.npy", mmap_mode="r")
@@ -91,6 +95,12 @@ def prepared(path: str, max_faces: int | None = None) -> PreparedSet:
 def builtin(num_faces: int, seed: int, pictures_per_identity: int, first: int = 0) -> PreparedSet:
     """Returns built-in faces, rendered at the first call and cached after that."""
     return PreparedSet.open(builtin_cache(num_faces, seed, pictures_per_identity, first, cache_dir() / "builtin"))
+
+
+def dead_leaves(num_pictures: int, patch_px: int, margin_px: int, seed: int, first: int = 0) -> PreparedSet:
+    """Returns built-in general pictures, squares of `patch_px`, drawn at the first call and cached after that."""
+    folder = dead_leaves_cache(num_pictures, patch_px, margin_px, seed, first, cache_dir() / "dead_leaves")
+    return PreparedSet.open(folder)
 
 
 @dataclass(frozen=True)
@@ -147,6 +157,11 @@ def pairs_of_set(faces: PreparedSet, max_faces: int | None = None) -> Pairs:
 def builtin_pairs(num_faces: int, seed: int, pictures_per_identity: int, first: int) -> Pairs:
     """Returns validation pairs of built-in faces, of persons that `builtin` of a lower index does not draw."""
     return pairs_of_set(builtin(num_faces, seed, pictures_per_identity, first))
+
+
+def dead_leaves_pairs(num_pictures: int, patch_px: int, seed: int, first: int) -> Pairs:
+    """Returns validation pairs of built-in general pictures, which `dead_leaves` of lower indices does not draw."""
+    return pairs_of_set(dead_leaves(num_pictures, patch_px, 0, seed, first))
 
 
 def prepared_pairs(path: str, max_faces: int | None = None) -> Pairs:

@@ -44,11 +44,23 @@ class Row:
         sha256: of the file, "" if it could not be read.
         reason: why it was left out, "" if it was not.
         landmarks: 10 numbers "x y x y ..." in pixels of the centre crop, or "".
+        parts: names of the pictures that were cut out of this source; empty where the source is one picture.
     """
 
     sha256: str
     reason: str = ""
     landmarks: str = ""
+    parts: Sequence[str] = ()
+
+    @property
+    def num_pictures(self) -> int:
+        """How many pictures of the set come from this source."""
+        return 0 if self.reason else max(len(self.parts), 1)
+
+    def journal_values(self) -> list[Any]:
+        """Returns the plain values that `Row(*values)` is made of."""
+        values: list[Any] = [self.sha256, self.reason, self.landmarks]
+        return [*values, list(self.parts)] if self.parts else values
 
 
 @dataclass(frozen=True)
@@ -94,6 +106,7 @@ class SetWriter:
         self.folder, self.plan = folder, plan
         self.num_done = 0
         self.num_kept = 0
+        self.num_rejected = 0
         self.digests: dict[str, str] = {}
         self._images: BinaryIO | None = None
         self._journal: TextIO | None = None
@@ -123,11 +136,11 @@ class SetWriter:
         """
         if self._images is None or self._journal is None:
             raise ValueError("the set is complete or closed")
-        if pictures.shape != (sum(not row.reason for row in rows), *self.plan.picture_shape):
+        if pictures.shape != (sum(row.num_pictures for row in rows), *self.plan.picture_shape):
             raise ValueError(f"pictures of shape {pictures.shape} do not fit the rows")
         try:
             self._images.write(np.ascontiguousarray(pictures).data)
-            self._pending.append(json.dumps([[row.sha256, row.reason, row.landmarks] for row in rows]) + "\n")
+            self._pending.append(json.dumps([row.journal_values() for row in rows]) + "\n")
             self._count(rows)
             if time.monotonic() - self._last_sync > SYNC_SECONDS:
                 self._sync()
@@ -171,7 +184,7 @@ class SetWriter:
                 "height": self.plan.height,
                 "count": self.num_kept,
                 "margin": self.plan.margin,
-                "rejected": self.num_done - self.num_kept,
+                "rejected": self.num_rejected,
                 "settings": dict(self.plan.settings),
                 "version": self.plan.version,
             }
@@ -229,11 +242,11 @@ class SetWriter:
             facts = json.loads(path.read_text(encoding="utf-8"))
             card = {key: facts[key] for key in ("width", "height", "margin")}
             card |= {**facts["settings"], "version": facts["version"]}
-            self.num_kept, rejected = int(facts["count"]), int(facts.get("rejected", 0))
+            self.num_kept, self.num_rejected = int(facts["count"]), int(facts.get("rejected", 0))
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path} is damaged; give --overwrite to prepare the set anew.") from error
         self._compare(card)
-        self.num_done = self.num_kept + rejected
+        self.num_done = len(self.plan.sources)
         (self.folder / JOURNAL).unlink(missing_ok=True)  # killed in the last moment
         return True
 
@@ -252,7 +265,7 @@ class SetWriter:
         have_bytes = partial.stat().st_size if partial.exists() else 0
         for line in lines[1:]:
             rows = [Row(*values) for values in _parse(line, journal)]
-            num_kept = self.num_kept + sum(not row.reason for row in rows)
+            num_kept = self.num_kept + sum(row.num_pictures for row in rows)
             if HEADER_BYTES + num_kept * picture_bytes > have_bytes:
                 break  # the machine lost power and the pictures with it: do this piece again
             self._count(rows)
@@ -279,9 +292,11 @@ class SetWriter:
 
     def _count(self, rows: Sequence[Row]) -> None:
         for row in rows:
-            if not row.reason:
+            if row.reason:
+                self.num_rejected += 1
+            else:
                 self.digests.setdefault(row.sha256, self.plan.sources[self.num_done])
-                self.num_kept += 1
+                self.num_kept += row.num_pictures
             self.num_done += 1
 
     def _write_tables(self) -> None:
@@ -299,12 +314,12 @@ class SetWriter:
             lines = _whole_lines(journal)
             next(lines)
             for line in lines:
-                for sha256, reason, landmarks in _parse(line, journal):
-                    source = self.plan.sources[number]
-                    if reason:
-                        rejected_table.writerow([source, reason])
-                    else:
-                        kept_table.writerow([position, source, sha256, self.plan.identities[number], landmarks])
+                for row in (Row(*values) for values in _parse(line, journal)):
+                    source, person = self.plan.sources[number], self.plan.identities[number]
+                    if row.reason:
+                        rejected_table.writerow([source, row.reason])
+                    for name in [f"{source}#{part}" for part in row.parts] or [source] * row.num_pictures:
+                        kept_table.writerow([position, name, row.sha256, person, row.landmarks])
                         position += 1
                     number += 1
         kept.replace(self.folder / "index.csv")

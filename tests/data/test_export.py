@@ -6,6 +6,7 @@ import pytest
 from facesr.build import load_group
 from facesr.data import export
 from facesr.data.builtin import builtin_cache, render_faces
+from facesr.data.dead_leaves import render_pictures
 from facesr.errors import DataError
 from facesr.image import read_png
 from facesr.resample import downscale_uint8
@@ -41,9 +42,29 @@ def test_the_margin_of_a_set_is_cut_off(tmp_path, monkeypatch):
     np.testing.assert_array_equal(read_png(tmp_path / "out" / "high" / "000000.png"), whole[0])
 
 
+def test_general_pictures_are_written_in_the_size_asked_for(tmp_path, capsys):
+    arguments = ["dead_leaves", str(tmp_path / "out"), "--num", "2", "--size", "24x16", "--first", "5", "--seed", "3"]
+    assert export.main(arguments) == 0
+    assert "2 pictures" in capsys.readouterr().out
+    pictures = render_pictures(2, 24, 16, seed=3, first=5)
+    for folder, expected in (("high", pictures), ("low", downscale_uint8(pictures))):
+        np.testing.assert_array_equal(read_png(tmp_path / "out" / folder / "000001.png"), expected[1])
+
+
+def test_the_default_general_pictures_have_two_blocks_of_niqe():
+    width, height = export.SIZE_DEAD_LEAVES
+    assert ((width - 8) // 96) * ((height - 8) // 96) >= 2
+    node = load_group("data", "dead_leaves")
+    assert node["validation"]["first"] == export.FIRST_DEAD_LEAVES >= node["train"]["num_pictures"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
+        (["dead_leaves", "out", "--num", "0"], "--num has to be at least 1"),
+        (["dead_leaves", "out", "--size", "24x18"], "multiples of 4"),
+        (["dead_leaves", "out", "--size", "24"], "--size 24 is no size"),
+        (["builtin", "out", "--size", "24x16"], "--size has no meaning for builtin"),
         (["builtin", "out", "--num", "0"], "--num has to be at least 1"),
         (["absent", "out"], "absent does not exist"),
         (["builtin", "full", "--num", "1"], "holds 'mine.png' from elsewhere"),

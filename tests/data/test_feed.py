@@ -14,12 +14,14 @@ from facesr.data.feed import Feed, faces_at
 from facesr.errors import ConfigError, DataError
 
 PLAIN = AugmentationSettings(
-    flip=0, warp=0, roll_degrees=0, scale=0, shift_px=0, brightness=0, contrast=0, saturation=0, greyscale=0
+    flip=0, warp=0, roll_degrees=0, scale=0, shift_px=0, brightness=0, contrast=0, saturation=0, greyscale=0, turn=0
 )
 FULL = AugmentationSettings(
     flip=0.5, warp=0.5, roll_degrees=10, scale=0.05, shift_px=3, brightness=0.03, contrast=0.1, saturation=0.1,
-    greyscale=0.2,
+    greyscale=0.2, turn=0,
 )  # fmt: skip
+# Source: sums over draw(FULL, 64, seed=3, position=128) of the first version, in the order of its fields.
+DRAWN_BEFORE = (33.0, 32.0, 0.05868674, 63.98765379, 5.14293017, 0.03984735, 63.50761479, 65.46106035, 14.0)
 
 
 def some_faces(count: int = 10, margin: int = 0) -> SimpleNamespace:
@@ -106,6 +108,36 @@ def test_greyscale_share_and_flips() -> None:
     assert abs(draws.grey.mean() - 0.09) < 0.02 and abs(draws.flip.mean() - 0.5) < 0.03
     grey = augment(torch.rand(4000, 3, 4, 4), replace(draws, warp=np.zeros(4000, bool)), margin=0)[draws.grey]
     assert (grey[:, 0] - grey[:, 1]).abs().max() < 1.5 / 255
+
+
+def test_turns_change_no_other_draw() -> None:
+    plain, turning = (draw(replace(FULL, turn=share), 500, seed=1, position=8) for share in (0.0, 0.75))
+    assert not plain.quarters.any() and all(np.mean(turning.quarters == number) > 0.2 for number in range(4))
+    for name in vars(plain).keys() - {"quarters"}:
+        assert np.array_equal(getattr(plain, name), getattr(turning, name)), name
+
+
+def test_draws_are_those_of_earlier_versions() -> None:
+    # A run that was begun before turns were known goes on as it would have: sums of the first version's draws.
+    draws = draw(FULL, 64, seed=3, position=128)
+    found = [float(np.sum(value, dtype=np.float64)) for name, value in vars(draws).items() if name != "quarters"]
+    np.testing.assert_allclose(found, DRAWN_BEFORE, rtol=1e-5)
+
+
+def test_a_quarter_turn_moves_pixels_unchanged_and_takes_the_margin_along() -> None:
+    faces = np.random.default_rng(0).integers(0, 256, (200, 10, 10, 3), np.uint8)
+    draws = draw(replace(PLAIN, turn=0.75), 200, seed=0, position=0)
+    turned = augment(torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 255, draws, margin=1)
+    assert set(draws.quarters) == {0, 1, 2, 3}
+    for face, picture, number in zip(faces, turned, draws.quarters, strict=True):
+        expected = np.rot90(face, number)[1:9, 1:9]
+        assert np.array_equal((picture * 255).round().byte().permute(1, 2, 0).numpy(), expected)
+
+
+def test_turning_faces_that_are_not_square_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"turn=0\.5 turns square pictures only.* 12x16 ones") as caught:
+        feed(replace(PLAIN, turn=0.5))
+    assert "\n" not in str(caught.value)
 
 
 def test_too_few_faces_or_uneven_ranks_are_refused() -> None:

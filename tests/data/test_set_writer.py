@@ -98,6 +98,24 @@ def test_pictures_lost_with_the_power_are_made_again(tmp_path: Path) -> None:
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
 
 
+def test_one_source_may_give_several_pictures(tmp_path: Path) -> None:
+    plan = replace(PLAN, sources=SOURCES[:3], identities=["", "Ann", ""])
+    stack = np.random.default_rng(0).integers(0, 256, (4, *plan.picture_shape), np.uint8)
+    with SetWriter(tmp_path, plan) as writer:
+        writer.append(stack[:3], [Row("00", parts=("0,0", "8,0", "0,4"))])
+        with pytest.raises(ValueError, match="do not fit"):
+            writer.append(stack[:1], [Row("11", parts=("0,0", "8,0"))])
+    with SetWriter(tmp_path, plan) as writer:  # goes on
+        assert (writer.num_done, writer.num_kept) == (1, 3)
+        writer.append(stack[3:], [Row("11"), Row("", "damaged: x")])
+        writer.finish()
+    found = PreparedSet.open(tmp_path)
+    assert found.sources == ("a.png#0,0", "a.png#8,0", "a.png#0,4", "b.png")
+    assert np.array_equal(found.images, stack) and found.identity.tolist() == [-1, -1, -1, 0]
+    with SetWriter(tmp_path, plan) as writer:
+        assert (writer.is_complete, writer.num_done, writer.num_kept, writer.num_rejected) == (True, 3, 4, 1)
+
+
 @pytest.mark.parametrize("step", ["_write_tables", "_replace"])
 def test_killed_while_finishing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     write(tmp_path / "whole")
