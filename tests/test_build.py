@@ -22,6 +22,18 @@ def test_every_experiment_composes_and_its_networks_build(name: str) -> None:
     assert has_adversarial == bool(settings.discriminator)
 
 
+def test_the_preliminarys_two_runs_are_one_network() -> None:
+    first, second = (
+        load_settings("train", TrainSettings, [f"experiment={name}"])
+        for name in ("asc19_preliminary", "asc19_preliminary_gan")
+    )
+    assert first.generator == second.generator and first.embedder == second.embedder == {}
+    assert second.start_from == "runs/asc19_preliminary/snapshots/best.safetensors"
+    assert second.validation_every_kimg == second.duration_kimg
+    nodes = [second.generator, second.discriminator, *second.losses.values()]
+    assert not any("embedders" in str(node) for node in nodes), "general pictures are judged by no face recogniser"
+
+
 @pytest.mark.parametrize(("group", "name"), NETWORKS)
 def test_every_network_option_builds(group: str, name: str) -> None:
     node = load_group(group, name)
@@ -41,6 +53,9 @@ def test_every_embedder_builds_or_says_what_is_missing(
     monkeypatch.setenv("FACESR_OFFLINE", "1")
     monkeypatch.setenv("FACESR_CACHE", str(tmp_path))
     monkeypatch.delenv("FACESR_WEIGHTS", raising=False)
+    if name == "none":
+        assert load_group("embedder", name) == {}
+        return
     if name == "builtin":
         assert build(load_group("embedder", name)).dim == 512
         return

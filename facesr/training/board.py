@@ -1,4 +1,4 @@
-"""TensorBoard: scalars, picture grids, the histogram of per-face IS, and hparams with final scores."""
+"""TensorBoard: scalars, picture grids, the histogram of the ranking score, and hparams with final scores."""
 
 from collections.abc import Mapping
 from pathlib import Path

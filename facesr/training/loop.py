@@ -65,7 +65,7 @@ def train(settings: TrainSettings) -> int:
             elif progress.shown:
                 progress.advance(clock.num_images - before)
 
-            # Validate the averaged generator; keep its weights, and the best ones by IS.
+            # Validate the averaged generator; keep its weights, and the best ones.
             if finished or due(before, clock.num_images, settings.validation_every_kimg):
                 scores = validate(run)
                 ticker.restart_clock()

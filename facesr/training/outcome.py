@@ -1,5 +1,7 @@
 """What a run yields: validation scores, pictures, snapshots, and the final table."""
 
+from collections.abc import Sequence
+
 from facesr import dist
 from facesr.checkpoint import Snapshot, remove_oldest_snapshots, write_snapshot
 from facesr.image import to_float, to_uint8
@@ -9,18 +11,22 @@ from facesr.training.run import Run
 from facesr.training.validation import Scores
 
 NUM_GRID_FACES = 12
+# Columns of the final table after the judge's: heading, width, metric, and how its value is written.
+PIXEL_COLUMNS = (("PSNR", 8, "psnr_rgb", "{:5.2f} dB"), ("SSIM", 6, "ssim", "{:6.4f}"))
+GENERAL_COLUMNS = (("PSNR Y", 8, "psnr_y", "{:5.2f} dB"), *PIXEL_COLUMNS)
 
 
 def validate(run: Run) -> Scores:
-    """Returns the averaged generator's scores; writes them, pictures and a snapshot, and keeps the best one by IS."""
+    """Returns the averaged generator's scores; writes them, pictures and a snapshot, and keeps the best one."""
     average, clock = run.players.average, run.clock
     scores = run.validator.score(lambda low: restore_batch(average, low))
     if not dist.is_main():
         return scores
-    means, ranking = scores.means, run.validator.ranking_metric
+    means, ranking = scores.means, run.validator.ranking
     figures = {f"validation/{name}": value for name, value in means.items()}
     run.board.scalars(clock.num_images, figures)
-    run.board.histogram(clock.num_images, "validation/is_per_face", scores.per_face[ranking])
+    tag = "is_per_face" if ranking.name.startswith("is/") else f"{ranking.name}_per_picture"
+    run.board.histogram(clock.num_images, f"validation/{tag}", scores.per_face[ranking.name])
     run.stats.write(clock.num_images, figures)
     shown = slice(0, NUM_GRID_FACES)
     low = run.validator.pairs.low[shown]
@@ -38,9 +44,10 @@ def validate(run: Run) -> Scores:
     )
     folder = run.folder / "snapshots"
     write_snapshot(folder / f"{clock.num_images:09d}.safetensors", snapshot)
-    better = means[ranking] > clock.best_score
+    merit = means[ranking.name] if ranking.higher_is_better else -means[ranking.name]
+    better = merit > clock.best_score
     if better:
-        clock.best_score = means[ranking]
+        clock.best_score = merit
         write_snapshot(folder / "best.safetensors", snapshot)
     remove_oldest_snapshots(folder, run.settings.num_snapshots_kept)
     run.console.say(f"{clock.kimg:9.1f} kimg  validation  {score_line(means)}{'  (best)' if better else ''}")
@@ -60,18 +67,26 @@ def finish(run: Run, scores: Scores) -> None:
     if not dist.is_main():
         return
     run.board.final(run.config, scores.means)
-    ranking = run.validator.ranking_metric
-    rows = [("bicubic", run.bicubic), (run.settings.name, scores)]
-    width = max(len(name) for name, _ in rows)
-    lines = [f"{'':{width}}  {'IS':>6}  {'PSNR':>8}  {'SSIM':>6}  {'ms/face':>8}   (IS by {ranking.split('/')[1]})"]
-    for name, row in rows:
-        means = row.means
-        lines.append(
-            f"{name:{width}}  {means[ranking]:6.4f}  {means['psnr_rgb']:5.2f} dB  {means['ssim']:6.4f}  "
-            f"{1000 * row.restore_seconds:8.2f}"
-        )
-    run.console.say("\n" + "\n".join(lines))
+    run.console.say(
+        "\n" + final_table(run.validator.ranking.name, [("bicubic", run.bicubic), (run.settings.name, scores)])
+    )
     minutes = run.clock.seconds / 60
     run.console.say(
         f"\n{run.clock.kimg:.1f} kimg in {minutes:.1f} minutes; best snapshot: {run.folder}/snapshots/best.safetensors"
     )
+
+
+def final_table(ranking: str, rows: Sequence[tuple[str, Scores]]) -> str:
+    """Returns the table of a run's methods; identity similarity is a column where a judge ranks them."""
+    judged = ranking.startswith("is/")
+    columns = [("IS", 6, ranking, "{:6.4f}"), *PIXEL_COLUMNS] if judged else list(GENERAL_COLUMNS)
+    per_picture, told = ("ms/face", f"   (IS by {ranking.split('/')[1]})") if judged else ("ms/picture", "")
+    width = max(len(name) for name, _ in rows)
+    last = max(len(per_picture), 8)
+    head = "  ".join(f"{heading:>{size}}" for heading, size, _, _ in columns)
+    lines = [f"{'':{width}}  {head}  {per_picture:>{last}}{told}"]
+    for name, scores in rows:
+        means = scores.means
+        values = "  ".join(f"{form.format(means[metric]):>{size}}" for _, size, metric, form in columns)
+        lines.append(f"{name:{width}}  {values}  {1000 * scores.restore_seconds:{last}.2f}")
+    return "\n".join(lines)

@@ -17,6 +17,7 @@ from facesr.errors import ConfigError
 from facesr.log import Console, Stats
 from facesr.losses.adversarial import Adversarial
 from facesr.losses.term import LossTerm
+from facesr.protocols import Embedder
 from facesr.resample import upscale
 from facesr.training.board import Board
 from facesr.training.rundir import claim_run_folder, find_run_folder, identity_of, plain_config
@@ -25,6 +26,9 @@ from facesr.training.state import Clock, unpack_state
 from facesr.training.step import Players
 from facesr.training.validation import Scores, Validator
 from facesr.weights import load_into
+
+# Of a run with embedder=none: what the validation of general pictures is ranked by.
+RANKING_WITHOUT_JUDGE = "psnr_y"
 
 
 @dataclass
@@ -60,9 +64,7 @@ def set_up(settings: TrainSettings, device: torch.device) -> Run:
     # Rank 0 first: data that is rendered or fetched into a cache is then there for the others.
     faces = dist.in_turn(lambda: build(settings.data.train))
     pairs = dist.in_turn(lambda: build(settings.data.validation))
-    judges = dist.in_turn(
-        lambda: [build(settings.embedder), *[build(load_group("embedder", j)) for j in settings.judges]]
-    )
+    judges = dist.in_turn(lambda: open_judges(settings))
     feed = Feed(
         faces,
         settings.data,
@@ -76,7 +78,8 @@ def set_up(settings: TrainSettings, device: torch.device) -> Run:
     for judge in judges:
         if isinstance(judge, nn.Module):
             judge.to(device)
-    validator = Validator(pairs, judges, device)
+    ranking = f"is/{judges[0].name}" if settings.embedder else RANKING_WITHOUT_JUDGE
+    validator = Validator(pairs, judges, device, ranking)
 
     found = newest_state(folder / "state")
     clock = unpack_state(found[1], players, config_sha256) if found else Clock()
@@ -94,7 +97,7 @@ def set_up(settings: TrainSettings, device: torch.device) -> Run:
     num_parameters = sum(parameter.numel() for parameter in players.generator.parameters())
     console.say(
         f"run {settings.name}: {type(players.generator).__name__} with {num_parameters / 1e6:.2f} M parameters, "
-        f"{len(faces)} faces, {len(pairs.names)} validation faces, {dist.world_size()} x {device.type} "
+        f"{len(faces)} pictures, {len(pairs.names)} validation pictures, {dist.world_size()} x {device.type} "
         f"{settings.precision}, folder {folder}"
     )
     if clock.num_images:
@@ -118,6 +121,21 @@ def check(settings: TrainSettings) -> None:
     learning_rate_factor(settings.schedule, 0.0, settings.duration_kimg)
     if not settings.losses:
         raise ConfigError("losses is empty; give at least one term, for example losses.pixel.")
+
+
+def open_judges(settings: TrainSettings) -> list[Embedder]:
+    """Returns the judges of validation: that of `embedder` first, unless it is `none`, then those of `judges`.
+
+    Raises:
+        ConfigError: a judge is unknown, or `none` is among the further ones.
+    """
+    judges: list[Embedder] = [build(settings.embedder)] if settings.embedder else []
+    for name in settings.judges:
+        node = load_group("embedder", name)
+        if not node:
+            raise ConfigError(f"judges names {name}, which is no judge; leave it out.")
+        judges.append(build(node))
+    return judges
 
 
 def choose_precision(name: str, device: torch.device) -> str:

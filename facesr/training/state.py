@@ -24,7 +24,7 @@ class Clock:
     Attributes:
         num_images: faces seen over all ranks.
         seconds: time spent training, validation and saving left out.
-        best_score: highest validation score of the ranking metric so far.
+        best_score: best validation score of the ranking metric so far, negative where lower is better.
         lowest_loss: lowest smoothed loss so far, what an explosion is measured against.
         smoothed_loss: the smoothed loss.
         rate_factor: factor of the learning rate, halved by a rollback.

@@ -46,21 +46,25 @@ class Validator:
 
     Args:
         pairs: what is restored, and the truth.
-        judges: recognisers, the ranking one first.
+        judges: recognisers, the ranking one first; none for general pictures, which then are ranked by PSNR.
         device: where everything runs.
+        ranking: name of the metric that decides which snapshot is best.
+
+    Attributes:
+        ranking: that metric.
 
     Raises:
         DataError: there are fewer pairs than ranks.
     """
 
-    def __init__(self, pairs: Pairs, judges: Sequence[Embedder], device: torch.device) -> None:
+    def __init__(self, pairs: Pairs, judges: Sequence[Embedder], device: torch.device, ranking: str) -> None:
         if len(pairs.names) < dist.world_size():
             raise DataError(
-                f"{len(pairs.names)} validation faces are too few for {dist.world_size()} ranks; give more faces."
+                f"{len(pairs.names)} validation pictures are too few for {dist.world_size()} ranks; give more of them."
             )
         self.pairs, self.device = pairs, device
         self.metrics = default_metrics(judges, with_low=True, remember_high=True)
-        self.ranking_metric = f"is/{judges[0].name}"
+        self.ranking = next(metric for metric in self.metrics if metric.name == ranking)
 
     def score(self, restore: Callable[[Tensor], Tensor]) -> Scores:
         """Returns the scores of `restore`, which maps (N, 3, h, w) to (N, 3, 4h, 4w), both in [0, 1]."""
