@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from facesr.config import EvaluationProtocol
 from facesr.image import write_png
@@ -15,20 +14,6 @@ from facesr.resample import downscale_uint8
 
 IDS = ("a", "b", "c", "d", "e", "f", "g")
 WIDTH, HEIGHT = 24, 28
-
-
-class GridJudge:
-    """A judge without weights: the mean colours of a 4x4 grid around mid-grey, made unit length."""
-
-    def __init__(self, name: str = "grid") -> None:
-        self.name = name
-        self.dim = 48
-        self.weights_sha256 = "0" * 64
-        self.differentiable = True
-
-    def __call__(self, batch: Tensor) -> Tensor:
-        features = torch.nn.functional.adaptive_avg_pool2d(batch - 0.5, 4).flatten(1)
-        return torch.nn.functional.normalize(features)
 
 
 @dataclass(frozen=True)
@@ -59,11 +44,6 @@ def write_faces(root: Path, width: int = WIDTH, height: int = HEIGHT, ids: tuple
         write_png(faces.low / f"{key}.png", downscale_uint8(high[None])[0])
         write_png(faces.restored / f"{key}.png", (high + noise).clip(0, 255).round().astype(np.uint8))
     return faces
-
-
-@pytest.fixture
-def judge() -> GridJudge:
-    return GridJudge()
 
 
 @pytest.fixture

@@ -6,32 +6,10 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-from torch import Tensor
 
 from facesr.image import to_float
 from facesr.protocols import MetricInputs
 from facesr.resample import downscale_uint8
-
-
-class GridJudge:
-    """A judge without weights: the mean colours of a 4x4 grid around mid-grey, made unit length."""
-
-    def __init__(self, name: str = "grid") -> None:
-        self.name = name
-        self.dim = 48
-        self.weights_sha256 = "0" * 64
-        self.differentiable = True
-        self.num_pictures = 0
-
-    def __call__(self, batch: Tensor) -> Tensor:
-        self.num_pictures += len(batch)
-        features = torch.nn.functional.adaptive_avg_pool2d(batch - 0.5, 4).flatten(1)
-        return torch.nn.functional.normalize(features)
-
-
-@pytest.fixture
-def judge() -> GridJudge:
-    return GridJudge()
 
 
 @pytest.fixture(scope="session")
