@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -29,6 +30,7 @@ from facesr import dist
 from facesr.build import build, load_group, run_script
 from facesr.config import EvaluateSettings
 from facesr.data.export import export_builtin, export_dead_leaves
+from facesr.errors import ConfigError
 from facesr.evaluation.flow import Options, evaluate, write_evaluation, write_resolution
 from facesr.evaluation.out_folder import claim
 from facesr.evaluation.perceptual import Perceptual, open_perceptual
@@ -112,10 +114,10 @@ def open_judges(settings: EvaluateSettings, device: torch.device) -> list[Embedd
         return []
 
     def make() -> list[Embedder]:
-        found: list[Embedder] = [build(settings.embedder)]
+        found: list[Embedder] = [build(judge_node("embedder=none", settings.embedder))]
         for name in settings.judges:
             if name not in [judge.name for judge in found]:
-                found.append(build(load_group("embedder", name)))
+                found.append(build(judge_node(f"judges=[{name}]", load_group("embedder", name))))
         return found
 
     judges = dist.in_turn(make)
@@ -123,6 +125,17 @@ def open_judges(settings: EvaluateSettings, device: torch.device) -> list[Embedd
         if isinstance(judge, nn.Module):
             judge.to(device)
     return list(judges)
+
+
+def judge_node(key: str, node: dict[str, Any]) -> dict[str, Any]:
+    """Returns a judge's configuration.
+
+    Raises:
+        ConfigError: it is empty, as that of `none` is, which is for training on general pictures.
+    """
+    if not node:
+        raise ConfigError(f"{key} is no judge; choose another one, or protocol=asc19_preliminary, which asks none.")
+    return node
 
 
 def pairs_to_score(settings: EvaluateSettings, out: Path) -> tuple[Path, Path | None]:
