@@ -1,5 +1,6 @@
 """What the parts of the harness expect of each other, as typing protocols (structural, nothing to inherit)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -74,6 +75,44 @@ class Metric(Column, Protocol):
 
     def __call__(self, inputs: MetricInputs) -> NDArray[np.float64]:
         """Returns one finite value per picture, float64 (N,)."""
+        ...
+
+
+@runtime_checkable
+class LatentGenerator(Protocol):
+    """A generator of faces whose latent space can be searched.
+
+    Attributes:
+        name: the configuration's name, e.g. ``eigenfaces``.
+        weights_sha256: of its weights file; empty for one without.
+        num_latents: vectors L of one face (18 for StyleGAN at 1024 pixels); with tiled latents all are equal.
+        latent_dim: length D of a vector, 512.
+        size: (width, height) of a picture.
+        noise_shapes: shapes (1, h, w) of the noise maps, empty for a generator without noise.
+        mapped_mean: float32 (D,), mean of the mapping outputs passed through the inverse of their last activation.
+        mapped_std: float32 (D,), their standard deviation; `map` is activation(latents * mapped_std + mapped_mean).
+    """
+
+    name: str
+    weights_sha256: str
+    num_latents: int
+    latent_dim: int
+    size: tuple[int, int]
+    noise_shapes: tuple[tuple[int, int, int], ...]
+    mapped_mean: Tensor
+    mapped_std: Tensor
+
+    def map(self, latents: Tensor) -> Tensor:
+        """Returns what the synthesis takes, (N, L, D), for standard normal latents (N, L, D)."""
+        ...
+
+    def synthesise(self, mapped: Tensor, noises: Sequence[Tensor]) -> Tensor:
+        """Returns pictures (N, 3, height, width), about [0, 1] and not clamped, differentiable in both arguments.
+
+        Args:
+            mapped: (N, L, D).
+            noises: one map (N, 1, h, w) for each of `noise_shapes`.
+        """
         ...
 
 

@@ -23,7 +23,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("dist", "checkpoint", "weights", "log", "power"), 0),
     **dict.fromkeys(("build", "data", "models", "losses", "embedders", "metrics"), 1),
     "restoration": 2,
-    **dict.fromkeys(("training", "evaluation", "submission"), 3),
+    **dict.fromkeys(("training", "evaluation", "submission", "latent"), 3),
 }
 HYDRA_DOORS = {PACKAGE / "build.py", *SCRIPTS}
 RANK_DOORS = {PACKAGE / "dist.py"}
