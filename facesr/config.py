@@ -132,6 +132,7 @@ class TrainSettings:
     judges: list[str]  # further embedders for validation, by configuration name
     schedule: ScheduleSettings
     data: DataSettings
+    degradation: dict[str, Any]  # node: how the generator's input is made from the augmented faces
     generator: dict[str, Any]
     discriminator: dict[str, Any]  # empty for none
     generator_optimizer: dict[str, Any]
@@ -141,10 +142,32 @@ class TrainSettings:
 
 
 @dataclass
+class PulseSettings:
+    """How method=pulse searches a generator's latent space, from configs/pulse/; docs/pulse.md explains the keys."""
+
+    steps: int  # gradient steps of a face, at most
+    learning_rate: float
+    schedule: str  # fixed | linear1cycle | linear1cycledrop
+    optimizer: str  # adam | sgd | sgdm | adamax
+    l2_weight: float
+    l1_weight: float
+    geocross_weight: float  # of the distance of a face's latent vectors from each other
+    eps: float  # a face ends when its mean square is at most this, and counts as found
+    tiled_latents: bool  # all vectors of a face are one
+    num_trained_noises: int  # the first so many noise maps are searched too
+    seed: int
+    num_seeds: int  # random starts of a face, seed and those after it; the most consistent one wins
+    batch_size: int  # random starts that are searched together
+    operator: str  # auto | competition | square
+    precision: str  # float32 | bfloat16, of the generator
+    reuse: bool  # take a face's kept result instead of searching again
+
+
+@dataclass
 class SubmitSettings:
     """Everything submit.py needs: to make an archive, or, with `verify`, to check one."""
 
-    checkpoint: str | None  # bicubic | nearest | a snapshot file | a run folder
+    checkpoint: str | None  # bicubic | nearest | pulse | a snapshot file | a run folder
     method: str | None  # the same key under the name that evaluate.py has for it
     low: str | None  # folder of the low-resolution pictures that were given out
     team: str | None
@@ -162,6 +185,8 @@ class SubmitSettings:
     reuse: bool  # take an intact folder of the same restoration instead of restoring again
     overwrite: bool  # replace another file at `out`
     protocol: EvaluationProtocol
+    pulse: PulseSettings
+    latent_generator: dict[str, Any]  # what method=pulse searches; `generator` on the command line
 
 
 @dataclass
@@ -184,13 +209,14 @@ class EvaluateSettings:
     """Everything evaluate.py needs: what is scored (one of the first three), against what, by whom."""
 
     restored: str | None  # folder of restored pictures
-    method: str | None  # bicubic | nearest | a snapshot file | a run folder: restores `low` first
+    method: str | None  # bicubic | nearest | pulse | a snapshot file | a run folder: restores `low` first
     submission: str | None  # archive FILE.zip, verified first
     high: str | None  # folder of the originals
     low: str | None  # folder of the low-resolution pictures
     out: str | None  # folder to write; by default runs/evaluations/<what is scored>
-    study: str | None  # resolution: self-similarity of `high` by size; tradeoff: many entries on one plane
+    study: str | None  # resolution: self-similarity of `high` by size; tradeoff: many entries on one plane; robustness
     entries: list[str]  # study=tradeoff: restored folders and methods
+    operators: list[str]  # study=robustness: degradations by name; empty for all
     attributes: str | None  # CSV file with the header id,ATTRIBUTE,...: scores per group
     judges: list[str]  # further embedders beside the ranking one, by configuration name
     blend_with: str | None  # method: second snapshot or run of the same network, blended into the first one's weights
@@ -208,4 +234,6 @@ class EvaluateSettings:
     niqe: NiqeSettings
     ma: MaSettings
     protocol: EvaluationProtocol
+    pulse: PulseSettings
+    latent_generator: dict[str, Any]  # what method=pulse searches; `generator` on the command line
     embedder: dict[str, Any]  # the ranking judge; not asked where the protocol's score is the perceptual index

@@ -46,6 +46,12 @@ def test_every_loss_option_builds(name: str) -> None:
     assert build(load_group("loss", name)).weight > 0
 
 
+@pytest.mark.parametrize("name", known_names("degradation"))
+def test_every_degradation_builds(name: str) -> None:
+    low = build(load_group("degradation", name))(torch.rand(2, 3, 16, 24), 1, 0)
+    assert low.shape == (2, 3, 4, 6)
+
+
 @pytest.mark.parametrize("name", known_names("embedder"))
 def test_every_embedder_builds_or_says_what_is_missing(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -31,12 +31,13 @@ class Marker:
 
 @dataclass(frozen=True)
 class Plane:
-    """Labels of the plot, and upright lines across it: position along x -> label."""
+    """Labels of the plot, upright lines across it (position along x -> label), and how far x goes at least."""
 
     title: str
     x_label: str
     y_label: str
     limits: dict[float, str]
+    x_end: float | None = None
 
 
 def ticks(low: float, high: float, about: int = 6) -> list[float]:
@@ -51,7 +52,9 @@ def ticks(low: float, high: float, about: int = 6) -> list[float]:
 def plane_png(plane: Plane, markers: Sequence[Marker]) -> bytes:
     """Returns a PNG of 900x640 with the markers, their labels and the limits that lie within the range."""
     picture = Image.new("RGB", (WIDTH * _ZOOM, HEIGHT * _ZOOM), "white")
-    canvas = _Canvas(ImageDraw.Draw(picture), _range(m.x for m in markers), _range(m.y for m in markers))
+    x_low, x_high = _range(m.x for m in markers)
+    x_range = (x_low, x_high if plane.x_end is None else max(x_high, plane.x_end))
+    canvas = _Canvas(ImageDraw.Draw(picture), x_range, _range(m.y for m in markers))
     canvas.frame(plane)
     families = list(dict.fromkeys(marker.family or marker.label for marker in markers))
     for number, family in enumerate(families):

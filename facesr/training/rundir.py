@@ -20,6 +20,8 @@ from facesr.errors import ConfigError
 # Keys that may differ when a run is resumed: they change where and how it runs, not what it computes.
 FREE_KEYS = frozenset({"runs_dir", "device", "log_every_kimg"})
 MAX_NAMED_DIFFERENCES = 5
+# Keys that came later, with what every run before them had: at that value a run of then is the same run still.
+LATER_KEYS: dict[str, Any] = {"degradation": {"_target_": "facesr.degradation.Official"}}
 
 
 def plain_config(settings: TrainSettings) -> dict[str, Any]:
@@ -29,7 +31,8 @@ def plain_config(settings: TrainSettings) -> dict[str, Any]:
 
 def identity_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the part of a configuration that makes a run what it is."""
-    return {key: value for key, value in config.items() if key not in FREE_KEYS}
+    as_before = {key for key, value in LATER_KEYS.items() if config.get(key, value) == value}
+    return {key: value for key, value in config.items() if key not in FREE_KEYS | as_before}
 
 
 def find_run_folder(settings: TrainSettings) -> Path:

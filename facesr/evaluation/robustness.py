@@ -1,0 +1,240 @@
+"""The robustness study: one method on low-resolution pictures that were made in other ways than the competition's.
+
+Every original is degraded by each operator at each strength, restored and scored like any other restoration: identity
+similarity and pixel scores against the original, and consistency with the picture that was given, which is to say the
+official downscaling of the restored picture against what that operator made. A method that undoes noise or blur is
+therefore less consistent with it; a method that keeps them is more.
+"""
+
+import base64
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from facesr.evaluation.operators import OPERATORS, Case, degradation_of, write_low
+from facesr.evaluation.out_folder import SUMMARY, write_bytes, write_text
+from facesr.evaluation.plane import Marker, Plane, plane_png
+from facesr.evaluation.report import page
+from facesr.evaluation.result import Evaluation, environment, warnings_of
+from facesr.evaluation.sheet import Cell, sheet_png
+from facesr.evaluation.tables import aligned, digits
+from facesr.image import read_png
+
+STUDY_FORMAT = 1
+NUM_SHOWN = 2  # faces in a cell of the sheet, at most
+
+# (what is going on, folder of low-resolution pictures, folder to restore into) -> its evaluation on rank 0
+Restore = Callable[[str, Path, Path], Evaluation | None]
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a method did in a case."""
+
+    case: Case
+    evaluation: Evaluation
+
+
+def ranking_of(scores: Sequence[Score]) -> str:
+    """Returns the name of the column along y: identity similarity by the ranking judge."""
+    return scores[0].evaluation.ordering.name
+
+
+def _mean(score: Score, column: str) -> float:
+    return score.evaluation.statistics[column].mean
+
+
+def robustness_png(scores: Sequence[Score]) -> bytes:
+    """Returns the plot, a PNG of 900x640: a line for each operator with strengths, from the official downscaling on."""
+    column, evaluation = ranking_of(scores), scores[0].evaluation
+    plane = Plane(
+        f"{evaluation.subject.name} on {len(evaluation.scores.ids)} faces that were degraded otherwise",
+        "strength, from the mildest (1) to the harshest of each operator; 0: another downscaling alone",
+        f"{column.removeprefix('is/')}: identity similarity (higher is better)",
+        {},
+        x_end=max(score.case.level for score in scores) + 0.7,  # room for the labels beside the last points
+    )
+    lines: list[Marker] = []
+    points: list[Marker] = []
+    for name in dict.fromkeys(score.case.operator for score in scores):
+        own = [score for score in scores if score.case.operator == name]
+        if own[0].case.level == 0:
+            points.append(Marker(0.0, _mean(own[0], column), name))
+            continue
+        lines.append(Marker(0.0, _mean(scores[0], column), "", name))
+        for score in own:
+            lines.append(Marker(score.case.level, _mean(score, column), name if score is own[-1] else "", name))
+    # The lines first: they take the colours that differ.
+    return plane_png(plane, [*lines, *points])
+
+
+def robustness_csv(scores: Sequence[Score]) -> str:
+    """Returns robustness.csv: operator, strength, level, then the mean of every metric and its interval's ends."""
+    columns = [metric.name for metric in scores[0].evaluation.scores.metrics]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    heads = [f"{column}{end}" for column in columns for end in ("", "/ci95_low", "/ci95_high")]
+    writer.writerow(["operator", "strength", "level", *heads])
+    for score in scores:
+        found = [score.evaluation.statistics[column] for column in columns]
+        values = [f"{value:.6f}" for one in found for value in (one.mean, one.low, one.high)]
+        strength = "" if score.case.strength is None else f"{score.case.strength:g}"
+        writer.writerow([score.case.operator, strength, score.case.level, *values])
+    return text.getvalue()
+
+
+def _rows(scores: Sequence[Score]) -> list[list[str]]:
+    metrics = scores[0].evaluation.scores.metrics
+    rows = [["operator", *(metric.name for metric in metrics)]]
+    for score in scores:
+        rows.append([score.case.label, *(f"{_mean(score, metric.name):.{digits(metric)}f}" for metric in metrics)])
+    return rows
+
+
+def robustness_table(scores: Sequence[Score]) -> str:
+    """Returns the table that evaluate.py prints, several lines."""
+    evaluation = scores[0].evaluation
+    head = f"{evaluation.subject.name} on {len(evaluation.scores.ids)} faces, protocol {evaluation.protocol.name}"
+    return "\n".join([head, *aligned(_rows(scores)), *(f"note: {text}" for text in warnings_of(evaluation))])
+
+
+def robustness_sheet(scores: Sequence[Score], num_examples: int, seed: int) -> bytes | None:
+    """Returns the sheet, a PNG: a row for each operator, a column for each strength; None where no face is wanted.
+
+    A cell shows the low-resolution pictures, enlarged, above the restored ones.
+    """
+    ids = scores[0].evaluation.scores.ids
+    chosen = sorted(np.random.default_rng(seed).permutation(len(ids))[: min(num_examples, NUM_SHOWN)])
+    if not chosen:
+        return None
+
+    def cell(score: Score, caption: str) -> Cell:
+        evaluation = score.evaluation
+        assert evaluation.low is not None
+        column = ranking_of(scores)
+        shown = [ids[place] for place in chosen]
+        values = [float(evaluation.scores.values[column][place]) for place in chosen]
+        return Cell(
+            f"{caption}: {', '.join(f'{value:.2f}' for value in values)}",
+            [read_png(evaluation.low / f"{key}.png") for key in shown],
+            [read_png(evaluation.subject.folder / f"{key}.png") for key in shown],
+        )
+
+    plain = [score for score in scores if score.case.level == 0]
+    high = scores[0].evaluation.high
+    originals = [read_png(high / f"{ids[place]}.png") for place in chosen]
+    rows = [("downscaling", [Cell("original", [], originals), *(cell(score, score.case.operator) for score in plain)])]
+    for name in dict.fromkeys(score.case.operator for score in scores if score.case.level > 0):
+        own = [score for score in scores if score.case.operator == name]
+        rows.append((name, [cell(score, f"{score.case.strength:g}") for score in own]))
+    return sheet_png(rows)
+
+
+def robustness_html(scores: Sequence[Score], sheet: bytes | None) -> str:
+    """Returns the page of the study: plot, table and sheet, self-contained."""
+    evaluation = scores[0].evaluation
+    title = f"Robustness of {evaluation.subject.name}"
+    heads, *rows = _rows(scores)
+    how = {f"{metric.name} v{metric.version}": metric.conditions for metric in evaluation.scores.metrics}
+    how["consistency here"] = "the official downscaling of the restored picture against what the operator made"
+    how |= {f"strength of {name}": operator.what for name, operator in OPERATORS.items() if operator.what}
+    body = [
+        f"<header><p class='kind'>study</p><h1>{escape(title)}</h1>"
+        f"<p class='quiet'>{len(evaluation.scores.ids)} faces, degraded in {len(scores)} ways</p></header>",
+        *(f'<p class="warning">{escape(text)}</p>' for text in warnings_of(evaluation)),
+        f"<section>{_picture(robustness_png(scores), 'identity similarity against strength')}</section>",
+        "<section><h2>Means</h2><div class='scroll'><table><thead><tr>",
+        *(f"<th>{escape(name)}</th>" for name in heads),
+        "</tr></thead><tbody>",
+        *(
+            f"<tr><th scope='row'>{escape(row[0])}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in row[1:])}</tr>"
+            for row in rows
+        ),
+        "</tbody></table></div></section>",
+    ]
+    if sheet is not None:
+        note = "<p class='quiet'>What was given, enlarged, above what was restored, with its identity similarity.</p>"
+        body.append(f"<section><h2>Pictures</h2>{note}{_picture(sheet, 'sheet of faces')}</section>")
+    facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in how.items())
+    return page(title, "".join([*body, f"<section><h2>How they are taken</h2><dl>{facts}</dl></section>"]))
+
+
+def _picture(data: bytes, alt: str) -> str:
+    return f"<img class='plot' alt='{alt}' src='data:image/png;base64,{base64.b64encode(data).decode('ascii')}'>"
+
+
+def robustness_summary(scores: Sequence[Score]) -> dict[str, Any]:
+    """Returns the contents of the study's summary.json."""
+    evaluation = scores[0].evaluation
+    return {
+        "format": STUDY_FORMAT,
+        "study": "robustness",
+        "protocol": evaluation.protocol.name,
+        "num_pictures": len(evaluation.scores.ids),
+        "ranking_metric": ranking_of(scores),
+        "warnings": warnings_of(evaluation),
+        "subject": {"kind": evaluation.subject.kind, "name": evaluation.subject.name, **evaluation.subject.facts},
+        "cases": [
+            {
+                "operator": score.case.operator,
+                "strength": score.case.strength,
+                "low": str(score.evaluation.low),
+                "restored": str(score.evaluation.subject.folder),
+                "pixels_sha256": score.evaluation.scores.pixels_sha256["restored"],
+                "means": {name: found.mean for name, found in score.evaluation.statistics.items()},
+            }
+            for score in scores
+        ],
+        "seed": evaluation.settings["seed"],
+        "environment": environment(evaluation.device),
+    }
+
+
+def write_robustness(out: Path, scores: Sequence[Score], num_examples: int, seed: int) -> None:
+    """Writes robustness.csv, robustness.png, sheet.png, report.html and, last, summary.json.
+
+    Raises:
+        DataError: the folder cannot be written.
+    """
+    sheet = robustness_sheet(scores, num_examples, seed)
+    write_text(out / "robustness.csv", robustness_csv(scores))
+    write_bytes(out / "robustness.png", robustness_png(scores))
+    if sheet is not None:
+        write_bytes(out / "sheet.png", sheet)
+    write_text(out / "report.html", robustness_html(scores, sheet))
+    write_text(out / SUMMARY, json.dumps(robustness_summary(scores), indent=2, allow_nan=False) + "\n")
+
+
+def run_cases(
+    cases: Sequence[Case], high: Path, out: Path, seed: int, device: torch.device, batch_size: int, restore: Restore
+) -> list[Score]:
+    """Returns the scores of all cases on rank 0, none on the others.
+
+    Args:
+        cases: what is done to the originals.
+        high: folder of the originals.
+        out: below it come low/NN and restored/NN, a folder for each case.
+        seed: of the draws.
+        device: where pictures are degraded.
+        batch_size: pictures in memory at once.
+        restore: restores and scores the pictures of a case.
+
+    Raises:
+        FaceSRError: a folder or a picture is not as it has to be.
+    """
+    scores: list[Score] = []
+    for number, case in enumerate(cases):
+        low = out / "low" / f"{number:02d}"
+        write_low(high, low, degradation_of(case), seed, device, batch_size)
+        evaluation = restore(case.label, low, out / "restored" / f"{number:02d}")
+        if evaluation is not None:
+            scores.append(Score(case, evaluation))
+    return scores

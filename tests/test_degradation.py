@@ -1,0 +1,275 @@
+"""Degradations: each operator against a plain reference, and draws that depend on seed and place alone."""
+
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from facesr.build import build, load_group
+from facesr.degradation import (
+    DOWNSCALERS,
+    Chain,
+    Degradation,
+    GaussianBlur,
+    GaussianNoise,
+    Jpeg,
+    MotionBlur,
+    Official,
+    PoissonNoise,
+    SecondOrder,
+    blur,
+    gaussian_kernel,
+    generators_at,
+    motion_kernel,
+    shrink,
+)
+from facesr.errors import ConfigError
+from facesr.image import read_png, round_to_grey_levels, to_float, to_uint8
+from facesr.resample import downscale_to_grey_levels
+
+RANDOM: Degradation = build(load_group("degradation", "random"))
+ANY = np.random.default_rng(0)
+
+
+def pictures(num: int = 3, height: int = 56, width: int = 48, seed: int = 0) -> Tensor:
+    """Returns smooth pictures with some detail, whole grey levels (N, 3, H, W)."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(num, 3, 9, 8, generator=generator)
+    smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic")
+    return round_to_grey_levels(smooth + 0.05 * torch.randn(num, 3, height, width, generator=generator))
+
+
+def as_levels(batch: Tensor) -> np.ndarray:
+    return batch.permute(0, 2, 3, 1).numpy() * 255.0
+
+
+# Downscaling
+
+
+def test_the_default_chain_is_the_official_downscaling() -> None:
+    high = pictures()
+    expected = downscale_to_grey_levels(high)
+    assert torch.equal(Official()(high, 1, 0), expected)
+    assert torch.equal(Chain()(high, 1, 0), expected)
+
+
+@pytest.mark.shared
+def test_the_official_one_gives_the_official_pairs(shared: Path) -> None:
+    names = sorted(path.name for path in (shared / "asc19" / "val_HR").glob("*.png"))[:8]
+    high, low = (
+        np.stack([read_png(shared / "asc19" / folder / name) for name in names]) for folder in ("val_HR", "val_LR")
+    )
+    assert np.array_equal(to_uint8(Official()(to_float(high), 0, 0)), low)
+
+
+@pytest.mark.parametrize(
+    ("downscaler", "flag"),
+    [("bicubic", cv2.INTER_CUBIC), ("bilinear", cv2.INTER_LINEAR), ("area", cv2.INTER_AREA)],
+)
+def test_downscalers_are_those_of_opencv(downscaler: str, flag: int) -> None:
+    high = pictures()
+    found = as_levels(shrink(high, downscaler, 14, 12))
+    for picture, small in zip(as_levels(high), found, strict=True):
+        np.testing.assert_allclose(small, cv2.resize(picture, (12, 14), interpolation=flag), atol=2e-3)
+
+
+def test_area_is_the_mean_of_a_block() -> None:
+    high = pictures()
+    blocks = high.reshape(3, 3, 14, 4, 12, 4).mean((3, 5))
+    torch.testing.assert_close(shrink(high, "area", 14, 12), blocks)
+
+
+@pytest.mark.parametrize(
+    ("downscaler", "filter_", "size"),
+    [("lanczos", Image.Resampling.LANCZOS, size) for size in ((14, 12), (31, 40), (70, 60))]
+    + [("nearest", Image.Resampling.NEAREST, (14, 12))],
+)
+def test_downscalers_are_those_of_pillow(downscaler: str, filter_: Image.Resampling, size: tuple[int, int]) -> None:
+    high = pictures(1)
+    # One channel at a time in float32: Pillow's 8-bit pictures are rounded and clipped between the two axes.
+    for channel, found in zip(high[0].numpy(), shrink(high, downscaler, *size)[0].numpy(), strict=True):
+        expected = np.array(Image.fromarray(channel).resize(size[::-1], filter_))
+        np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("downscaler", DOWNSCALERS)
+def test_every_downscaler_keeps_a_flat_picture_and_lets_gradients_through(downscaler: str) -> None:
+    flat = torch.full((1, 3, 16, 24), 0.25, requires_grad=True)
+    small = shrink(flat, downscaler, 4, 6)
+    torch.testing.assert_close(small, torch.full((1, 3, 4, 6), 0.25))
+    small.sum().backward()
+    assert flat.grad is not None and bool(flat.grad.abs().sum() > 0)
+
+
+def test_an_unknown_downscaler_is_named() -> None:
+    with pytest.raises(ConfigError, match="cubist is unknown"):
+        shrink(pictures(1), "cubist", 4, 4)
+
+
+# Blur
+
+
+def test_a_gaussian_blur_is_that_of_opencv() -> None:
+    picture = pictures(1)[0]
+    expected = cv2.GaussianBlur(as_levels(picture[None])[0], (9, 9), 1.5, borderType=cv2.BORDER_REPLICATE)
+    # OpenCV's kernel of 9 reaches to 2.67 sigma, ours of 11 to 3.33.
+    np.testing.assert_allclose(as_levels(GaussianBlur(1.5)(picture, ANY)[None])[0], expected, atol=1.0)
+    kernel = cv2.getGaussianKernel(11, 1.5)
+    np.testing.assert_allclose(gaussian_kernel(1.5, 1.5), kernel @ kernel.T, atol=1e-9)
+
+
+def test_a_turned_gaussian_has_its_two_widths() -> None:
+    kernel = gaussian_kernel(4.0, 1.0, math.pi / 2)
+    reach = np.arange(len(kernel)) - len(kernel) // 2
+    assert kernel.sum() == pytest.approx(1.0)
+    assert math.sqrt((kernel.sum(1) * reach**2).sum()) == pytest.approx(4.0, rel=0.03)
+    assert math.sqrt((kernel.sum(0) * reach**2).sum()) == pytest.approx(1.0, rel=0.03)
+    assert np.array_equal(gaussian_kernel(0.0, 0.0), [[1.0]])
+
+
+def test_motion_sideways_is_a_running_mean_and_upright_is_that_turned() -> None:
+    kernel = motion_kernel(5, 0.0)
+    row = kernel[len(kernel) // 2]
+    np.testing.assert_allclose(row[row > 0], 0.2)
+    assert (row > 0).sum() == 5 and kernel.sum() == pytest.approx(1.0)
+    np.testing.assert_allclose(motion_kernel(5, 90.0), kernel.T, atol=1e-9)
+    np.testing.assert_allclose(motion_kernel(5, 45.0), motion_kernel(5, 225.0), atol=1e-9)
+    picture = pictures(1)[0]
+    torch.testing.assert_close(MotionBlur(1, 30.0)(picture, ANY), picture)
+
+
+def test_motion_at_45_degrees_rises_to_the_right() -> None:
+    kernel = motion_kernel(9, 45.0)
+    middle = len(kernel) // 2
+    assert kernel[middle - 2, middle + 2] > 0 and kernel[middle + 2, middle + 2] == 0
+
+
+@pytest.mark.parametrize("kernel", [gaussian_kernel(3.0, 3.0), motion_kernel(9, 30.0)])
+def test_blur_keeps_a_flat_picture_up_to_its_border(kernel: np.ndarray) -> None:
+    flat = torch.full((3, 7, 6), 0.5)
+    torch.testing.assert_close(blur(flat, kernel), flat)
+
+
+# Noise
+
+
+def test_gaussian_noise_has_its_width_and_grey_noise_one_value_a_pixel() -> None:
+    flat = torch.full((3, 128, 128), 0.5)
+    noise = (GaussianNoise(10.0)(flat, generators_at(0, 0, 1)[0]) - flat) * 255
+    assert float(noise.mean()) == pytest.approx(0.0, abs=0.2)
+    assert float(noise.std()) == pytest.approx(10.0, rel=0.02)
+    grey = GaussianNoise(10.0, grey=True)(flat, generators_at(0, 0, 1)[0])
+    assert torch.equal(grey[0], grey[1]) and torch.equal(grey[0], grey[2]) and not torch.equal(noise[0], noise[1])
+
+
+@pytest.mark.parametrize("value", [0.1, 0.4, 0.9])
+def test_poisson_noise_varies_with_the_light(value: float) -> None:
+    flat = torch.full((3, 128, 128), value)
+    noisy = PoissonNoise(100.0)(flat, generators_at(0, 0, 1)[0])
+    assert float(noisy.mean()) == pytest.approx(value, rel=0.01)
+    # The variance of a Poisson count is its mean.
+    assert float(noisy.var()) == pytest.approx(value / 100.0, rel=0.03)
+
+
+def test_grey_poisson_noise_is_the_same_in_all_channels_and_black_has_none() -> None:
+    picture = pictures(1)[0]
+    added = PoissonNoise(50.0, grey=True)(picture, generators_at(0, 0, 1)[0]) - picture
+    torch.testing.assert_close(added[0], added[2], atol=1e-6, rtol=0)
+    assert torch.equal(PoissonNoise(50.0)(torch.zeros(3, 8, 8), ANY), torch.zeros(3, 8, 8))
+
+
+# JPEG
+
+
+@pytest.mark.parametrize("quality", [10, 50, 95])
+def test_jpeg_is_that_of_opencv(quality: int) -> None:
+    picture = pictures(1)
+    levels = to_uint8(picture)[0]
+    data = cv2.imencode(".jpg", levels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    expected = cv2.imdecode(data, cv2.IMREAD_COLOR)[:, :, ::-1]
+    assert np.array_equal(to_uint8(Jpeg(quality)(picture[0], ANY)[None])[0], expected)
+
+
+def test_lower_quality_is_further_from_the_picture() -> None:
+    picture = pictures(1)[0]
+    errors = [float((Jpeg(quality)(picture, ANY) - picture).abs().mean()) for quality in (95, 70, 40, 10)]
+    assert errors == sorted(errors) and errors[0] > 0
+
+
+# Whole ways
+
+WAYS = {
+    "blur": Chain(before=(GaussianBlur(2.0),)),
+    "motion": Chain(before=(MotionBlur(7),)),
+    "noise": Chain(after=(GaussianNoise(5.0),)),
+    "poisson": Chain(after=(PoissonNoise(100.0),)),
+    "all": Chain((GaussianBlur(1.0), GaussianNoise(3.0)), "area", (PoissonNoise(200.0), Jpeg(60))),
+    "random": RANDOM,
+}
+
+
+@pytest.mark.parametrize("way", [*WAYS.values(), *(Chain(downscaler=name) for name in DOWNSCALERS)])
+def test_low_pictures_are_whole_grey_levels_of_the_right_size(way: Degradation) -> None:
+    low = way(pictures(2), 3, 5)
+    assert low.shape == (2, 3, 14, 12) and low.dtype == torch.float32
+    assert torch.equal(low, round_to_grey_levels(low)) and float(low.std()) > 0.05
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_draws_depend_on_seed_and_place_alone(way: Degradation) -> None:
+    high = pictures(6)
+    whole = way(high, 7, 40)
+    assert torch.equal(whole, way(high, 7, 40))
+    # Two ranks with three pictures each, and a batch cut in parts, give the very same.
+    assert torch.equal(whole, torch.cat([way(high[:3], 7, 40), way(high[3:], 7, 43)]))
+    assert torch.equal(whole[4:5], way(high[4:5], 7, 44))
+    if way is not WAYS["blur"]:
+        same = high[:1].expand(6, -1, -1, -1)
+        assert not torch.equal(way(high, 8, 40), whole) and not torch.equal(way(high, 7, 41), whole)
+        drawn = way(same, 7, 40)
+        assert all(not torch.equal(drawn[0], drawn[i]) for i in range(1, 6)), "each picture draws for itself"
+
+
+def test_a_blurred_picture_has_less_detail_and_stronger_is_less_alike() -> None:
+    high = pictures(4, 112, 96)
+    official = Official()(high, 0, 0)
+    distances = [
+        float((build(load_group("degradation", "random", [f"strength={s}"]))(high, 0, 0) - official).abs().mean())
+        for s in (0.25, 0.5, 1.0)
+    ]
+    assert distances == sorted(distances)
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_same_pictures() -> None:
+    high = pictures()
+    for way in WAYS.values():
+        assert (way(high.cuda(), 1, 2).cpu() - way(high, 1, 2)).abs().max() <= 2.001 / 255
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("strength=0", "strength=0 has to be above 0"),
+        ("strength=2", "at most 1"),
+        ("jpeg_quality=[98,0]", "from 1 to 100"),
+        ("resize=[1,0.1]", "from 0.25 to 1"),
+        ("blur_sigma=[1]", "two numbers"),
+        ("grey_share=1.5", "from 0 to 1"),
+        ("downscalers=[cubist]", "cubist"),
+        ("downscalers=[]", "no name"),
+    ],
+)
+def test_bad_ranges_are_one_sentence(override: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        build(load_group("degradation", "random", [override]))
+    assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
+
+
+def test_the_source_is_named() -> None:
+    assert "Real-ESRGAN" in (SecondOrder.__doc__ or "")
