@@ -123,10 +123,13 @@ class FaceSet(Protocol):
         images: uint8 (N, H + 2 * margin, W + 2 * margin, 3), RGB.
         margin: pixels stored around the crop on each side, for augmentation without borders.
         identity: int64 (N,), -1 where unknown.
+        landmarks: float32 (N, 5, 2), x and y in pixels of the crop without margin, pixel centres at whole numbers; NaN
+            where unknown. Left eye, right eye, nose tip, left and right mouth corner as seen in the picture.
     """
 
     images: NDArray[np.uint8]
     margin: int
     identity: NDArray[np.int64]
+    landmarks: NDArray[np.float32]
 
     def __len__(self) -> int: ...

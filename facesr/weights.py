@@ -107,12 +107,17 @@ def _download(url: str, target: Path, key: str, known_sha256: str | tuple[str, .
     return target
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
+def read_state_dict(path: Path, *, entry: str | None = None) -> dict[str, Tensor]:
     """Returns the tensors of a ``.safetensors`` or ``torch.save`` file, floating-point ones as float32.
+
+    Args:
+        entry: name under which a checkpoint of several networks keeps the wanted state dict, e.g. ``g_ema``; a file
+            without it is taken as the state dict itself.
 
     Raises:
         WeightsError: the file is damaged, or holds anything but a flat dictionary of tensors.
     """
+    state: object
     try:
         if path.suffix == ".safetensors":
             state = load_file(path)
@@ -124,6 +129,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     except Exception as error:
         # A damaged file fails in torch's reader in many ways: KeyError, IndexError, UnicodeDecodeError, ...
         raise WeightsError(f"{path} is not a readable weights file; check that it is complete.") from error
+    if entry is not None and isinstance(state, Mapping) and isinstance(state.get(entry), Mapping):
+        state = state[entry]
     if not isinstance(state, Mapping) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
     ):

@@ -1,0 +1,223 @@
+"""Training the face generator: augmentation, adaptation, one step, and a run that resumes bit by bit."""
+
+import functools
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from facesr.data.augment import LUMA
+from facesr.latent.stylegan2 import StyleGAN2
+from facesr.models.style_generator import StyleGenerator
+from facesr.protocols import LatentGenerator
+from facesr.training import face_generator
+from facesr.training.face_generator import main, plan_of, read_options, set_up, train
+from facesr.training.face_generator_sheet import interpolation_sheet, sample_sheet
+from facesr.training.face_generator_step import MAX_SHIFT, Adaptation, augment, draw_styles, shifted, train_step
+
+SMALL = ["--builtin", "24", "--width", "0.02", "--batch", "4", "--average-kimg", "0.02", "--precision", "fp32"]
+
+
+def small_generator() -> StyleGenerator:
+    torch.manual_seed(0)
+    return StyleGenerator((4, 4, 4), 7, 6, latent_dim=8, num_mapping_layers=2)
+
+
+# Augmentation
+
+
+def test_without_probability_pictures_stay() -> None:
+    pictures = torch.rand(4, 3, 16, 12)
+    assert augment(pictures, 0.0) is pictures
+
+
+def test_shifts_are_whole_pixels_with_a_mirrored_border() -> None:
+    pictures = torch.rand(3, 3, 16, 24)
+    down, right = torch.tensor([0.0, 1.0, -1.0]), torch.tensor([0.0, -1.0, 1.0])
+    moved = shifted(pictures, down, right)
+    assert torch.equal(moved[0], pictures[0])
+    y, x = int(MAX_SHIFT * 16), int(MAX_SHIFT * 24)
+    assert torch.equal(moved[1][:, y:, :-x], pictures[1][:, :-y, x:])
+    assert torch.equal(moved[2][:, :-y, x:], pictures[2][:, y:, :-x])
+    assert torch.equal(moved[1][:, 0, :-x], pictures[1][:, y, x:]), "mirrored"
+
+
+def test_about_the_share_of_pictures_is_changed_and_gradients_flow() -> None:
+    torch.manual_seed(0)
+    pictures = torch.rand(1, 3, 8, 8).repeat(400, 1, 1, 1).requires_grad_()
+    changed = augment(pictures, 0.2)
+    share = float(((changed - pictures).abs().flatten(1).amax(1) > 1e-4).float().mean())
+    # Two shifts, of which every second one rounds to nothing here, and three colours: 1 - 0.9^2 * 0.8^3.
+    assert 0.5 < share < 0.67
+    changed.sum().backward()
+    assert pictures.grad is not None and pictures.grad.abs().sum() > 0
+
+
+def test_saturation_keeps_the_luma() -> None:
+    torch.manual_seed(1)
+    luma = torch.tensor(LUMA)[:, None, None]
+    grey = torch.rand(8, 1, 8, 8).expand(-1, 3, -1, -1)
+    changed = augment(grey, 0.8)
+    assert torch.allclose(changed, (changed * luma).sum(1, keepdim=True).expand(-1, 3, -1, -1), atol=1e-5)
+
+
+def test_probability_follows_the_sign_of_the_real_logits() -> None:
+    adaptation = Adaptation()
+    for _ in range(4):
+        adaptation.observe(torch.ones(50, 1))
+    assert adaptation.probability == pytest.approx(200 / 500_000)
+    for _ in range(8):
+        adaptation.observe(torch.tensor([[1.0], [-1.0]]).repeat(25, 1))
+    assert adaptation.probability == 0.0, "it falls again, and not below 0"
+    adaptation.probability = 0.8
+    for _ in range(4):
+        adaptation.observe(torch.ones(50, 1))
+    assert adaptation.probability == 0.8, "an augmentation that is never left out would leak"
+
+
+# Latents, steps, sheets
+
+
+def test_styles_change_once_from_coarse_to_fine() -> None:
+    generator = small_generator()
+    mixed = draw_styles(generator, 64, mixing=1.0)
+    changes = (mixed[:, 1:] != mixed[:, :-1]).any(2).sum(1)
+    assert mixed.shape == (64, 6, 8) and (changes == 1).all()
+    assert (draw_styles(generator, 8, mixing=0.0).diff(dim=1) == 0).all()
+
+
+def test_a_step_moves_both_networks_and_takes_the_penalty_every_16th_time(tmp_path: Path) -> None:
+    options = read_options(SMALL)
+    session = set_up(plan_of(options, torch.device("cpu")), tmp_path / "run", torch.device("cpu"))
+    players = session.players
+    assert players.discriminator is not None
+    real = next(session.feed.batches(0))
+    before = [parameter.detach().clone() for parameter in players.generator.parameters()]
+    before_discriminator = [parameter.detach().clone() for parameter in players.discriminator.parameters()]
+    figures = [train_step(players, real, session.adaptation)]
+    players.num_steps = 15
+    figures += [train_step(players, real, session.adaptation) for _ in range(2)]
+    session.close()
+    assert ["loss/r1" in each for each in figures] == [True, False, True]
+    assert players.num_steps == 17
+    assert all(value.isfinite() for each in figures for value in each.values())
+    for network, old in ((players.generator, before), (players.discriminator, before_discriminator)):
+        moved = [not torch.equal(new, was) for new, was in zip(network.parameters(), old, strict=True)]
+        assert all(moved)
+
+
+def test_sheets_are_repeatable_and_begin_and_end_at_the_faces() -> None:
+    generator = small_generator()
+    sheet = sample_sheet(generator, rows=2, columns=3)
+    assert sheet.shape == (2 * 28, 3 * 24, 3) and sheet.dtype == np.uint8
+    assert np.array_equal(sheet, sample_sheet(generator, rows=2, columns=3))
+    way = interpolation_sheet(generator, rows=2, columns=3)
+    assert np.array_equal(way[:, :24], interpolation_sheet(generator, rows=2, columns=5)[:, :24])
+
+
+# A run
+
+
+@pytest.fixture
+def small_sheets(monkeypatch: pytest.MonkeyPatch) -> None:
+    for sheet in (sample_sheet, interpolation_sheet):
+        monkeypatch.setattr(face_generator, sheet.__name__, functools.partial(sheet, rows=1, columns=2))
+
+
+def run(folder: Path, kimg: str, *more: str) -> int:
+    options = [
+        "--runs-dir",
+        str(folder),
+        "--name",
+        "faces",
+        "--kimg",
+        kimg,
+        "--sheet-every",
+        "0.004",
+        "--log-every",
+        "1",
+    ]
+    return main([*SMALL, *options, *more])
+
+
+def tensors(file: Path) -> dict[str, torch.Tensor]:
+    with safe_open(str(file), "pt") as opened:
+        return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no dict
+
+
+@pytest.mark.usefixtures("small_sheets")
+def test_a_run_resumes_bit_by_bit_and_its_generator_can_be_searched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path / "whole", "0.008") == 0
+    assert run(tmp_path / "parts", "0.004") == 0
+    assert run(tmp_path / "parts", "0.008") == 0
+    assert "resuming at 0.0 kimg" in capsys.readouterr().out
+    whole, parts = (tensors(tmp_path / name / "faces" / "latest.safetensors") for name in ("whole", "parts"))
+    assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
+
+    folder = tmp_path / "whole" / "faces"
+    sheet = cv2.imread(str(folder / "sheets" / "000000008_samples.png"))
+    assert sheet is not None and sheet.shape == (112, 2 * 96, 3)
+    assert (folder / "sheets" / "000000004_interpolations.png").is_file()
+    lines = [json.loads(line) for line in (folder / "stats.jsonl").read_text().splitlines()]
+    assert lines[-1]["num_images"] == 8 and "loss/generator" in lines[-1]
+
+    generator = StyleGAN2(folder / "latest.safetensors", num_fit_samples=200, name="faces")
+    assert isinstance(generator, LatentGenerator)
+    assert generator.size == (96, 112) and generator.num_latents == 10 and generator.latent_dim == 512
+    noises = [torch.randn(1, *shape) for shape in generator.noise_shapes]
+    assert generator.synthesise(generator.map(torch.randn(1, 10, 512)), noises).shape == (1, 3, 112, 96)
+
+    assert run(tmp_path / "whole", "0.02", "--seed", "3") == 2
+    assert "belongs to a run with another seed" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("small_sheets")
+def test_asked_to_stop_it_saves_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Asked(face_generator.StopRequest):
+        def __init__(self) -> None:
+            super().__init__()
+            self.came = True
+
+    monkeypatch.setattr(face_generator, "StopRequest", Asked)
+    options = read_options(SMALL)
+    session = set_up(plan_of(options, torch.device("cpu")), tmp_path / "run", torch.device("cpu"))
+    assert train(session, kimg=1.0, sheet_every_kimg=1.0) == 75
+    assert list((tmp_path / "run" / "state").glob("*.pt"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--batch", "0"], "--batch=0 must be above 0"),
+        (["--sheet-every", "0"], "--sheet-every=0.0"),
+        (["--r1-gamma", "-1"], "--r1-gamma=-1.0"),
+        (["--precision", "fp16"], "--precision fp16"),
+        (["--precision", "fp17"], "precision=fp17"),
+        (["--faces", "/nowhere"], "/nowhere"),
+        (["--batch", "100"], "fewer than batch_size=100"),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    tmp_path: Path, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, "0.01", *arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and words in error and error.count("\n") == 1
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> dict[str, torch.Tensor]:
+        names = ("loss/discriminator", "loss/generator", "logit/real", "logit/fake")
+        return {name: torch.tensor(float("nan")) for name in names}
+
+    monkeypatch.setattr(face_generator, "train_step", broken)
+    assert run(tmp_path, "0.008") == 2
+    assert "a loss is not finite" in capsys.readouterr().err
