@@ -4,6 +4,7 @@
     uv run evaluate.py restored=DIR high=DIR low=DIR                      a folder of restored pictures
     uv run evaluate.py method=bicubic low=DIR high=DIR                    restores first: bicubic | nearest | a snapshot
     uv run evaluate.py method=runs/NAME                                   ... or a run, here on built-in faces
+    uv run evaluate.py method=pulse generator=eigenfaces low=DIR high=DIR invents faces that fit (docs/pulse.md)
     uv run evaluate.py submission=FILE.zip low=DIR high=DIR               a team's archive, verified first
     uv run evaluate.py ... embedder=facenet_vggface2 embedder.weights=FILE judges=[edgeface,mobilefacenet_ms1m]
     uv run evaluate.py ... protocol=asc19_final protocol.strict=false     the rules of the 2019 script
@@ -12,6 +13,7 @@
     uv run evaluate.py study=tradeoff entries=[DIR,runs/NAME,...] low=DIR high=DIR [protocol=...]
     uv run evaluate.py study=tradeoff method=runs/PSNR blend_with=runs/GAN low=DIR high=DIR       ... and a curve
     uv run evaluate.py study=resolution high=DIR judges=[...]             how much identity is left at which size
+    uv run evaluate.py study=robustness method=runs/NAME high=DIR [operators=[jpeg,...]]  other ways to degrade
 
 `embedder` ranks, `judges` are shown beside it. Runs on many ranks too: torchrun --nproc-per-node 2 evaluate.py ...
 docs/evaluation.md explains protocols, metrics and files.
@@ -32,12 +34,15 @@ from facesr.config import EvaluateSettings
 from facesr.data.export import export_builtin, export_dead_leaves
 from facesr.errors import ConfigError
 from facesr.evaluation.flow import Options, evaluate, write_evaluation, write_resolution
+from facesr.evaluation.operators import cases_of, require_originals
 from facesr.evaluation.out_folder import claim
+from facesr.evaluation.pairs import list_pictures
 from facesr.evaluation.perceptual import Perceptual, open_perceptual
 from facesr.evaluation.request import checked, question_of
 from facesr.evaluation.resolution import curve_table, resolution_curve
 from facesr.evaluation.restoring import restore_folder
-from facesr.evaluation.result import Subject
+from facesr.evaluation.result import Evaluation, Subject
+from facesr.evaluation.robustness import robustness_table, run_cases, write_robustness
 from facesr.evaluation.scoring import together
 from facesr.evaluation.tables import console_table
 from facesr.evaluation.tradeoff import (
@@ -48,9 +53,12 @@ from facesr.evaluation.tradeoff import (
     tradeoff_table,
     write_tradeoff,
 )
+from facesr.latent.pulse import NAME as PULSE
+from facesr.latent.pulse import open_pulse
+from facesr.latent.status import write_pictures, write_status
 from facesr.log import Console, Progress
 from facesr.protocols import Embedder
-from facesr.restoration import open_method
+from facesr.restoration import Method, open_method
 from facesr.submission.restore import PICTURES, read_restored
 from facesr.submission.verify import opened_submission
 from facesr.tiles import Tiles
@@ -81,6 +89,9 @@ def main(settings: EvaluateSettings) -> None:
         return
     if settings.study == "tradeoff":
         run_tradeoff(settings, judges, perceptual, options, out)
+        return
+    if settings.study == "robustness":
+        run_robustness(settings, judges, options, out)
         return
     high, low = pairs_to_score(settings, out)
     seconds: dict[str, float] = {}
@@ -153,6 +164,18 @@ def pairs_to_score(settings: EvaluateSettings, out: Path) -> tuple[Path, Path | 
     return folder / "high", folder / "low"
 
 
+def method_of(settings: EvaluateSettings, device: torch.device) -> Method:
+    """Returns the method that `settings` name.
+
+    Raises:
+        FaceSRError: there is none of that name, or its weights are not as they have to be.
+    """
+    assert settings.method is not None
+    if settings.method == PULSE:
+        return dist.in_turn(lambda: open_pulse(settings, device))
+    return open_method(settings.method, device, settings.blend_with, settings.blend_weight)
+
+
 @contextmanager
 def opened_subject(
     settings: EvaluateSettings, low: Path | None, device: torch.device, out: Path, seconds: dict[str, float]
@@ -164,7 +187,7 @@ def opened_subject(
     """
     if settings.method is not None:
         assert low is not None
-        method = open_method(settings.method, device, settings.blend_with, settings.blend_weight)
+        method = method_of(settings, device)
         tiles = Tiles(settings.tile_px, settings.tile_overlap_px)
         start = time.perf_counter()
         with progress("restore", low) as advance:
@@ -172,6 +195,8 @@ def opened_subject(
                 method, low, out / "restored", device, settings.batch_size, settings.flip_ensemble, advance, tiles
             )
         seconds["restore"] = time.perf_counter() - start
+        if settings.method == PULSE:
+            tell_search(method, low, out, device)
         yield subject
     elif settings.submission is not None:
         path = Path(settings.submission)
@@ -192,6 +217,13 @@ def opened_subject(
             yield Subject("submission", name, submission.folder, made.loss_judges, facts, is_claim=True)
     else:
         yield restored_subject(Path(settings.restored or ""))
+
+
+def tell_search(method: Method, low: Path, out: Path, device: torch.device) -> None:
+    """Writes how the search of each face ended below `out`, and the generator's pictures."""
+    rows = together(lambda: write_pictures(method, list_pictures(low), out, device))
+    if rows is not None:
+        say(write_status(out, [row for part in rows for row in part]))
 
 
 def restored_subject(folder: Path) -> Subject:
@@ -254,6 +286,26 @@ def run_tradeoff(
     if points:
         write_tradeoff(out, points)
         say(f"{tradeoff_table(points)}\nplot: {out / 'tradeoff.png'}")
+
+
+def run_robustness(settings: EvaluateSettings, judges: list[Embedder], options: Options, out: Path) -> None:
+    """Degrades, restores and scores every case, writes the study's files and prints its table."""
+    high, _ = pairs_to_score(settings, out)
+    require_originals(high, settings.protocol)
+    method, tiles = method_of(settings, options.device), Tiles(settings.tile_px, settings.tile_overlap_px)
+
+    def restore(name: str, low: Path, folder: Path) -> Evaluation | None:
+        subject = restore_folder(
+            method, low, folder, options.device, options.batch_size, settings.flip_ensemble, tiles=tiles
+        )
+        with progress(name, high) as advance:
+            return evaluate(subject, high, low, settings.protocol, judges, options, on_batch=advance)
+
+    cases = cases_of(settings.operators)
+    scores = run_cases(cases, high, out, settings.seed, options.device, options.batch_size, restore)
+    if scores:
+        write_robustness(out, scores, settings.num_examples, settings.seed)
+        say(f"{robustness_table(scores)}\nplot: {out / 'robustness.png'}")
 
 
 @contextmanager

@@ -5,8 +5,9 @@
     uv run submit.py checkpoint=runs/NAME low=DIR team=NAME out=FILE.zip protocol=asc19_preliminary [script=DIR]
     uv run submit.py verify=FILE.zip low=DIR [protocol=asc19_final]
 
-`checkpoint` (or `method`, as evaluate.py calls it) is a run folder, a snapshot file, bicubic or nearest. Pictures are
-restored into a folder below restored_dir, packed from there and verified; docs/submission.md describes the archive.
+`checkpoint` (or `method`, as evaluate.py calls it) is a run folder, a snapshot file, bicubic, nearest or pulse
+(docs/pulse.md). Pictures are restored into a folder below restored_dir, packed from there and verified;
+docs/submission.md describes the archive.
 """
 
 import sys
@@ -18,6 +19,9 @@ from facesr import dist
 from facesr.build import run_script
 from facesr.config import SubmitSettings
 from facesr.errors import ConfigError
+from facesr.latent.pulse import NAME as PULSE
+from facesr.latent.pulse import open_pulse
+from facesr.latent.status import write_pictures, write_status
 from facesr.restoration import open_method
 from facesr.submission.attachments import attachments_for
 from facesr.submission.low import LowPictures
@@ -60,7 +64,10 @@ def submit(settings: SubmitSettings) -> None:
     low = LowPictures.open(_low(settings), settings.protocol)
     tiles = Tiles(settings.tile_px, settings.tile_overlap_px)
     device = dist.choose_device(settings.device)
-    method = open_method(spec, device, settings.blend_with, settings.blend_weight)
+    if spec == PULSE:
+        method = open_pulse(settings, device)
+    else:
+        method = open_method(spec, device, settings.blend_with, settings.blend_weight)
     attachments = attachments_for(settings, method)
     options = RestoreOptions(device, settings.batch_size, settings.flip_ensemble, tiles)
     with tqdm(
@@ -70,6 +77,9 @@ def submit(settings: SubmitSettings) -> None:
         restored = restore_folder(
             method, low, options, kept_in, reuse=settings.reuse, on_batch=lambda done: bar.update(done - bar.n)
         )
+    if spec == PULSE:
+        pictures = {Path(name).stem: path for name, path in low.paths.items()}
+        print(write_status(restored.path, write_pictures(method, pictures, restored.path, device)))
     packed = pack(
         restored.path,
         out,

@@ -32,6 +32,10 @@ ALLOWED_TARGETS = ("facesr.", "torch.optim.")
 
 Settings = TypeVar("Settings")
 
+# evaluate.py and submit.py call the generator that method=pulse searches simply `generator`; configs/generator/ holds
+# train.py's networks, which have no latent space.
+_ALIASES = {"evaluate": {"generator": "latent_generator"}, "submit": {"generator": "latent_generator"}}
+
 
 def build(node: Mapping[str, Any], *args: Any, **extra: Any) -> Any:
     """Returns the object that a ``_target_`` node describes; nested nodes are built first.
@@ -102,7 +106,8 @@ def load_settings(config_name: str, schema: type[Settings], overrides: Sequence[
         ConfigError: an override is unknown or of the wrong type, or a value is missing.
     """
     _register(config_name, schema)
-    with _one_sentence(), _composed(config_name, overrides) as config:
+    full = [_full_key(override, config_name) for override in overrides]
+    with _one_sentence(), _composed(config_name, full) as config:
         return _to_settings(config, schema)
 
 
@@ -127,7 +132,7 @@ def run_script(main: Callable[[Settings], int | None], config_name: str, schema:
             # Carried past Hydra, which would print a line of its own before the error.
             refusal = error
 
-    sys.argv[1:] = map(readable_override, sys.argv[1:])
+    sys.argv[1:] = [readable_override(_full_key(argument, config_name)) for argument in sys.argv[1:]]
     multirun = any(argument in ("-m", "--multirun") for argument in sys.argv[1:])
     try:
         with _one_sentence():
@@ -150,6 +155,14 @@ def run_script(main: Callable[[Settings], int | None], config_name: str, schema:
         _leave(1)
     dist.shutdown()
     sys.exit(exit_code)
+
+
+def _full_key(argument: str, config_name: str) -> str:
+    """Returns a ``key=value`` argument of a script with the key's first part written in full."""
+    key, equals, value = argument.partition("=")
+    first, dot, rest = key.partition(".")
+    full = _ALIASES.get(config_name, {}).get(first, first)
+    return f"{full}{dot}{rest}{equals}{value}" if equals else argument
 
 
 def readable_override(argument: str) -> str:

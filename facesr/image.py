@@ -18,6 +18,10 @@ from torch import Tensor
 from facesr.errors import DataError, ImageError
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# Signature and the chunk IHDR, after which other chunks may come.
+_HEADER_BYTES = 33
+# Type of the chunk, keyword and its end. Source: PNG specification (W3C, third edition), section 11.3.3.2.
+_REMARK = b"tEXtComment\0"
 # Files that file managers leave behind; a folder that holds one is still a folder of pictures.
 IGNORED_NAMES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 
@@ -89,23 +93,42 @@ def png_header(data: bytes, name: str) -> tuple[int, int, int, int]:
     return width, height, data[24], data[25]
 
 
-def encode_png(picture: NDArray[np.uint8]) -> bytes:
-    """Returns the bytes of an 8-bit RGB PNG for a picture, uint8 (H, W, 3); equal pictures give equal bytes."""
+def encode_png(picture: NDArray[np.uint8], remark: str = "") -> bytes:
+    """Returns the bytes of an 8-bit RGB PNG for a picture, uint8 (H, W, 3); equal arguments give equal bytes.
+
+    Args:
+        picture: the pixels.
+        remark: ASCII text that the file says about itself, in a chunk tEXt with the keyword Comment; "" for none.
+    """
     done, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 6])
     if not done:
         raise ValueError("the picture could not be encoded as PNG")
-    return data.tobytes()
+    encoded = data.tobytes()
+    if not remark:
+        return encoded
+    content = _REMARK + remark.encode("ascii")
+    chunk = len(content[4:]).to_bytes(4, "big") + content + zlib.crc32(content).to_bytes(4, "big")
+    return encoded[:_HEADER_BYTES] + chunk + encoded[_HEADER_BYTES:]
 
 
-def write_png(path: Path, picture: NDArray[np.uint8]) -> None:
-    """Writes an 8-bit RGB PNG so that the file is either whole or absent.
+def png_remark(data: bytes) -> str:
+    """Returns the remark that `encode_png` put into PNG bytes, "" where there is none behind the header."""
+    start = _HEADER_BYTES + 4
+    if data[start : start + len(_REMARK)] != _REMARK:
+        return ""
+    end = start + 4 + int.from_bytes(data[_HEADER_BYTES:start], "big")
+    return data[start + len(_REMARK) : end].decode("latin-1")
+
+
+def write_png(path: Path, picture: NDArray[np.uint8], remark: str = "") -> None:
+    """Writes an 8-bit RGB PNG, with a remark if one is given, so that the file is either whole or absent.
 
     Raises:
         ImageError: the file cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(encode_png(picture))
+        temporary.write_bytes(encode_png(picture, remark))
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

@@ -22,6 +22,8 @@ from facesr.weights import load_into
 INTERPOLATIONS: dict[str, type[nn.Module]] = {"bicubic": Bicubic, "nearest": Nearest}
 BEST = Path("snapshots") / "best.safetensors"
 EQUAL_SHARES = 0.5
+# What the remark of a picture begins with whose face a method has invented.
+SYNTHETIC = "synthetic face"
 # A manifest's texts have at most 200 characters, and a blend's name holds two names.
 _MAX_NAME_LENGTH = 90
 
@@ -54,6 +56,8 @@ class Method:
         kimg: thousands of images it was trained on.
         path: the snapshot, of a blend the first one, or None.
         blend: the second snapshot, None for a method that is no blend.
+        remark: what the PNG files of its pictures say about them; for a method that invents faces, that it does.
+        whole_only: whether a picture must not be cut into tiles.
     """
 
     name: str
@@ -64,6 +68,8 @@ class Method:
     kimg: float = 0.0
     path: Path | None = None
     blend: Blend | None = None
+    remark: str = ""
+    whole_only: bool = False
 
 
 def open_method(
@@ -220,6 +226,8 @@ def restore_pictures(
     """
     tiles = tiles or Tiles()
     num, height, width = low.shape[:3]
+    if method.whole_only:
+        tiles = Tiles(max(height, width, tiles.side_px), tiles.overlap_px)
     restored = np.empty((num, SCALE * height, SCALE * width, 3), np.uint8)
     step = pictures_at_once(batch_size, height, width)
     for start in range(0, num, step):

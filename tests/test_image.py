@@ -19,6 +19,7 @@ from facesr.image import (
     encode_png,
     list_png,
     png_header,
+    png_remark,
     read_png,
     round_to_grey_levels,
     stack_pictures,
@@ -329,3 +330,13 @@ def test_result_is_detached_and_contiguous() -> None:
     result = to_uint8(batch)
     assert result.flags.c_contiguous
     assert result.flags.writeable
+
+
+def test_a_remark_is_in_the_file_and_changes_no_pixel() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (7, 5, 3), dtype=np.uint8)
+    plain, remarked = encode_png(picture), encode_png(picture, "synthetic face: of nobody")
+    assert remarked == encode_png(picture, "synthetic face: of nobody") and encode_png(picture, "") == plain
+    assert png_remark(remarked) == "synthetic face: of nobody" and png_remark(plain) == ""
+    np.testing.assert_array_equal(decode_png(remarked, "x.png"), picture)
+    with Image.open(io.BytesIO(remarked)) as opened:
+        assert opened.text == {"Comment": "synthetic face: of nobody"}

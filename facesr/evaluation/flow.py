@@ -27,8 +27,13 @@ from facesr.evaluation.resolution import ResolutionCurve, curve_csv, curve_png
 from facesr.evaluation.result import Evaluation, Subject, describe_judges, summary_of
 from facesr.evaluation.scoring import score
 from facesr.evaluation.tables import per_image_csv
+from facesr.image import png_remark
 from facesr.metrics import default_metrics
 from facesr.protocols import Embedder
+from facesr.restoration import SYNTHETIC
+
+# A remark lies right behind a PNG's header.
+_HEAD_BYTES = 1024
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,7 @@ def evaluate(
     """
     start = time.perf_counter()
     pairs = find_pairs(subject.folder, high, low, protocol)
+    subject = labelled(subject, pairs)
     members = read_attributes(attributes, [pair.id for pair in pairs.items]) if attributes else {}
     kept_in = options.kept_in
     if perceptual is None:
@@ -129,6 +135,22 @@ def evaluate(
         missing={} if perceptual is None else perceptual.missing,
         models={} if perceptual is None else perceptual.identity(),
     )
+
+
+def labelled(subject: Subject, pairs: Pairs) -> Subject:
+    """Returns the subject, with the fact ``synthetic`` where a picture of it says that its face is invented.
+
+    However the pictures came here, restored now, in a folder or in an archive, their files say so themselves.
+    """
+    for pair in pairs.items:
+        try:
+            with pair.restored.open("rb") as file:
+                remark = png_remark(file.read(_HEAD_BYTES))
+        except OSError:
+            continue  # scoring says what is wrong with the file
+        if remark.startswith(SYNTHETIC):
+            return replace(subject, facts={**subject.facts, "synthetic": True})
+    return subject
 
 
 def _ranking_column(judges: Sequence[Embedder], perceptual: Perceptual | None) -> str | None:

@@ -57,7 +57,7 @@ def _headline(evaluation: Evaluation) -> str:
         value = f"<b>{found.mean:.4f}</b> {escape(what)}"
         interval = f"95 % interval {found.low:.4f} to {found.high:.4f} over "
     return (
-        f"<header><p class='kind'>{escape(evaluation.subject.kind)}</p><h1>{escape(evaluation.subject.name)}</h1>"
+        f"<header><p class='kind'>{escape(evaluation.subject.label)}</p><h1>{escape(evaluation.subject.name)}</h1>"
         f'<p class="score">{value}</p><p class="quiet">{interval}{len(evaluation.scores.ids)} pictures; protocol '
         f"{escape(evaluation.protocol.name)}, {rules}</p></header>"
     )

@@ -7,13 +7,14 @@ from typing import Any
 
 from facesr.config import EvaluateSettings
 from facesr.errors import ConfigError
+from facesr.evaluation.operators import cases_of
 from facesr.evaluation.perceptual import Perceptual
 from facesr.protocols import Embedder
 from facesr.restoration import EQUAL_SHARES
 
 SUBJECTS = ("restored", "method", "submission")
 BUILTIN_JUDGE = "facesr.embedders.builtin.BuiltinEmbedder"  # what embedder= is unless it is given
-STUDIES = ("resolution", "tradeoff")
+STUDIES = ("resolution", "tradeoff", "robustness")
 
 
 def checked(settings: EvaluateSettings) -> EvaluateSettings:
@@ -35,6 +36,8 @@ def checked(settings: EvaluateSettings) -> EvaluateSettings:
     _check_protocol(settings)
     if settings.entries and settings.study != "tradeoff":
         raise ConfigError("entries belongs to study=tradeoff; add that, or give restored=DIR or method=NAME.")
+    if settings.operators and settings.study != "robustness":
+        raise ConfigError("operators belongs to study=robustness; add that, or leave it out.")
     if settings.blend_with is not None and settings.method is None:
         raise ConfigError("blend_with needs method=, the run or snapshot whose weights are blended with it.")
     if settings.blend_with is None and settings.blend_weight != EQUAL_SHARES:
@@ -92,6 +95,9 @@ def _checked_study(settings: EvaluateSettings, given: list[str]) -> EvaluateSett
         if settings.protocol.perceptual is not None:
             raise ConfigError("study=resolution asks judges of faces; leave protocol= out.")
         return settings
+    if settings.study == "robustness":
+        _check_robustness(settings, given)
+        return settings
     if [key for key in given if key != "method"]:
         raise ConfigError("study=tradeoff compares entries=[DIR,...]; put restored folders there.")
     if (settings.method is None) != (settings.blend_with is None):
@@ -101,6 +107,21 @@ def _checked_study(settings: EvaluateSettings, given: list[str]) -> EvaluateSett
     if settings.high is None and (settings.low is not None or any(Path(entry).is_dir() for entry in settings.entries)):
         raise ConfigError("high has no value; give high=DIR, the folder of the originals.")
     return settings
+
+
+def _check_robustness(settings: EvaluateSettings, given: Sequence[str]) -> None:
+    """Raises ConfigError for keys that do not go with study=robustness, or an unknown operator."""
+    if given != ["method"]:
+        raise ConfigError("study=robustness restores again and again; give method=NAME, and no restored or submission.")
+    if settings.low is not None:
+        raise ConfigError(
+            "study=robustness makes the low-resolution pictures itself; give high=DIR, and leave low= out."
+        )
+    if settings.attributes is not None:
+        raise ConfigError("study=robustness has no groups; leave attributes= out.")
+    if settings.protocol.perceptual is not None:
+        raise ConfigError("study=robustness asks judges of faces; leave protocol= out.")
+    cases_of(settings.operators)
 
 
 def default_out(name: str) -> str:
@@ -113,8 +134,10 @@ def question_of(
 ) -> dict[str, Any]:
     """Returns what is asked, for question.json: not how fast it is answered."""
     paths = {key: getattr(settings, key) for key in ("restored", "submission", "high", "low", "attributes")}
+    pulse = {"pulse": asdict(settings.pulse), "generator": settings.latent_generator}
     return {
         **{key: None if value is None else str(Path(value).resolve()) for key, value in paths.items()},
+        **(pulse if settings.method == "pulse" else {}),
         "method": settings.method,
         "flip_ensemble": settings.flip_ensemble,
         "blend_with": settings.blend_with,
@@ -123,6 +146,7 @@ def question_of(
         "study": settings.study,
         "entries": list(settings.entries),
         "curve_weights": list(settings.curve_weights) if settings.study == "tradeoff" else [],
+        **({"operators": sorted(settings.operators)} if settings.study == "robustness" else {}),
         "protocol": asdict(settings.protocol),
         "judges": [judge.name for judge in judges],
         "models": {} if perceptual is None else perceptual.identity(),

@@ -39,7 +39,7 @@ def restore_folder(
     files = list_pictures(low)
     pairs = Pairs(tuple(Pair(key, path, path, path, png_size(path)) for key, path in files.items()))
     if dist.is_main():
-        _empty(folder)
+        make_empty(folder)
     dist.barrier()
 
     def work() -> None:
@@ -50,7 +50,7 @@ def restore_folder(
                 method, pictures, device=device, batch_size=batch_size, flip_ensemble=flip_ensemble, tiles=tiles
             )
             for pair, picture in zip(batch, restored, strict=True):
-                write_png(folder / f"{pair.id}.png", picture)
+                write_png(folder / f"{pair.id}.png", picture, method.remark)
             on_batch(len(batch))
 
     together(work)
@@ -74,7 +74,12 @@ def _parts(batch: list[Pair], batch_size: int) -> list[list[Pair]]:
     return [batch[start : start + most] for start in range(0, len(batch), most)]
 
 
-def _empty(folder: Path) -> None:
+def make_empty(folder: Path) -> None:
+    """Makes the folder and removes the PNG files of an earlier time.
+
+    Raises:
+        DataError: it cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.glob("*.png"):

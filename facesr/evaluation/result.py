@@ -42,6 +42,16 @@ class Subject:
     facts: dict[str, Any] = field(default_factory=dict)
     is_claim: bool = False
 
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether its pictures say that their faces are invented."""
+        return bool(self.facts.get("synthetic"))
+
+    @property
+    def label(self) -> str:
+        """Its kind in words."""
+        return f"synthetic {self.kind}" if self.is_synthetic else self.kind
+
 
 @dataclass(frozen=True)
 class Judge:
@@ -144,8 +154,13 @@ def describe_judges(judges: Sequence[Embedder], subject: Subject) -> tuple[Judge
 
 
 def warnings_of(evaluation: Evaluation) -> list[str]:
-    """Returns what a reader has to know before the number: official rules, a white-box judge, files left out."""
+    """Returns what a reader has to know before the number: invented faces, a white-box judge, rules, gaps."""
     found: list[str] = []
+    if evaluation.subject.is_synthetic:
+        found.append(
+            "Synthetic: these faces are invented to fit the low-resolution pictures; they are not the persons, and "
+            "no one may be identified by them."
+        )
     if evaluation.ranking is not None and evaluation.white_box:
         held_out = ", ".join(
             f"{judge.name} {evaluation.statistics[judge.metric].mean:.4f}" for judge in evaluation.held_out

@@ -35,7 +35,8 @@ def console_table(evaluation: Evaluation) -> str:
     """Returns the table that evaluate.py prints, several lines."""
     protocol, subject = evaluation.protocol, evaluation.subject
     rules = "strict" if protocol.strict else "official rules"
-    lines = [f"{subject.kind} {subject.name}: {len(evaluation.scores.ids)} pictures, protocol {protocol.name}, {rules}"]
+    num_pictures = len(evaluation.scores.ids)
+    lines = [f"{subject.label} {subject.name}: {num_pictures} pictures, protocol {protocol.name}, {rules}"]
     rows = [["", "mean", "95 % interval", "std", "unit", "better"]]
     for metric in evaluation.scores.metrics:
         mark = "  <- ranks" if metric.name == evaluation.ranking_column else ""

@@ -9,6 +9,7 @@ folder's name is derived from everything that decides its pixels: asking for the
 
 import functools
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -172,7 +173,8 @@ def _restore_into(
                 seconds += time.perf_counter() - start
             joules += float("nan") if meter.joules is None else meter.joules
             paths = [folder / name for name in names]
-            files.update(zip(names, pool.map(_write_picture, paths, restored), strict=True))
+            digests = pool.map(_write_picture, paths, restored, itertools.repeat(method.remark))
+            files.update(zip(names, digests, strict=True))
     measured = {"seconds": seconds, "energy_joules": None if np.isnan(joules) else joules}
     return Restoration(**{**vars(facts), **measured, "files": files})
 
@@ -181,8 +183,8 @@ def _report(on_batch: Callable[[int], None], num_before: int, num_now: int) -> N
     on_batch(num_before + num_now)
 
 
-def _write_picture(path: Path, picture: NDArray[np.uint8]) -> str:
+def _write_picture(path: Path, picture: NDArray[np.uint8], remark: str) -> str:
     """Writes a PNG and returns the sha256 of its bytes."""
-    data = encode_png(picture)
+    data = encode_png(picture, remark)
     path.write_bytes(data)
     return hashlib.sha256(data).hexdigest()
