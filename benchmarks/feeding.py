@@ -36,7 +36,8 @@ def noise_set(folder: Path, num_faces: int) -> PreparedSet:
     shape = (num_faces, HEIGHT + 2 * MARGIN, WIDTH + 2 * MARGIN, 3)
     np.save(folder / "images.npy", np.random.default_rng(1).integers(0, 256, shape, np.uint8))
     images = np.load(folder / "images.npy", mmap_mode="r")
-    return PreparedSet(folder, images, MARGIN, np.full(num_faces, -1), ("",) * num_faces)
+    landmarks = np.full((num_faces, 5, 2), np.nan, np.float32)
+    return PreparedSet(folder, images, MARGIN, np.full(num_faces, -1), ("",) * num_faces, landmarks)
 
 
 def seconds_of(work: Callable[[], object], device: torch.device, seconds: float) -> float:

@@ -5,7 +5,7 @@ draws what the uninterrupted one would have drawn, and each rank takes its share
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,6 +18,10 @@ from facesr.image import round_to_grey_levels
 
 # Rec. 601 luma weights of R, G and B (ITU-R BT.601-7, section 2.5.1).
 LUMA = (0.299, 0.587, 0.114)
+
+
+# Where each of the 5 landmarks is found in a mirrored picture: the left eye is the right one, and so on.
+MIRRORED_LANDMARKS = (1, 0, 2, 4, 3)
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,34 @@ def augment(faces: Tensor, draws: Draws, margin: int) -> Tensor:
     """
     moved = _colour(_move(_turn(faces, draws), draws, margin), draws)
     return round_to_grey_levels(moved)
+
+
+def move_landmarks(landmarks: NDArray[np.float32], draws: Draws, height: int, width: int) -> NDArray[np.float32]:
+    """Returns where `augment` puts landmarks, float32 (N, 5, 2), left and right as seen in the changed picture.
+
+    They may lie outside of the picture; NaN stays NaN.
+
+    Args:
+        landmarks: float32 (N, 5, 2), x and y in pixels of the crop without margin, pixel centres at whole numbers: left
+            eye, right eye, nose tip, left and right mouth corner as seen in the picture.
+        draws: N changes.
+        height: of the crop.
+        width: of the crop.
+    """
+    centre = np.array([(width - 1) / 2, (height - 1) / 2], np.float32)
+    points = landmarks - centre
+    for _ in range(3):
+        turned = draws.quarters > 0
+        points = np.where(turned[:, None, None], np.stack([points[..., 1], -points[..., 0]], -1), points)
+        draws = replace(draws, quarters=draws.quarters - 1)
+    mirrored = points[:, MIRRORED_LANDMARKS] * np.array([-1.0, 1.0], np.float32)
+    points = np.where(draws.flip[:, None, None], mirrored, points)
+    # `_move` maps output to input pixels by a roll over a scale, less the shift; this is its inverse.
+    points = points + draws.shift[:, None, :]
+    cosine, sine = np.cos(draws.roll)[:, None], np.sin(draws.roll)[:, None]
+    x, y = points[..., 0], points[..., 1]
+    rolled = np.stack([cosine * x + sine * y, cosine * y - sine * x], -1) * draws.scale[:, None, None]
+    return (rolled + centre).astype(np.float32)
 
 
 def _move(faces: Tensor, draws: Draws, margin: int) -> Tensor:

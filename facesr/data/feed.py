@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facesr.config import DataSettings
-from facesr.data.augment import augment, draw
+from facesr.data.augment import augment, draw, move_landmarks
 from facesr.errors import ConfigError, DataError
 from facesr.protocols import FaceSet
 
@@ -108,6 +108,17 @@ class Feed:
             mine = draws.part(self.rank * self.share, (self.rank + 1) * self.share)
             yield augment(raw.permute(0, 3, 1, 2).float() / 255.0, mine, self.faces.margin)
             clock += self.batch_size
+
+    def landmarks(self, clock: int) -> Tensor:
+        """Returns the landmarks in the batch at `clock`, float32 (share, 5, 2), moved as its faces are.
+
+        Order and changes are functions of seed and clock: this asks for them again, and `batches` knows nothing of it.
+        """
+        first, last = self.rank * self.share, (self.rank + 1) * self.share
+        known = self.faces.landmarks[faces_at(clock + first, self.share, len(self.faces), self.seed)]
+        draws = draw(self.settings.augmentation, self.batch_size, self.seed, clock).part(first, last)
+        height, width = (side - 2 * self.faces.margin for side in self.faces.images.shape[1:3])
+        return torch.from_numpy(move_landmarks(known, draws, height, width)).to(self.device)
 
     def _raw(self, clock: int) -> Tensor:
         """Returns this rank's share of the uint8 faces (share, H, W, 3) at `clock`, on the device."""

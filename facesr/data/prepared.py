@@ -6,7 +6,8 @@ A prepared set is a folder with ``images.npy`` (uint8 (N, H + 2m, W + 2m, 3), me
 
 import csv
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ class PreparedSet:
         margin: pixels stored around the crop on each side.
         identity: int64 (N,), equal for pictures of one person, -1 where unknown.
         sources: the file each face came from, N names.
+        landmarks: float32 (N, 5, 2), x and y in pixels of the crop without margin, pixel centres at whole numbers; NaN
+            where unknown. Left eye, right eye, nose tip, left and right mouth corner as seen in the picture.
     """
 
     path: Path
@@ -40,6 +43,7 @@ class PreparedSet:
     margin: int
     identity: NDArray[np.int64]
     sources: tuple[str, ...]
+    landmarks: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -64,6 +68,7 @@ class PreparedSet:
                 rows = list(csv.DictReader(file))
             names = [row["identity"] for row in rows]
             sources = tuple(row["source"] for row in rows)
+            landmarks = _landmarks_of([row.get("landmarks") for row in rows])
             margin = int(about["margin"])
             shape = (int(about["count"]), int(about["height"]) + 2 * margin, int(about["width"]) + 2 * margin, 3)
         except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
@@ -76,7 +81,16 @@ class PreparedSet:
             raise DataError(f"{path} is damaged: images.npy, index.csv and set.json disagree; prepare it again.")
         known = {name: number for number, name in enumerate(sorted(set(names) - {""}))}
         identity = np.array([known.get(name, -1) for name in names], np.int64)
-        return cls(path, images, margin, identity, sources)
+        return cls(path, images, margin, identity, sources, landmarks)
+
+
+def _landmarks_of(texts: Sequence[str | None]) -> NDArray[np.float32]:
+    """Returns (N, 5, 2) from texts "x y x y ..."; NaN where there is none. A ValueError says that one is malformed."""
+    landmarks = np.full((len(texts), 5, 2), np.nan, np.float32)
+    for points, text in zip(landmarks, texts, strict=True):
+        if text:
+            points[:] = np.array(text.split(), np.float32).reshape(5, 2)
+    return landmarks
 
 
 def prepared(path: str, max_faces: int | None = None) -> PreparedSet:
@@ -89,7 +103,13 @@ def prepared(path: str, max_faces: int | None = None) -> PreparedSet:
     if max_faces is None or max_faces >= len(found):
         return found
     some = slice(0, max_faces)
-    return PreparedSet(found.path, found.images[some], found.margin, found.identity[some], found.sources[some])
+    return replace(
+        found,
+        images=found.images[some],
+        identity=found.identity[some],
+        sources=found.sources[some],
+        landmarks=found.landmarks[some],
+    )
 
 
 def builtin(num_faces: int, seed: int, pictures_per_identity: int, first: int = 0) -> PreparedSet:

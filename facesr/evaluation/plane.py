@@ -27,6 +27,7 @@ class Marker:
     y: float
     label: str
     family: str = ""
+    is_inner: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def plane_png(plane: Plane, markers: Sequence[Marker]) -> bytes:
     for number, family in enumerate(families):
         own = [marker for marker in markers if (marker.family or marker.label) == family]
         canvas.series(own, COLOURS[number % len(COLOURS)])
-    for marker in markers:
+    for marker in sorted(markers, key=lambda marker: marker.is_inner):
         canvas.label(marker)
     encoded = BytesIO()
     picture.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS).save(encoded, "PNG")
@@ -128,12 +129,17 @@ class _Canvas:
             self.taken.append(box)
 
     def label(self, marker: Marker) -> None:
-        """Writes a marker's label at the first side of it that is free, else at its right."""
+        """Writes a marker's label at the first side of it that is free, else at its right.
+
+        Inside a family, whose ends are labelled, a label without a free side is left out.
+        """
         x, y = self.x(marker.x), self.y(marker.y)
         gap = 9 * _ZOOM
         sides = (((x + gap, y), "lm"), ((x - gap, y), "rm"), ((x, y - gap), "mb"), ((x, y + gap), "mt"))
         boxes = [self.draw.textbbox(place, marker.label, self.font, anchor=anchor) for place, anchor in sides]
         free = [number for number, box in enumerate(boxes) if self._is_free(box)]
+        if not free and marker.is_inner:
+            return
         chosen = free[0] if free else 0
         self.taken.append(boxes[chosen])
         self.draw.text(sides[chosen][0], marker.label, "black", self.font, anchor=sides[chosen][1])

@@ -151,7 +151,18 @@ def _axes(points: Sequence[Point]) -> Plane:
 
 def tradeoff_png(points: Sequence[Point]) -> bytes:
     """Returns the plot, a PNG of 900x640."""
-    return plane_png(_axes(points), [Marker(p.x, p.y, p.entry.name, p.entry.family) for p in points])
+    return plane_png(_axes(points), [_marker(point) for point in points])
+
+
+def _marker(point: Point) -> Marker:
+    """Returns an entry's marker; the ends of a curve have the names of their runs, the others their shares alone."""
+    entry = point.entry
+    if entry.share is None:
+        return Marker(point.x, point.y, entry.name)
+    first, _, last = entry.family.partition(" to ")
+    ends = {0.0: first, 1.0: last}
+    label = ends.get(entry.share, f"{entry.share:g}")
+    return Marker(point.x, point.y, label, entry.family, is_inner=entry.share not in ends)
 
 
 def tradeoff_csv(points: Sequence[Point]) -> str:

@@ -1,6 +1,8 @@
 """What every loss term of the generator has: inputs, weight and start."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -13,20 +15,31 @@ class LossInputs:
         low: float32 (N, 3, h, w) in [0, 1], what the generator was given.
         high: float32 (N, 3, 4h, 4w) in [0, 1], the truth.
         restored: float32 (N, 3, 4h, 4w), the generator's output, unclamped.
+        extras: what else the generator gave, by name, float32; empty for most generators.
+        landmarks: float32 (N, 5, 2), x and y in pixels of `high`, NaN where unknown; None where no term needs them.
     """
 
     low: Tensor
     high: Tensor
     restored: Tensor
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+    landmarks: Tensor | None = None
 
 
 class LossTerm(nn.Module):
     """Base of the generator's loss terms.
 
+    Attributes:
+        needs: names of `LossInputs.extras` that the generator has to give.
+        needs_landmarks: whether the training faces need landmarks.
+
     Args:
         weight: factor of the term in the sum.
         start_kimg: thousands of images after which the term takes part.
     """
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    needs_landmarks: ClassVar[bool] = False
 
     def __init__(self, weight: float, start_kimg: float) -> None:
         super().__init__()

@@ -44,11 +44,14 @@ def train(settings: TrainSettings) -> int:
             start = time.perf_counter()
             high = next(batches)
             parts = high.chunk(settings.accumulation_steps)
+            landmarks = None
+            if any(term.needs_landmarks for term in players.terms.values()):
+                landmarks = run.feed.landmarks(clock.num_images).chunk(settings.accumulation_steps)
             ticker.data_seconds += time.perf_counter() - start
 
             # One step of both networks at the scheduled learning rate; then the average follows.
             set_learning_rates(run)
-            figures = train_step(players, parts, clock.kimg)
+            figures = train_step(players, parts, clock.kimg, landmarks)
             before, clock.num_images = clock.num_images, clock.num_images + settings.batch_size
             update_average(players, settings.batch_size, clock.num_images, settings.ema_halflife_kimg)
             ticker.add(figures)

@@ -13,11 +13,11 @@ from facesr.build import build, load_group
 from facesr.checkpoint import digest_of, newest_state, read_snapshot
 from facesr.config import TrainSettings
 from facesr.data.feed import Feed
-from facesr.errors import ConfigError
+from facesr.errors import ConfigError, DataError
 from facesr.log import Console, Stats
 from facesr.losses.adversarial import Adversarial
 from facesr.losses.term import LossTerm
-from facesr.protocols import Embedder
+from facesr.protocols import Embedder, FaceSet
 from facesr.resample import upscale
 from facesr.training.board import Board
 from facesr.training.rundir import claim_run_folder, find_run_folder, identity_of, plain_config
@@ -75,6 +75,7 @@ def set_up(settings: TrainSettings, device: torch.device) -> Run:
         device=device,
     )
     players = build_players(settings, device)
+    check_landmarks(players.terms, faces)
     for judge in judges:
         if isinstance(judge, nn.Module):
             judge.to(device)
@@ -176,6 +177,12 @@ def build_players(settings: TrainSettings, device: torch.device) -> Players:
             adversarial = term
         else:
             terms[name] = term
+        missing = sorted(set(term.needs) - set(getattr(generator, "extras", ())))
+        if missing:
+            raise ConfigError(
+                f"losses.{name} needs {' and '.join(missing)}, which {settings.generator['_target_']} does not give; "
+                f"choose generator=fsrnet, or leave the term out with ~losses.{name}."
+            )
     players = Players(
         generator=generator,
         generator_optimizer=build(settings.generator_optimizer, params=list(generator.parameters())),
@@ -183,6 +190,8 @@ def build_players(settings: TrainSettings, device: torch.device) -> Players:
         precision=settings.precision,
         gradient_clip_norm=settings.gradient_clip_norm,
         adversarial=adversarial,
+        degradation=build(settings.degradation),
+        seed=settings.seed,
     )
     if adversarial is not None:
         if not settings.discriminator:
@@ -200,6 +209,16 @@ def build_players(settings: TrainSettings, device: torch.device) -> Players:
         if players.discriminator is not None:
             players.discriminator.compile()
     return players
+
+
+def check_landmarks(terms: dict[str, LossTerm], faces: FaceSet) -> None:
+    """Raises DataError where a term needs landmarks and not one training face has them."""
+    wanting = [name for name, term in terms.items() if term.needs_landmarks]
+    if wanting and not np.isfinite(faces.landmarks).any():
+        raise DataError(
+            f"losses.{wanting[0]} needs landmarks, and no face of the training set has any; prepare it with "
+            "--crop detect or with --index TABLE."
+        )
 
 
 def judges_in_losses(terms: dict[str, LossTerm]) -> tuple[str, ...]:

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from facesr import dist
+from facesr.degradation import Degradation, Official
 from facesr.losses.adversarial import Adversarial, r1_penalty
 from facesr.losses.term import LossInputs, LossTerm
-from facesr.resample import downscale_to_grey_levels
 
 AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -34,6 +34,8 @@ class Players:
         discriminator_optimizer: None without an adversarial loss.
         precision: fp32, bf16 or fp16.
         gradient_clip_norm: largest norm of each network's gradient, 0 for no limit.
+        degradation: makes the generator's input from the (augmented) truth.
+        seed: of the run, for a degradation that draws.
         num_steps: steps done, counted for the lazy gradient penalty.
     """
 
@@ -45,6 +47,8 @@ class Players:
     adversarial: Adversarial | None = None
     discriminator: nn.Module | None = None
     discriminator_optimizer: torch.optim.Optimizer | None = None
+    degradation: Degradation = field(default_factory=Official)
+    seed: int = 0
     num_steps: int = 0
     average: nn.Module = field(init=False)
     scaler: torch.amp.GradScaler = field(init=False)
@@ -55,14 +59,17 @@ class Players:
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
 
 
-def train_step(players: Players, parts: Sequence[Tensor], kimg: float) -> dict[str, Tensor]:
+def train_step(
+    players: Players, parts: Sequence[Tensor], kimg: float, landmarks: Sequence[Tensor] | None = None
+) -> dict[str, Tensor]:
     """Does one step on this rank's faces and returns its figures (losses, gradient norms) as detached scalars.
 
     Args:
         players: changed in place.
         parts: the rank's share of the batch in equal parts, each float32 (n, 3, H, W) in [0, 1]; gradients are
             accumulated over them.
-        kimg: thousands of images seen before this step; decides which terms take part.
+        kimg: thousands of images seen before this step; decides which terms take part, and what is drawn.
+        landmarks: of the parts' faces, each (n, 5, 2), where a term needs them.
     """
     device = parts[0].device
     autocast = torch.autocast(
@@ -80,11 +87,14 @@ def train_step(players: Players, parts: Sequence[Tensor], kimg: float) -> dict[s
     if playing and players.discriminator_optimizer is not None:
         players.discriminator_optimizer.zero_grad(set_to_none=True)
 
-    for high in parts:
-        # What the generator is given: the official downscaling of the (augmented) truth, in whole grey levels.
-        low = downscale_to_grey_levels(high)
+    # Draws belong to a face's place in the run, so they are the same however the faces are shared out.
+    position = round(kimg * 1000) + dist.rank() * sum(len(high) for high in parts)
+    for number, high in enumerate(parts):
+        # What the generator is given: by default the official downscaling of the truth; whole grey levels always.
+        low = players.degradation(high, players.seed, position)
+        position += len(high)
         with autocast:
-            restored = players.generator(low).float()
+            restored, extras = _restore(players.generator, low)
 
         # The discriminator learns to tell restored from real pictures.
         if playing:
@@ -93,7 +103,7 @@ def train_step(players: Players, parts: Sequence[Tensor], kimg: float) -> dict[s
             players.scaler.scale(discriminator_loss / len(parts)).backward()  # type: ignore[no-untyped-call]
 
         # The generator lowers the weighted sum of its terms, the frozen discriminator's opinion among them.
-        inputs = LossInputs(low, high, restored)
+        inputs = LossInputs(low, high, restored, extras, landmarks[number] if landmarks else None)
         total = restored.new_zeros(())
         for name, term in players.terms.items():
             if term.active(kimg):
@@ -107,7 +117,7 @@ def train_step(players: Players, parts: Sequence[Tensor], kimg: float) -> dict[s
             assert players.adversarial is not None
             total = total + players.adversarial.weight * value
         note("loss/total", total)
-        players.scaler.scale(total / len(parts)).backward()
+        players.scaler.scale(total / len(parts)).backward()  # type: ignore[no-untyped-call]
 
     figures["gradient_norm/generator"] = _move(players, players.generator, players.generator_optimizer)
     if playing and players.discriminator is not None and players.discriminator_optimizer is not None:
@@ -115,6 +125,14 @@ def train_step(players: Players, parts: Sequence[Tensor], kimg: float) -> dict[s
     players.scaler.update()
     players.num_steps += 1
     return figures
+
+
+def _restore(generator: nn.Module, low: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Returns the restored pictures and what else a generator such as FSRNet gives its loss terms, in float32."""
+    if not getattr(generator, "extras", ()):
+        return generator(low).float(), {}
+    restored, extras = generator(low, with_extras=True)
+    return restored.float(), {name: value.float() for name, value in extras.items()}
 
 
 def _discriminator_loss(

@@ -19,8 +19,9 @@ from facesr.errors import DataError
 
 SOURCES = ["a.png", "b.png", "\u00e9.png", "d.png", "e.png", "f.png"]
 PLAN = SetPlan(8, 4, 1, SOURCES, ["Ann", "", "Ann", "", "", "Bob"], {"crop": "as-is", "limit": None}, 1)
+LANDMARKS = " ".join(f"{number}.00" for number in range(10))
 PIECES: list[list[Row]] = [
-    [Row("00", "", "1.00 2.00"), Row("", "damaged: x")],
+    [Row("00", "", LANDMARKS), Row("", "damaged: x")],
     [Row("22"), Row("33")],
     [Row("", "no face: y"), Row("55")],
 ]
@@ -59,7 +60,7 @@ def test_a_whole_set_is_what_the_reader_reads(tmp_path: Path) -> None:
     with (tmp_path / "index.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["position"] for row in rows] == ["0", "1", "2", "3"]
-    assert rows[0]["landmarks"] == "1.00 2.00" and rows[3]["sha256"] == "55"
+    assert rows[0]["landmarks"] == LANDMARKS and rows[3]["sha256"] == "55"
     assert (tmp_path / "rejected.csv").read_text().splitlines() == [
         "source,reason",
         "b.png,damaged: x",

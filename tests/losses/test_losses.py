@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from facesr.losses.adversarial import Hinge, RelativisticAverage, Vanilla, r1_penalty
+from facesr.losses.coarse import Coarse
 from facesr.losses.consistency import Consistency
 from facesr.losses.identity import Identity, SicnnIdentity
 from facesr.losses.perceptual import Perceptual
@@ -46,6 +47,12 @@ def test_pixel_terms_against_their_formulas(inputs: LossInputs) -> None:
     assert MeanSquare(1, 0, 2.0)(inputs).item() == pytest.approx(4 * difference.square().mean().item(), rel=1e-6)
     expected = (difference.square() + 1e-6).sqrt().mean().item()
     assert Charbonnier(1, 0, 1e-3)(inputs).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_coarse_term_sees_the_coarse_picture_only(inputs: LossInputs) -> None:
+    coarse = inputs.high + 0.1
+    of_coarse = LossInputs(inputs.low, inputs.high, inputs.restored, {"coarse": coarse})
+    assert Coarse(1, 0)(of_coarse).item() == pytest.approx(0.01, rel=1e-4)
 
 
 def test_terms_are_zero_for_the_truth(inputs: LossInputs) -> None:

@@ -138,8 +138,8 @@ def test_a_loss_that_is_not_finite_goes_back_once_then_stops(tiny: Make, monkeyp
     settings = tiny("name=nan")
     plain = loop.train_step
 
-    def poisoned(players: Any, parts: Any, kimg: float) -> Any:
-        figures = plain(players, parts, kimg)
+    def poisoned(players: Any, parts: Any, kimg: float, landmarks: Any) -> Any:
+        figures = plain(players, parts, kimg, landmarks)
         if kimg >= 0.012:
             figures["loss/total"] = figures["loss/total"] * float("nan")
         return figures

@@ -64,7 +64,7 @@ def test_two_ranks_train_as_one_with_twice_the_batch(tmp_path: Path, kind: str) 
         for name, tensor in last[part].items():
             moved = max(moved, float((tensor - first[part][name]).abs().max()))
             torch.testing.assert_close(tensor, shared_out[part][name], rtol=1e-4, atol=2e-6, msg=f"{part} {name}")
-        assert moved > 1e-4, f"{part} did not move, so nothing was compared"
+        assert moved > 2e-5, f"{part} did not move, so nothing was compared"
 
 
 def state_of(runs_dir: Path, number: int) -> dict[str, Any]:
