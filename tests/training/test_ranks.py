@@ -43,7 +43,8 @@ def run_ranks(num_ranks: int, runs_dir: Path, *overrides: str) -> list[subproces
     return done
 
 
-@pytest.mark.parametrize("kind", [pytest.param("hinge", marks=pytest.mark.slow), "relativistic"])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["hinge", "relativistic"])
 def test_two_ranks_train_as_one_with_twice_the_batch(tmp_path: Path, kind: str) -> None:
     # R1's second derivatives, the relativistic batch average and the identity term all take part.
     # Plain SGD: Adam would blow up the rounding of gradients that are zero, such as a relativistic last bias.
