@@ -2,9 +2,6 @@
 
 import functools
 import json
-import os
-import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -21,6 +18,7 @@ from facesr.data.export import export_builtin
 from facesr.embedders.builtin import SmallRecogniser
 from facesr.errors import FaceSRError
 from facesr.image import read_png
+from tests.ranks import run_as_ranks
 
 ROOT = Path(evaluate.__file__).resolve().parent
 
@@ -192,21 +190,11 @@ def test_the_door_prints_one_line_and_exits_with_2(monkeypatch, capsys, tmp_path
 
 @pytest.mark.slow
 def test_two_ranks_give_the_numbers_of_one(run, big, weights, tmp_path):
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    arguments = [f"method=bicubic high={big.high} low={big.low} embedder.weights={weights} num_resamples=50"]
-    arguments += [f"device=cpu batch_size=1 out={tmp_path / 'two'}"]
-    command = [sys.executable, "evaluate.py", *" ".join(arguments).split()]
-    environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
-    environment |= {"OMP_NUM_THREADS": "1"}
-    ranks = [
-        subprocess.Popen(command, cwd=ROOT, env={**environment, "RANK": str(rank)}, stdout=subprocess.PIPE, text=True)
-        for rank in (0, 1)
-    ]
-    printed = [process.communicate(timeout=120)[0] for process in ranks]
-    assert [process.returncode for process in ranks] == [0, 0]
-    assert "report.html" in printed[0] and printed[1] == ""
+    arguments = f"method=bicubic high={big.high} low={big.low} embedder.weights={weights} num_resamples=50"
+    arguments += f" device=cpu batch_size=1 out={tmp_path / 'two'}"
+    ranks = run_as_ranks(2, "evaluate.py", arguments.split(), timeout_s=120)
+    assert [rank.returncode for rank in ranks] == [0, 0]
+    assert "report.html" in ranks[0].stdout and ranks[1].stdout == ""
     one = summary(run(method="bicubic", high=big.high, low=big.low, batch_size=1))
     two = summary(tmp_path / "two")
     assert two["environment"]["num_ranks"] == 2 and two["inputs"]["pixels_sha256"] == one["inputs"]["pixels_sha256"]

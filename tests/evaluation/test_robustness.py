@@ -2,10 +2,6 @@
 
 import csv
 import json
-import os
-import socket
-import subprocess
-import sys
 from io import BytesIO
 from pathlib import Path
 
@@ -28,6 +24,7 @@ from facesr.evaluation.robustness import Score, robustness_csv, robustness_png, 
 from facesr.evaluation.sheet import Cell, sheet_png
 from facesr.image import list_png, read_png, write_png
 from facesr.restoration import open_method
+from tests.ranks import run_as_ranks
 
 CPU = torch.device("cpu")
 ROOT = Path(evaluate.__file__).resolve().parent
@@ -260,25 +257,11 @@ def test_an_unknown_operator_is_refused_by_name():
 
 @pytest.mark.slow
 def test_two_ranks_give_the_files_of_one(run, faces, weights, tmp_path):
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    arguments = [f"study=robustness method=bicubic high={faces.high} embedder.weights={weights} num_resamples=20"]
-    arguments += [f"operators=[gaussian_noise] protocol=open device=cpu batch_size=2 out={tmp_path / 'two'}"]
-    environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
-    environment |= {"OMP_NUM_THREADS": "1", "FACESR_CACHE": str(tmp_path / "cache2")}
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "evaluate.py", *" ".join(arguments).split()],
-            cwd=ROOT,
-            env={**environment, "RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for rank in (0, 1)
-    ]
-    printed = [process.communicate(timeout=180)[0] for process in ranks]
-    assert [process.returncode for process in ranks] == [0, 0] and printed[1] == ""
+    arguments = f"study=robustness method=bicubic high={faces.high} embedder.weights={weights} num_resamples=20"
+    arguments += f" operators=[gaussian_noise] protocol=open device=cpu batch_size=2 out={tmp_path / 'two'}"
+    environment = {"FACESR_CACHE": str(tmp_path / "cache2")}
+    ranks = run_as_ranks(2, "evaluate.py", arguments.split(), environment, timeout_s=180)
+    assert [rank.returncode for rank in ranks] == [0, 0] and ranks[1].stdout == ""
     one = run(method="bicubic", high=faces.high, operators="[gaussian_noise]", batch_size=2)
     for number in range(5):
         assert pixels(tmp_path / "two" / "low" / f"{number:02d}") == pixels(one / "low" / f"{number:02d}")

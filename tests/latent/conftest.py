@@ -10,8 +10,11 @@ from torch import Tensor, nn
 
 from facesr.build import load_settings
 from facesr.config import EvaluateSettings, PulseSettings
+from facesr.embedders.builtin import SmallRecogniser
+from facesr.image import write_png
 from facesr.latent.eigenfaces import Eigenfaces, write_fit
 from facesr.latent.eigenfaces_fit import fit
+from facesr.resample import downscale_uint8
 
 
 class Toy(nn.Module):
@@ -68,6 +71,17 @@ def random_faces(num: int, height: int = 28, width: int = 24, seed: int = 0) -> 
     large = nn.functional.interpolate(coarse, size=(height, width), mode="bicubic").clamp(0, 1)
     grain = 0.02 * torch.randn(large.shape, generator=draw)
     return ((large + grain).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
+
+
+def write_folders(folder: Path, num_faces: int) -> None:
+    """Writes originals high/ and inputs low/ of random faces, and a recogniser that has learnt nothing, judge.pt."""
+    high = random_faces(num_faces, seed=4)
+    for name, pictures in (("high", high), ("low", downscale_uint8(high))):
+        (folder / name).mkdir()
+        for number, picture in enumerate(pictures):
+            write_png(folder / name / f"{number}.png", picture)
+    torch.manual_seed(0)
+    torch.save(SmallRecogniser().state_dict(), folder / "judge.pt")
 
 
 @pytest.fixture(scope="session")

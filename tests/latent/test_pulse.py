@@ -15,7 +15,6 @@ import evaluate
 import submit
 from facesr.build import known_names, load_settings, run_script
 from facesr.config import EvaluateSettings, SubmitSettings
-from facesr.embedders.builtin import SmallRecogniser
 from facesr.errors import ConfigError, FaceSRError, ImageError
 from facesr.image import png_remark, read_png, to_float, write_png
 from facesr.latent import pulse as module
@@ -25,7 +24,7 @@ from facesr.resample import downscale_uint8
 from facesr.restoration import Method, restore_pictures
 from facesr.submission.verify import opened_submission
 from facesr.tiles import Tiles
-from tests.latent.conftest import random_faces
+from tests.latent.conftest import random_faces, write_folders
 
 CPU = torch.device("cpu")
 
@@ -117,13 +116,7 @@ def test_faces_larger_than_a_tile_are_not_cut(restorer, low):
 def folders(tmp_path, monkeypatch):
     """Originals and inputs of three faces, and a cache of their own."""
     monkeypatch.setenv("FACESR_CACHE", str(tmp_path / "cache"))
-    high = random_faces(3, seed=4)
-    for name, pictures in (("high", high), ("low", downscale_uint8(high))):
-        (tmp_path / name).mkdir()
-        for number, picture in enumerate(pictures):
-            write_png(tmp_path / name / f"{number}.png", picture)
-    torch.manual_seed(0)
-    torch.save(SmallRecogniser().state_dict(), tmp_path / "judge.pt")
+    write_folders(tmp_path, num_faces=3)
     return tmp_path
 
 

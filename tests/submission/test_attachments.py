@@ -21,13 +21,9 @@ from facesr.restoration import Blend, Method
 from facesr.submission.attachments import attachments_for
 from facesr.submission.verify import opened_submission
 
+pytestmark = pytest.mark.usefixtures("steady_code")
+
 BICUBIC = Method("bicubic", torch.nn.Identity())
-
-
-@pytest.fixture(autouse=True)
-def steady_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keeps a restored folder's name the same although somebody edits the package while the tests run."""
-    monkeypatch.setattr("facesr.submission.restore.code_sha256", lambda: "c" * 64)
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from facesr.config import SubmitSettings
 from facesr.errors import FaceSRError
 from facesr.image import write_png
 
+pytestmark = pytest.mark.usefixtures("steady_code")
+
 
 @pytest.fixture
 def low(tmp_path: Path) -> Path:
@@ -23,12 +25,6 @@ def low(tmp_path: Path) -> Path:
         picture = np.random.default_rng(int(key)).integers(0, 256, (28, 24, 3), dtype=np.uint8)
         write_png(folder / f"{key}.png", picture)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def steady_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keeps a restored folder's name the same although somebody edits the package while the tests run."""
-    monkeypatch.setattr("facesr.submission.restore.code_sha256", lambda: "c" * 64)
 
 
 def settings(tmp_path: Path, **keys: object) -> SubmitSettings:

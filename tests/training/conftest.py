@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from facesr.build import load_settings
+from facesr.checkpoint import newest_state
 from facesr.config import TrainSettings
 
 TINY = (
@@ -28,6 +30,13 @@ TINY = (
     "losses.adversarial.r1_gamma=1.0",
     "losses.adversarial.r1_every=2",
 )
+
+
+def final_state(settings: TrainSettings) -> dict[str, Any]:
+    """Returns the newest training state of a run."""
+    found = newest_state(Path(settings.runs_dir) / settings.name / "state")
+    assert found is not None
+    return found[1]
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import os
 import signal
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from facesr.build import build, load_group
-from facesr.checkpoint import newest_state
 from facesr.config import TrainSettings
 from facesr.data.prepared import Pairs
 from facesr.degradation import Degradation, Official
@@ -25,6 +23,7 @@ from facesr.training.loop import train
 from facesr.training.rundir import identity_of, plain_config
 from facesr.training.step import Players, train_step
 from facesr.training.validation import Validator
+from tests.training.conftest import final_state
 
 Make = Callable[..., TrainSettings]
 
@@ -59,12 +58,6 @@ def faces(num: int = 4) -> Tensor:
 def random() -> Degradation:
     found: Degradation = build(load_group("degradation", "random"))
     return found
-
-
-def final_state(settings: TrainSettings) -> dict[str, Any]:
-    found = newest_state(Path(settings.runs_dir) / settings.name / "state")
-    assert found is not None
-    return found[1]
 
 
 def test_by_default_the_generator_is_given_the_official_pictures(tiny: Make) -> None:

@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from facesr.build import load_settings
-from facesr.checkpoint import newest_state, read_snapshot
+from facesr.checkpoint import read_snapshot
 from facesr.config import TrainSettings
 from facesr.errors import EXIT_REQUEUE, ConfigError, DataError
 from facesr.training import loop
 from facesr.training.loop import train
+from tests.training.conftest import final_state
 
 TINY = (
     "experiment=asc19_fsrnet",
@@ -46,12 +47,6 @@ def tiny(tmp_path: Path) -> Make:
         return load_settings("train", TrainSettings, [*TINY, f"runs_dir={tmp_path}/runs", *overrides])
 
     return make
-
-
-def final_state(settings: TrainSettings) -> dict[str, Any]:
-    found = newest_state(Path(settings.runs_dir) / settings.name / "state")
-    assert found is not None
-    return found[1]
 
 
 def test_all_three_terms_take_part_and_the_snapshot_restores(tiny: Make) -> None:

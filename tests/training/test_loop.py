@@ -15,14 +15,9 @@ from facesr.config import TrainSettings
 from facesr.errors import EXIT_REQUEUE, CheckpointError, ConfigError, DataError, TrainingError
 from facesr.training import loop
 from facesr.training.loop import due, train
+from tests.training.conftest import final_state
 
 Make = Callable[..., TrainSettings]
-
-
-def final_state(settings: TrainSettings) -> dict[str, Any]:
-    found = newest_state(Path(settings.runs_dir) / settings.name / "state")
-    assert found is not None
-    return found[1]
 
 
 def assert_same_training(first: dict[str, Any], second: dict[str, Any]) -> None:

@@ -1,7 +1,6 @@
 """Several ranks as torchrun starts them, and a run that is killed."""
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 import torch
 
 from facesr.checkpoint import newest_state
+from tests.ranks import run_as_ranks
 from tests.training.conftest import TINY
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,29 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def run_ranks(num_ranks: int, runs_dir: Path, *overrides: str) -> list[subprocess.CompletedProcess[str]]:
     """Starts train.py as torchrun would, on this machine."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, str(ROOT / "train.py"), *TINY, f"runs_dir={runs_dir}", *overrides]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    if num_ranks > 1:
-        environment["WORLD_SIZE"] = str(num_ranks)
-    processes = [
-        subprocess.Popen(
-            command,
-            env={**environment, **({"RANK": str(rank), "LOCAL_RANK": str(rank)} if num_ranks > 1 else {})},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-        )
-        for rank in range(num_ranks)
-    ]
-    done = []
-    for process in processes:
-        out, err = process.communicate(timeout=240)
-        done.append(subprocess.CompletedProcess(command, process.returncode, out, err))
-    return done
+    return run_as_ranks(num_ranks, "train.py", [*TINY, f"runs_dir={runs_dir}", *overrides])
 
 
 @pytest.mark.slow
