@@ -23,7 +23,7 @@ class FrozenEmbedder(nn.Module):
     Attributes:
         width: of the network's input, in pixels.
         height: of the network's input, in pixels.
-        precision: ``fp32`` for scoring; ``bf16`` runs the network under autocast, for training losses only.
+        precision: ``fp32`` for scoring; ``bf16`` rounds the network's weights and works in it, for training only.
     """
 
     # Layers of `network`, in the order they run, whose outputs a perceptual loss compares.
@@ -52,6 +52,9 @@ class FrozenEmbedder(nn.Module):
         self.precision = precision
         # Convolutions on the CPU's matrix unit and on tensor cores read channels-last memory without reordering.
         self.network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        # Kept as they are used: autocast remembers casts of trained weights only, and would cast these at each call.
+        self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self.network.to(self.dtype)
 
     def train(self, mode: bool = True) -> FrozenEmbedder:
         """Returns itself, in evaluation mode in any case: dropout or batch statistics would change the judge."""
@@ -83,7 +86,4 @@ class FrozenEmbedder(nn.Module):
         """Returns unit embeddings, float32 (N, D), of RGB pictures (N, 3, H, W) in [0, 1] of any size."""
         with torch.autocast(batch.device.type, enabled=False):
             pixels = self.prepare(self.resize(batch.float())).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(batch.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            features = self.network(pixels)
-        with torch.autocast(batch.device.type, enabled=False):
-            return F.normalize(features.float(), dim=1)
+            return F.normalize(self.network(pixels.to(self.dtype)).float(), dim=1)
