@@ -1,11 +1,13 @@
-"""The project's own generator: residual blocks at the input's size, with an hourglass that sees the whole face.
+"""The project's own generator: residual blocks at the input's size, and hourglasses that see the whole face.
 
-A face of 24x28 pixels is mostly structure: where the eyes, the nose and the mouth lie decides what each pixel
-may be. Plain residual networks see that structure only through a long chain of 3x3 convolutions. Here every
-group also works at a half and a quarter of the input's size, where a few wide convolutions see the whole face
-at almost no cost, and adds what it found back. Channel counts are multiples of 32, which is what matrix units
-(AMX, tensor cores) want. docs/results.md has the ablation: in runs of 10,000 images the hourglass neither helps nor
-hurts, and a block at the output's size is not worth its time.
+Nearly all work is done at 24x28, where a block costs a sixteenth of one at 96x112; the colours come from features at
+twice the input's size by one sub-pixel convolution. Channel counts are multiples of 32, which is what matrix units
+(AMX, tensor cores) want.
+
+A group may also work at a half and a quarter of the input's size (an hourglass), where a few wide convolutions see the
+whole face at almost no cost of time, but two thirds of all weights. docs/results.md has the ablation: it is worth
+nothing in runs of 10,000 images and little in runs of 60,000, so configs/generator/facesr.yaml leaves it out; a block at
+the output's size is not worth its time.
 """
 
 import math
@@ -79,7 +81,7 @@ class FaceSR(nn.Module):
 
     Args:
         channels: width of the features at the input's size, a multiple of 32.
-        num_groups: groups of residual blocks and one hourglass.
+        num_groups: groups of residual blocks, each with an hourglass behind them where there are any.
         num_blocks: residual blocks of a group.
         num_hourglass_blocks: residual blocks at each step of an hourglass; 0 leaves the hourglass out.
         channels_up: width of the features at twice the input's size.
@@ -91,8 +93,8 @@ class FaceSR(nn.Module):
         self,
         channels: int = 96,
         num_groups: int = 3,
-        num_blocks: int = 3,
-        num_hourglass_blocks: int = 1,
+        num_blocks: int = 4,
+        num_hourglass_blocks: int = 0,
         channels_up: int = 64,
         channels_out: int = 0,
     ) -> None:

@@ -6,7 +6,7 @@ import torch
 from facesr.models.facesr import FaceSR, Hourglass, count_macs, count_parameters
 from facesr.resample import upscale
 
-SMALL = {"channels": 32, "num_groups": 1, "num_blocks": 1, "channels_up": 32}
+SMALL = {"channels": 32, "num_groups": 1, "num_blocks": 1, "num_hourglass_blocks": 1, "channels_up": 32}
 
 
 @pytest.mark.parametrize(("height", "width"), [(28, 24), (7, 5), (33, 17), (2, 2)])
@@ -51,6 +51,9 @@ def test_a_corner_reaches_the_whole_face() -> None:
 
 def test_figures_that_the_configuration_states() -> None:
     network = FaceSR()
+    assert count_parameters(network) == 2380908
+    assert count_macs(network, 28, 24) == 1760596992
+    network = FaceSR(num_blocks=3, num_hourglass_blocks=1)
     assert count_parameters(network) == 6_753_036
     assert count_macs(network, 28, 24) == 1_899_942_912
 
