@@ -6,6 +6,7 @@
     uv run evaluate.py method=runs/NAME                                   ... or a run, here on built-in faces
     uv run evaluate.py method=pulse generator=eigenfaces low=DIR high=DIR invents faces that fit (docs/pulse.md)
     uv run evaluate.py submission=FILE.zip low=DIR high=DIR               a team's archive, verified first
+    uv run evaluate.py submission=FILE.zip ... power_limit_watts=3000     ... and its power against the limit of 2019
     uv run evaluate.py ... embedder=facenet_vggface2 embedder.weights=FILE judges=[edgeface,mobilefacenet_ms1m]
     uv run evaluate.py ... protocol=asc19_final protocol.strict=false     the rules of the 2019 script
     uv run evaluate.py ... attributes=FILE.csv                            scores per group of faces
@@ -38,6 +39,7 @@ from facesr.evaluation.operators import cases_of, require_originals
 from facesr.evaluation.out_folder import claim
 from facesr.evaluation.pairs import list_pictures
 from facesr.evaluation.perceptual import Perceptual, open_perceptual
+from facesr.evaluation.power_limit import power_facts
 from facesr.evaluation.request import checked, question_of
 from facesr.evaluation.resolution import curve_table, resolution_curve
 from facesr.evaluation.restoring import restore_folder
@@ -212,6 +214,7 @@ def opened_subject(
                 "kimg": made.kimg,
                 "flip_ensemble": made.flip_ensemble,
                 "commit": made.commit,
+                **power_facts(made.energy_joules, made.seconds, settings.power_limit_watts),
             }
             name = submission.manifest.team
             yield Subject("submission", name, submission.folder, made.loss_judges, facts, is_claim=True)

@@ -101,8 +101,13 @@ def _write_with_digest(path: Path, data: bytes) -> str:
     return digest
 
 
-def write_snapshot(path: Path, snapshot: Snapshot) -> str:
+def write_snapshot(path: Path, snapshot: Snapshot, dtype: torch.dtype = torch.float32) -> str:
     """Writes a generator with its origin and returns the file's sha256 (`snapshot.sha256` is ignored).
+
+    Args:
+        path: the file.
+        snapshot: what is written.
+        dtype: of the weights in the file; read back they are float32 again.
 
     Raises:
         CheckpointError: see `write_bytes`.
@@ -118,7 +123,7 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> str:
     }
     # One key: safetensors writes several in a random order, and equal snapshots must be equal bytes.
     metadata = {"facesr": json.dumps(about, sort_keys=True)}
-    tensors = {name: tensor.detach().float().cpu().contiguous() for name, tensor in snapshot.state.items()}
+    tensors = {name: tensor.detach().to(dtype).cpu().contiguous() for name, tensor in snapshot.state.items()}
     return _write_with_digest(path, save(tensors, metadata))
 
 
@@ -135,7 +140,7 @@ def read_snapshot(path: Path) -> Snapshot:
             about = json.loads((file.metadata() or {}).get("facesr", "{}"))
             if not isinstance(about, dict) or about.get("format") != SNAPSHOT_FORMAT:
                 raise CheckpointError(f"{path} is no generator snapshot of facesr; give one from runs/NAME/snapshots.")
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no dict
+            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - safe_open is no dict
         generator, judges, scores = about["generator"], about["loss_judges"], about["scores"]
         run, kimg, config_sha256 = str(about["run"]), float(about["kimg"]), str(about["config_sha256"])
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:

@@ -128,7 +128,7 @@ class TrainSettings:
     validation_every_kimg: float
     state_every_kimg: float
     num_snapshots_kept: int
-    start_from: str | None  # snapshot whose generator weights are the starting point
+    start_from: str | None  # snapshot file, or pretrained:NAME, whose generator weights are the starting point
     judges: list[str]  # further embedders for validation, by configuration name
     schedule: ScheduleSettings
     data: DataSettings
@@ -167,7 +167,7 @@ class PulseSettings:
 class SubmitSettings:
     """Everything submit.py needs: to make an archive, or, with `verify`, to check one."""
 
-    checkpoint: str | None  # bicubic | nearest | pulse | a snapshot file | a run folder
+    checkpoint: str | None  # bicubic | nearest | pulse | a snapshot file | a run folder | pretrained:NAME
     method: str | None  # the same key under the name that evaluate.py has for it
     low: str | None  # folder of the low-resolution pictures that were given out
     team: str | None
@@ -209,7 +209,7 @@ class EvaluateSettings:
     """Everything evaluate.py needs: what is scored (one of the first three), against what, by whom."""
 
     restored: str | None  # folder of restored pictures
-    method: str | None  # bicubic | nearest | pulse | a snapshot file | a run folder: restores `low` first
+    method: str | None  # as `checkpoint` of submit.py: restores `low` first
     submission: str | None  # archive FILE.zip, verified first
     high: str | None  # folder of the originals
     low: str | None  # folder of the low-resolution pictures
@@ -228,6 +228,7 @@ class EvaluateSettings:
     device: str  # auto | cpu | cuda
     batch_size: int
     reuse_embeddings: bool  # keep the originals' embeddings in the cache for the next evaluation of the same ones
+    power_limit_watts: float | None  # submission: a limit that the power its manifest states is compared with
     num_resamples: int  # of the bootstrap intervals
     num_examples: int  # faces shown in each row of the report
     seed: int  # of the bootstrap and of the random examples

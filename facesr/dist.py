@@ -35,6 +35,11 @@ def world_size() -> int:
     return td.get_world_size() if td.is_initialized() else int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def is_first_on_machine() -> bool:
+    """Returns whether this is the first of this machine's ranks, the one that counts what the machine has once."""
+    return int(os.environ.get("LOCAL_RANK", "0")) == 0
+
+
 def is_main() -> bool:
     """Returns whether this is rank 0, the one that prints and writes."""
     return rank() == 0

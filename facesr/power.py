@@ -1,29 +1,95 @@
-"""Electric power of an accelerator, read through NVML where the machine offers it.
+"""Electric power and energy: of an accelerator through NVML, of the CPU's packages through RAPL, where offered.
 
-`pynvml` is optional (pip install nvidia-ml-py): without it, without an NVIDIA device or without the right to
-read it every answer is None, never a guess. A reading is of the whole board, whoever uses it.
+`pynvml` is optional (pip install nvidia-ml-py), and Linux lets only some users read RAPL's counters: what cannot be
+read is left out, and where nothing can, every answer is None, never a guess. A reading is of the whole board or
+package, whoever uses it; fans, disks and what the power supply loses are in neither.
 """
 
 import importlib
 import itertools
+import re
 import threading
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import torch
+
+RAPL = Path("/sys/class/powercap")
+# Domains of whole packages; those below one (intel-rapl:0:0, cores or memory) are part of it.
+_PACKAGE = re.compile(r"intel-rapl:\d+")
+
+
+class CpuEnergy:
+    """The energy counters of this machine's CPU packages (RAPL: running average power limit).
+
+    Source: Linux, Documentation/power/powercap/powercap.rst: ``energy_uj`` counts microjoules and begins again at 0
+    after ``max_energy_range_uj``.
+    """
+
+    def __init__(self, folder: Path = RAPL) -> None:
+        """Finds the packages whose counters may be read."""
+        found = sorted(folder.iterdir()) if folder.is_dir() else []
+        domains = [path for path in found if _PACKAGE.fullmatch(path.name)]
+        self._ranges: dict[Path, int] = {}
+        for domain in domains:
+            counter, most = domain / "energy_uj", _whole_number(domain / "max_energy_range_uj")
+            if most and _is_cpu(domain) and _whole_number(counter) is not None:
+                self._ranges[counter] = most
+        self._last: dict[Path, int] = {}
+
+    def joules(self) -> float | None:
+        """Returns the joules since the last call, 0 at the first one, None where no counter can be read.
+
+        A counter may come round once between two calls, not twice: at 200 W and the usual range that takes 20 minutes.
+        """
+        now = {path: _whole_number(path) for path in self._ranges}
+        read = {path: value for path, value in now.items() if value is not None}
+        if not read or len(read) < len(now):
+            return None
+        before, self._last = self._last or read, read
+        return sum((value - before[path]) % self._ranges[path] for path, value in read.items()) / 1e6
+
+
+def _is_cpu(domain: Path) -> bool:
+    # "psys" is the whole platform with the packages in it.
+    try:
+        return (domain / "name").read_text().startswith("package")
+    except OSError:
+        return False
+
+
+def _whole_number(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None
 
 
 class PowerMeter:
     """Reads the power of one device, and sums its energy while used as a context manager.
 
     Attributes:
-        joules: energy of the last ``with`` block, None where it cannot be measured.
+        joules: energy of the last ``with`` block, of device and CPU packages together; None where neither can be
+            measured.
+        sources: what it was measured by, ``NVML`` and ``RAPL``.
     """
 
-    def __init__(self, device: torch.device, interval_seconds: float = 0.1) -> None:
-        """Finds the device in NVML; `interval_seconds` is the time between readings inside a ``with`` block."""
+    def __init__(
+        self, device: torch.device, interval_seconds: float = 0.1, with_cpu: bool = True, rapl: Path = RAPL
+    ) -> None:
+        """Finds the device in NVML, and the CPU packages.
+
+        Args:
+            device: whose board is measured.
+            interval_seconds: between readings inside a ``with`` block, where the board has no counter.
+            with_cpu: whether the CPU packages count; of several ranks on one machine only one may count them.
+            rapl: folder of the packages' counters.
+        """
         self.joules: float | None = None
+        self.sources: tuple[str, ...] = ()
+        self._cpu = CpuEnergy(rapl) if with_cpu else None
         self._interval_seconds = interval_seconds
         self._nvml, self._handle = _find(device)
         self._stop = threading.Event()
@@ -50,26 +116,41 @@ class PowerMeter:
             return None
 
     def __enter__(self) -> "PowerMeter":
-        self.joules, self._readings = None, []
-        self._counter_start = self._counter()
-        if self._counter_start is None and self._read_once():
-            self._stop.clear()
-            self._thread = threading.Thread(target=self._sample, name="power", daemon=True)
-            self._thread.start()
+        self.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Begins to measure."""
+        self.joules, self._readings = None, []
+        if self._cpu is not None:
+            self._cpu.joules()
+        self._counter_start = self._counter()
+        if self._counter_start is None and self._read_once():
+            self._stop.clear()
+            self._thread = threading.Thread(target=self._sample, name="power", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> float | None:
+        """Ends measuring and returns `joules` since the start."""
+        board: float | None = None
         if self._counter_start is not None:
             end = self._counter()
-            self.joules = None if end is None else end - self._counter_start
+            board = None if end is None else end - self._counter_start
         if self._thread is not None:
             self._stop.set()
             self._thread.join()
             self._thread = None
             self._read_once()
-            self.joules = integrate(self._readings)
+            board = integrate(self._readings)
+        cpu = None if self._cpu is None else self._cpu.joules()
+        measured = {name: value for name, value in (("NVML", board), ("RAPL", cpu)) if value is not None}
+        self.joules, self.sources = sum(measured.values()) if measured else None, tuple(measured)
+        return self.joules
 
     def _read_once(self) -> bool:
         power = self.watts()

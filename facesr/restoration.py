@@ -15,6 +15,7 @@ from facesr.checkpoint import Snapshot, read_snapshot
 from facesr.errors import CheckpointError, ConfigError
 from facesr.image import to_float, to_uint8
 from facesr.models.interpolation import Bicubic, Nearest
+from facesr.pretrained.shipped import PREFIX, snapshot_file
 from facesr.resample import SCALE
 from facesr.tiles import Stretch, Tiles, pictures_at_once
 from facesr.weights import load_into
@@ -75,7 +76,9 @@ class Method:
 def open_method(
     spec: str, device: torch.device, blend_with: str | None = None, blend_weight: float = EQUAL_SHARES
 ) -> Method:
-    """Returns the method that `spec` names: ``bicubic``, ``nearest``, a snapshot file or a run folder (its best).
+    """Returns the method that `spec` names: ``bicubic``, ``nearest``, a snapshot or a run folder (its best).
+
+    A snapshot is a file or ``pretrained:NAME``, one that comes with the package.
 
     Args:
         spec: what is opened.
@@ -118,14 +121,14 @@ def open_method(
 
 
 def _snapshot_path(spec: str) -> Path:
-    path = Path(spec).expanduser()
+    path = snapshot_file(spec)
     if path.is_dir():
         if not (path / BEST).is_file():
             raise CheckpointError(f"{path} holds no {BEST}; give a run folder that has been validated once.")
         path = path / BEST
     if not path.is_file():
         raise CheckpointError(
-            f"{spec} is neither {' nor '.join(INTERPOLATIONS)} nor a snapshot file or run folder; "
+            f"{spec} is neither {' nor '.join(INTERPOLATIONS)} nor a snapshot file, run folder or {PREFIX}NAME; "
             "give one of them, for example runs/NAME."
         )
     return path
@@ -213,8 +216,8 @@ def restore_pictures(
     Pictures larger than a tile are restored tile by tile: only tiles are ever held as floats, so memory beside the
     result does not grow with the picture. Where the overlap covers the network's receptive radius, tiles give the whole
     picture's answer but for roundings of one grey level. Where it does not, as with the default overlap for facesr,
-    whose hourglasses see 89 low-resolution pixels far, more values may be off: docs/submission.md has each generator's
-    radius, and what was measured.
+    which sees 29 low-resolution pixels far (89 with hourglasses), more values may be off: docs/submission.md has each
+    generator's radius, and what was measured.
 
     Args:
         flip_ensemble: average with the mirrored restoration of the mirrored input; twice the cost.

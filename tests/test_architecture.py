@@ -21,7 +21,7 @@ SCRIPTS = [ROOT / name for name in ("train.py", "evaluate.py", "submit.py")]
 FLOORS: dict[str, int] = {
     **dict.fromkeys(("errors", "protocols", "config", "image", "resample", "degradation", "tiles"), 0),
     **dict.fromkeys(("dist", "checkpoint", "weights", "log", "power"), 0),
-    **dict.fromkeys(("build", "data", "models", "losses", "embedders", "metrics"), 1),
+    **dict.fromkeys(("build", "data", "models", "losses", "embedders", "metrics", "pretrained"), 1),
     "restoration": 2,
     **dict.fromkeys(("training", "evaluation", "submission", "latent"), 3),
 }

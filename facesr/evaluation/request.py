@@ -9,6 +9,7 @@ from facesr.config import EvaluateSettings
 from facesr.errors import ConfigError
 from facesr.evaluation.operators import cases_of
 from facesr.evaluation.perceptual import Perceptual
+from facesr.pretrained.shipped import PREFIX
 from facesr.protocols import Embedder
 from facesr.restoration import EQUAL_SHARES
 
@@ -26,6 +27,11 @@ def checked(settings: EvaluateSettings) -> EvaluateSettings:
     for key in ("batch_size", "num_resamples"):
         if getattr(settings, key) < 1:
             raise ConfigError(f"{key}={getattr(settings, key)} has to be at least 1.")
+    if settings.power_limit_watts is not None:
+        if settings.submission is None or settings.study is not None:
+            raise ConfigError("power_limit_watts checks what a submission states; give submission=FILE.zip.")
+        if not settings.power_limit_watts > 0:
+            raise ConfigError(f"power_limit_watts={settings.power_limit_watts:g} has to be above 0.")
     if settings.num_examples < 0 or settings.seed < 0:
         raise ConfigError("num_examples and seed have to be at least 0.")
     settings = replace(settings)
@@ -55,7 +61,8 @@ def checked(settings: EvaluateSettings) -> EvaluateSettings:
         raise ConfigError("method restores low=DIR and compares with high=DIR; give both, or none for built-in faces.")
     if settings.flip_ensemble and settings.method is None:
         raise ConfigError("flip_ensemble=true needs method=; the other pictures are restored already.")
-    return replace(settings, out=settings.out or default_out(Path(getattr(settings, given[0])).name))
+    name = Path(getattr(settings, given[0])).name.replace(PREFIX, "pretrained_")
+    return replace(settings, out=settings.out or default_out(name))
 
 
 def _check_protocol(settings: EvaluateSettings) -> None:
@@ -150,6 +157,7 @@ def question_of(
         "protocol": asdict(settings.protocol),
         "judges": [judge.name for judge in judges],
         "models": {} if perceptual is None else perceptual.identity(),
+        **({} if settings.power_limit_watts is None else {"power_limit_watts": settings.power_limit_watts}),
         "num_resamples": settings.num_resamples,
         "seed": settings.seed,
     }

@@ -174,6 +174,8 @@ def warnings_of(evaluation: Evaluation) -> list[str]:
         notes = evaluation.pairs.notes
         counts = ", ".join(f"{len(names)} {note}" for note, names in notes.items())
         found.append(f"Official rules of the 2019 script, not the strict protocol ({counts}).")
+    if evaluation.subject.facts.get("within_power_limit", True) is not True:
+        found.append(evaluation.subject.facts["power_check"])
     found += [f"{name} is missing: {reason}" for name, reason in evaluation.missing.items()]
     return found
 

@@ -25,6 +25,7 @@ from facesr.evaluation.plane import Marker, Plane, plane_png
 from facesr.evaluation.report import page
 from facesr.evaluation.result import Evaluation, environment
 from facesr.evaluation.tables import aligned
+from facesr.pretrained.shipped import PREFIX
 from facesr.restoration import BEST, INTERPOLATIONS
 
 STUDY_FORMAT = 1
@@ -79,7 +80,8 @@ def entries_of(
     entries: list[Entry] = []
     for spec in wanted:
         path = Path(spec).expanduser()
-        is_method = spec in INTERPOLATIONS or path.is_file() or (path / BEST).is_file()
+        is_snapshot = spec.startswith(PREFIX) or path.is_file() or (path / BEST).is_file()
+        is_method = spec in INTERPOLATIONS or is_snapshot
         if not is_method and not path.is_dir():
             raise DataError(f"entries: {spec} is neither a folder of pictures nor a method; give one of them.")
         if is_method and not with_low:
@@ -101,6 +103,8 @@ def entries_of(
 
 def _name_of(path: Path, is_method: bool) -> str:
     """Returns a label: a folder called as all its kind are, or a snapshot in a run, gets its parent's name."""
+    if path.name.startswith(PREFIX):
+        return path.name.removeprefix(PREFIX)
     if is_method and path.is_file():
         return path.parent.parent.name if path.parent.name == BEST.parent.name else path.stem
     resolved = path.resolve() if path.exists() else path

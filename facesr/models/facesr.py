@@ -6,8 +6,8 @@ twice the input's size by one sub-pixel convolution. Channel counts are multiple
 
 A group may also work at a half and a quarter of the input's size (an hourglass), where a few wide convolutions see the
 whole face at almost no cost of time, but two thirds of all weights. docs/results.md has the ablation: it is worth
-nothing in runs of 10,000 images and little in runs of 60,000, so configs/generator/facesr.yaml leaves it out; a block at
-the output's size is not worth its time.
+nothing in runs of 10,000 images and little in runs of 60,000, so configs/generator/facesr.yaml leaves it out; a block
+at the output's size is not worth its time.
 """
 
 import math

@@ -12,7 +12,7 @@ from facesr.errors import EXIT_REQUEUE, TrainingError
 from facesr.log import Progress
 from facesr.restoration import restore_batch
 from facesr.training.outcome import finish, validate
-from facesr.training.report import Ticker, report
+from facesr.training.report import Ticker, count_energy, report
 from facesr.training.run import Run, set_up
 from facesr.training.schedule import learning_rate_factor
 from facesr.training.state import pack_state, unpack_state
@@ -36,6 +36,7 @@ def train(settings: TrainSettings) -> int:
     total_images = int(settings.duration_kimg * 1000)
     progress = Progress(total_images, clock.num_images)
     ticker = Ticker(clock.num_images)
+    run.meter.start()
     batches = run.feed.batches(clock.num_images)
     scores: Scores | None = None
     try:
@@ -81,6 +82,7 @@ def train(settings: TrainSettings) -> int:
             if asked and not finished:
                 run.console.say(f"asked to stop: saved at {clock.kimg:.1f} kimg; the same command resumes.")
                 return EXIT_REQUEUE
+        count_energy(run, 0.0)
         finish(run, scores or run.validator.score(lambda low: restore_batch(players.average, low)))
         return 0
     finally:
@@ -120,6 +122,7 @@ def roll_back(run: Run) -> None:
         )
     earlier = unpack_state(found[1], run.players, run.config_sha256)
     earlier.rate_factor, earlier.num_rollbacks = earlier.rate_factor * 0.5, earlier.num_rollbacks + 1
+    earlier.joules = run.clock.joules  # spent all the same
     vars(run.clock).update(vars(earlier))
     run.console.say(
         f"the loss is not finite or exploded at {bad_kimg:.1f} kimg: back to {run.clock.kimg:.1f} kimg at half the "

@@ -1,5 +1,6 @@
 """What a run yields: validation scores, pictures, snapshots, and the final table."""
 
+import math
 from collections.abc import Sequence
 
 from facesr import dist
@@ -70,9 +71,14 @@ def finish(run: Run, scores: Scores) -> None:
     run.console.say(
         "\n" + final_table(run.validator.ranking.name, [("bicubic", run.bicubic), (run.settings.name, scores)])
     )
-    minutes = run.clock.seconds / 60
+    energy = (
+        ""
+        if math.isnan(run.clock.joules)
+        else f" and {run.clock.joules / 1000:.1f} kJ ({', '.join(run.meter.sources)})"
+    )
     run.console.say(
-        f"\n{run.clock.kimg:.1f} kimg in {minutes:.1f} minutes; best snapshot: {run.folder}/snapshots/best.safetensors"
+        f"\n{run.clock.kimg:.1f} kimg in {run.clock.seconds / 60:.1f} minutes{energy}; "
+        f"best snapshot: {run.folder}/snapshots/best.safetensors"
     )
 
 

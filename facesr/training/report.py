@@ -9,7 +9,6 @@ from torch import Tensor
 
 from facesr import dist
 from facesr.log import Progress
-from facesr.power import PowerMeter
 from facesr.training.run import Run
 
 # Share of a new loss in the smoothed one; about the last 50 reports.
@@ -64,7 +63,8 @@ def report(run: Run, ticker: Ticker, progress: Progress, before_first: bool) -> 
         figures["learning_rate/discriminator"] = run.players.discriminator_optimizer.param_groups[0]["lr"]
     figures["speed/images_per_second"] = speed
     figures["speed/data_share"] = ticker.data_seconds / seconds
-    figures.update(machine_figures(run.device))
+    figures["machine/memory_mib"] = memory_mib(run.device)
+    figures.update(count_energy(run, time.perf_counter() - ticker.start))
     run.board.scalars(clock.num_images, figures)
     run.stats.write(clock.num_images, {"seconds": clock.seconds, **figures})
     left = (settings.duration_kimg * 1000 - clock.num_images) / speed
@@ -85,15 +85,28 @@ def eta(seconds: float) -> str:
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
-def machine_figures(device: torch.device) -> dict[str, float]:
-    """Returns memory in MiB and, where NVML offers it, power in watts."""
+def memory_mib(device: torch.device) -> float:
+    """Returns the peak memory in MiB, of the device or, on a CPU, of the process."""
     if device.type != "cuda":
-        return {"machine/memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
-    figures = {"machine/memory_mib": torch.cuda.max_memory_allocated(device) / 2**20}
-    watts = PowerMeter(device).watts()
-    if watts is not None:
-        figures["machine/power_watts"] = watts
-    return figures
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return torch.cuda.max_memory_allocated(device) / 2**20
+
+
+def count_energy(run: Run, seconds: float) -> dict[str, float]:
+    """Adds the energy of all ranks since the last count to the clock, and returns the power over the last `seconds`.
+
+    Nothing is returned where a rank's energy cannot be measured; the clock's is then not known either.
+    """
+    joules = run.meter.stop()
+    if joules is None:
+        # On a CPU the machine's first rank has counted for the others.
+        counted_elsewhere = run.device.type == "cpu" and not dist.is_first_on_machine()
+        joules = 0.0 if counted_elsewhere else float("nan")
+    mean = dist.average_scalars(torch.tensor(joules, dtype=torch.float64, device=run.device))
+    total = float(mean) * dist.world_size()
+    run.clock.joules += total
+    run.meter.start()
+    return {} if math.isnan(total) else {"machine/power_watts": total / max(seconds, 1e-9)}
 
 
 def is_healthy(run: Run, figures: dict[str, float]) -> bool:

@@ -17,6 +17,8 @@ from facesr.errors import ConfigError, DataError
 from facesr.log import Console, Stats
 from facesr.losses.adversarial import Adversarial
 from facesr.losses.term import LossTerm
+from facesr.power import PowerMeter
+from facesr.pretrained.shipped import snapshot_file
 from facesr.protocols import Embedder, FaceSet
 from facesr.resample import upscale
 from facesr.training.board import Board
@@ -49,6 +51,7 @@ class Run:
     stats: Stats
     bicubic: Scores
     loss_judges: tuple[str, ...]
+    meter: PowerMeter
 
 
 def set_up(settings: TrainSettings, device: torch.device) -> Run:
@@ -94,6 +97,7 @@ def set_up(settings: TrainSettings, device: torch.device) -> Run:
         stats=Stats(folder / "stats.jsonl", clock.num_images),
         bicubic=bicubic,
         loss_judges=judges_in_losses(players.terms),
+        meter=PowerMeter(device, with_cpu=dist.is_first_on_machine()),
     )  # fmt: skip
     num_parameters = sum(parameter.numel() for parameter in players.generator.parameters())
     console.say(
@@ -166,8 +170,8 @@ def build_players(settings: TrainSettings, device: torch.device) -> Players:
     if not any(parameter.requires_grad for parameter in generator.parameters()):
         raise ConfigError(f"generator {settings.generator['_target_']} has nothing to train; choose another one.")
     if settings.start_from is not None:
-        snapshot = read_snapshot(Path(settings.start_from).expanduser())
-        load_into(generator, snapshot.state, Path(settings.start_from))
+        start = snapshot_file(settings.start_from)
+        load_into(generator, read_snapshot(start).state, start)
     dist.copy_from_main(generator)
     terms: dict[str, LossTerm] = {}
     adversarial: Adversarial | None = None

@@ -27,6 +27,7 @@ class Clock:
         best_score: best validation score of the ranking metric so far, negative where lower is better.
         lowest_loss: lowest smoothed loss so far, what an explosion is measured against.
         smoothed_loss: the smoothed loss.
+        joules: energy of accelerators and CPUs, validation and saving included; NaN where some of it is not known.
         rate_factor: factor of the learning rate, halved by a rollback.
         num_rollbacks: rollbacks so far.
     """
@@ -36,6 +37,7 @@ class Clock:
     best_score: float = float("-inf")
     lowest_loss: float = float("inf")
     smoothed_loss: float = float("nan")
+    joules: float = 0.0
     rate_factor: float = 1.0
     num_rollbacks: int = 0
 

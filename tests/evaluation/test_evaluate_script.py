@@ -128,6 +128,26 @@ def test_an_archive_is_verified_and_its_claims_are_called_claims(run, big, tmp_p
     assert from_folder["subject"]["name"] == "bicubic" and from_folder["subject"]["loss_judges"] == []
 
 
+def test_the_power_an_archive_states_is_compared_with_a_limit(run, big, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("facesr.power.PowerMeter.stop", lambda meter: setattr(meter, "joules", 6000.0))
+    keys = {"checkpoint": "bicubic", "low": big.low, "team": "Team", "out": tmp_path / "team.zip"}
+    keys |= {"device": "cpu", "restored_dir": tmp_path / "kept"}
+    submit.main(load_settings("submit", SubmitSettings, [f"{key}={value}" for key, value in keys.items()]))
+    asked = {"submission": tmp_path / "team.zip", "high": big.high, "low": big.low}
+    # 6000 J in the moment that three faces take are far above any limit; in a fraction of it they are within one.
+    found = summary(run(**asked, power_limit_watts=3000, out=tmp_path / "above"))["subject"]
+    assert found["energy_joules"] == 6000.0 and found["mean_watts"] > 3000 and found["within_power_limit"] is False
+    assert "above the limit of 3000 W" in capsys.readouterr().out
+    assert "above the limit of 3000 W" in (tmp_path / "above" / "report.html").read_text()
+    found = summary(run(**asked, power_limit_watts=1e12, out=tmp_path / "within"))["subject"]
+    assert found["within_power_limit"] is True and "limit" not in capsys.readouterr().out
+    assert "within the limit of 1e+12 W" in (tmp_path / "within" / "report.html").read_text()
+    with pytest.raises(FaceSRError, match=r"power_limit_watts checks what a submission states"):
+        run(method="bicubic", high=big.high, low=big.low, power_limit_watts=3000)
+    with pytest.raises(FaceSRError, match=r"power_limit_watts=0 has to be above 0"):
+        run(**asked, power_limit_watts=0)
+
+
 def test_without_any_folder_built_in_faces_are_scored(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(evaluate, "export_builtin", functools.partial(export_builtin, num_faces=2))
     out = run()

@@ -1,0 +1,85 @@
+"""Snapshots that come with the package, under the names ``pretrained:NAME``, and the command that adds one.
+
+    uv run python -m facesr.pretrained.shipped runs/asc19_final/snapshots/best.safetensors asc19_final
+
+Their weights are kept as 16-bit floats, half the bytes; README.md beside this file says what that costs. Wherever a
+snapshot is asked for (evaluate.py method=, submit.py checkpoint=, train.py start_from=, blend_with=) such a name may
+stand.
+"""
+
+import argparse
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from facesr.checkpoint import read_snapshot, write_snapshot
+from facesr.errors import CheckpointError, FaceSRError
+from facesr.weights import sha256_of
+
+PREFIX = "pretrained:"
+FOLDER = Path(__file__).parent
+_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
+
+
+def shipped_names(folder: Path = FOLDER) -> list[str]:
+    """Returns the names of the snapshots in the folder of the package, sorted."""
+    return sorted(path.stem for path in folder.glob("*.safetensors"))
+
+
+def snapshot_file(spec: str, folder: Path = FOLDER) -> Path:
+    """Returns the path that `spec` names: the shipped snapshot for ``pretrained:NAME``, else `spec` as it is.
+
+    Raises:
+        CheckpointError: no snapshot of that name is shipped, or its file is not the one that was shipped.
+    """
+    if not spec.startswith(PREFIX):
+        return Path(spec).expanduser()
+    name = spec.removeprefix(PREFIX)
+    if name not in shipped_names(folder):
+        known = ", ".join(PREFIX + other for other in shipped_names(folder)) or "none"
+        raise CheckpointError(f"{spec} does not come with this package; there is {known}.")
+    path = folder / f"{name}.safetensors"
+    digest_file = path.with_name(path.name + ".sha256")
+    if not digest_file.is_file() or digest_file.read_text().split()[:1] != [sha256_of(path)]:
+        raise CheckpointError(f"{path} is not the file that was shipped; restore it with git checkout or install anew.")
+    return path
+
+
+def ship(source: Path, name: str, folder: Path = FOLDER) -> Path:
+    """Writes a copy of a snapshot with 16-bit weights under `name` and returns its path; a sha256 goes beside it.
+
+    Raises:
+        CheckpointError: the source is no snapshot, holds values that 16-bit floats cannot, the name cannot be one, or
+            the folder cannot be written.
+    """
+    if not _NAME.fullmatch(name):
+        raise CheckpointError(f"{name} cannot be a shipped snapshot's name; use a-z, 0-9 and _.")
+    snapshot = read_snapshot(source)
+    halved = {key: tensor.half() for key, tensor in snapshot.state.items()}
+    for key, tensor in halved.items():
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{source} cannot be shipped with 16-bit weights: {key} holds values beyond 65504.")
+    path = folder / f"{name}.safetensors"
+    write_snapshot(path, replace(snapshot, state=halved), dtype=torch.float16)
+    return path
+
+
+def main() -> None:
+    """Ships the snapshot that the command line names."""
+    parser = argparse.ArgumentParser(description="Adds a snapshot to those that come with the package.")
+    parser.add_argument("snapshot", type=Path, help="runs/NAME/snapshots/best.safetensors")
+    parser.add_argument("name", help="what it will be called: pretrained:NAME")
+    arguments = parser.parse_args()
+    try:
+        path = ship(arguments.snapshot, arguments.name)
+    except FaceSRError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, sha256 {sha256_of(path)}; method={PREFIX}{arguments.name}")
+
+
+if __name__ == "__main__":
+    main()

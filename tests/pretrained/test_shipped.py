@@ -1,0 +1,124 @@
+"""Snapshots that come with the package: named, whole, half the bytes, and usable wherever a snapshot is."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from facesr.build import build, load_settings
+from facesr.checkpoint import Snapshot, read_snapshot, write_snapshot
+from facesr.config import TrainSettings
+from facesr.errors import CheckpointError
+from facesr.image import read_png
+from facesr.pretrained.shipped import FOLDER, PREFIX, ship, shipped_names, snapshot_file
+from facesr.restoration import open_method, restore_pictures
+from facesr.training.run import build_players
+from facesr.weights import sha256_of
+
+CPU = torch.device("cpu")
+NODE = {"_target_": "facesr.models.sicnn.SICNN", "num_channels": 8, "growth": 4, "num_layers": 2}
+MAX_BYTES = 10_000_000
+CARD = FOLDER / "README.md"
+
+
+def written(path: Path, factor: float = 1.0) -> Path:
+    """Writes a snapshot of a small network; `factor` scales its weights."""
+    torch.manual_seed(0)
+    state = {name: factor * tensor for name, tensor in build(NODE).state_dict().items()}
+    write_snapshot(path, Snapshot(state, NODE, "tester", 1.5, "c" * 64, ("builtin",), {"is/builtin": 0.5}, ""))
+    return path
+
+
+def test_a_shipped_copy_keeps_its_origin_and_half_the_bytes(tmp_path: Path) -> None:
+    source = written(tmp_path / "best.safetensors")
+    path = ship(source, "small", tmp_path / "package")
+    first, second = read_snapshot(source), read_snapshot(path)
+    assert (second.run, second.kimg, second.loss_judges) == ("tester", 1.5, ("builtin",))
+    assert (second.config_sha256, second.scores) == (first.config_sha256, first.scores)
+    num_weights = sum(tensor.numel() for tensor in first.state.values())
+    saved = source.stat().st_size - path.stat().st_size
+    assert abs(saved - 2 * num_weights) < 200  # what remains are shorter offsets in the file's head
+    for name, tensor in second.state.items():
+        assert tensor.dtype == torch.float32 and torch.equal(tensor, first.state[name].half().float())
+    assert snapshot_file(f"{PREFIX}small", tmp_path / "package") == path
+
+
+def test_other_specs_stay_as_they_are(tmp_path: Path) -> None:
+    assert snapshot_file("runs/NAME") == Path("runs/NAME")
+    assert snapshot_file("~/a.safetensors") == Path.home() / "a.safetensors"
+
+
+@pytest.mark.parametrize("name", ["none", "../asc19_final", "", "README"])
+def test_a_name_that_is_not_shipped_is_refused_with_those_that_are(tmp_path: Path, name: str) -> None:
+    ship(written(tmp_path / "best.safetensors"), "small", tmp_path / "package")
+    with pytest.raises(CheckpointError, match=r"does not come with this package; there is pretrained:small\.$"):
+        snapshot_file(PREFIX + name, tmp_path / "package")
+
+
+@pytest.mark.parametrize("damage", ["changed", "no digest"])
+def test_a_damaged_file_is_refused(tmp_path: Path, damage: str) -> None:
+    path = ship(written(tmp_path / "best.safetensors"), "small", tmp_path)
+    if damage == "changed":
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(data)
+    else:
+        path.with_name("small.safetensors.sha256").unlink()
+    with pytest.raises(CheckpointError, match="is not the file that was shipped"):
+        snapshot_file(f"{PREFIX}small", tmp_path)
+
+
+def test_weights_beyond_16_bits_and_bad_names_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="values beyond 65504"):
+        ship(written(tmp_path / "large.safetensors", 1e8), "large", tmp_path / "package")
+    with pytest.raises(CheckpointError, match="cannot be a shipped snapshot's name"):
+        ship(written(tmp_path / "best.safetensors"), "../up", tmp_path / "package")
+    assert not (tmp_path / "package").exists()
+
+
+def test_the_command_refuses_what_is_no_snapshot(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "facesr.pretrained.shipped", str(tmp_path / "none.safetensors"), "none"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert "none" not in shipped_names()
+
+
+def test_the_package_ships_the_flagship_and_the_reference() -> None:
+    assert {"asc19_psnr"} <= set(shipped_names())
+    assert sum(path.stat().st_size for path in FOLDER.glob("*.safetensors")) <= MAX_BYTES
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_each_is_whole_and_on_the_card(name: str) -> None:
+    path = snapshot_file(PREFIX + name)
+    assert f"`{name}`" in CARD.read_text() and sha256_of(path) in CARD.read_text()
+    method = open_method(PREFIX + name, CPU)
+    assert method.path == path and method.weights_sha256 == sha256_of(path)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", shipped_names())
+def test_each_restores_real_faces_better_than_bicubic(shared: Path, name: str) -> None:
+    names = [f"{number}.png" for number in range(301, 333)]
+    high, low = (
+        np.stack([read_png(shared / "asc19" / folder / file) for file in names]) for folder in ("val_HR", "val_LR")
+    )
+
+    def psnr(spec: str) -> float:
+        restored = restore_pictures(open_method(spec, CPU), low, device=CPU)
+        return float(10 * np.log10(255**2 / np.square(restored.astype(float) - high).mean((1, 2, 3))).mean())
+
+    assert psnr(PREFIX + name) > psnr("bicubic") + 2.0
+
+
+def test_training_starts_from_a_shipped_snapshot() -> None:
+    name = "asc19_psnr"
+    node = read_snapshot(FOLDER / f"{name}.safetensors").generator
+    keys = [f"generator.{key}={value}" for key, value in node.items() if key != "_target_"]
+    settings = load_settings("train", TrainSettings, [f"start_from={PREFIX}{name}", "device=cpu", *keys])
+    players = build_players(settings, CPU)
+    expected = read_snapshot(FOLDER / f"{name}.safetensors").state
+    assert all(torch.equal(tensor, expected[key]) for key, tensor in players.generator.state_dict().items())
