@@ -7,7 +7,8 @@ random ones, which are as fast. The faces are built-in ones, the restored pictur
 transcription of the script's: read a pair, resize it to the network's size with OpenCV, run the network as it comes on
 both (recording for gradients, as the script leaves it), take the cosine. Both use facenet-pytorch's network. The first
 row of facesr embeds everything; the second one finds the embeddings of the originals kept by the first, as every
-further evaluation of the same originals does.
+further evaluation of the same originals does. The last rows are the same with the network in bf16
+(embedder.precision=bf16), with the largest difference that it makes to a face.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import cv2
 import numpy as np
 import torch
 from facenet_pytorch import InceptionResnetV1
+from numpy.typing import NDArray
 
 from facesr.config import EvaluationProtocol
 from facesr.data.export import export_builtin
@@ -49,12 +51,14 @@ def plain_loop(restored: Path, high: Path, network: InceptionResnetV1) -> float:
     return total / len(names)
 
 
-def facesr_scores(restored: Path, high: Path, low: Path, judge: FaceNet, batch_size: int, kept_in: Path) -> float:
+def facesr_scores(
+    restored: Path, high: Path, low: Path, judge: FaceNet, batch_size: int, kept_in: Path
+) -> NDArray[np.float64]:
     pairs = strict_pairs(restored, high, low, PROTOCOL)
     metrics = default_metrics([judge], with_low=True, remember_high=True, kept_in=kept_in)
     scores = score(pairs, metrics, CPU, batch_size)
     assert scores is not None
-    return float(scores.values[f"is/{judge.name}"].mean())
+    return scores.values[f"is/{judge.name}"]
 
 
 def report(label: str, num_faces: int, work: Callable[[], float]) -> float:
@@ -96,13 +100,19 @@ def main() -> None:
         network(torch.zeros(2, 3, 160, 160))
         judge(torch.zeros(given.batch_size, 3, 112, 96))
         slow = report("one pair at a time", given.faces, lambda: plain_loop(restored, high, network))
-        for label in ("facesr, every metric", "facesr, originals embedded before"):
-            seconds = report(
-                label,
-                given.faces,
-                lambda: facesr_scores(restored, high, low, judge, given.batch_size, root / "kept"),
-            )
-            print(f"  {'':34} {slow / seconds:7.2f} times as fast")
+        near = FaceNet("vggface2", weights, precision="bf16")
+        near(torch.zeros(given.batch_size, 3, 112, 96))
+        values: dict[str, NDArray[np.float64]] = {}
+        for precision, used in (("", judge), (" in bf16", near)):
+
+            def work(used: FaceNet = used, precision: str = precision) -> float:
+                values[precision] = facesr_scores(restored, high, low, used, given.batch_size, root / "kept")
+                return float(values[precision].mean())
+
+            for label in (f"facesr{precision}, every metric", f"facesr{precision}, originals kept"):
+                print(f"  {'':34} {slow / report(label, given.faces, work):7.2f} times as fast")
+        differences = np.abs(values[" in bf16"] - values[""])
+        print(f"  bf16 moves a face by {differences.mean():.5f} on average and {differences.max():.5f} at most")
 
 
 if __name__ == "__main__":

@@ -54,6 +54,9 @@ class IdentitySimilarity:
         """
         self.name = f"is/{judge.name}"
         self.judge = judge
+        precision = getattr(judge, "precision", "fp32")
+        if precision != "fp32":
+            self.conditions = f"{self.conditions}, network in {precision}"
         self._remembered = remembered
 
     def __call__(self, inputs: MetricInputs) -> NDArray[np.float64]:

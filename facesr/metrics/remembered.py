@@ -86,5 +86,6 @@ def _name_of(judge: Embedder, device: torch.device) -> str:
         answer = judge(torch.from_numpy(noise.astype(np.float32) / 255.0).to(device)).float().cpu().numpy()
     # Adding zero makes -0 a 0.
     rounded = answer.round(_DECIMALS) + 0.0
-    facts = f"{judge.name}\0{judge.weights_sha256}\0".encode()
+    precision = getattr(judge, "precision", "fp32")
+    facts = f"{judge.name}\0{judge.weights_sha256}\0{'' if precision == 'fp32' else precision}".encode()
     return f"{judge.name}-{hashlib.sha256(facts + rounded.tobytes()).hexdigest()[:16]}"

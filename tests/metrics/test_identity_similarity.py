@@ -50,6 +50,18 @@ def test_another_process_finds_them_and_another_judge_does_not(judge, inputs, tm
     assert len(list(tmp_path.glob("*/*.npy"))) == 2
 
 
+def test_another_precision_is_told_and_kept_apart(judge, inputs, tmp_path):
+    """Even where its answers round to the same ones."""
+    assert "bf16" not in IdentitySimilarity(judge).conditions
+    IdentitySimilarity(judge, RememberedEmbeddings(tmp_path))(inputs)
+    near = type(judge)()
+    near.precision = "bf16"
+    metric = IdentitySimilarity(near, RememberedEmbeddings(tmp_path))
+    metric(inputs)
+    assert metric.conditions.endswith("network in bf16")
+    assert len(list(tmp_path.glob("*/*.npy"))) == 2
+
+
 @pytest.mark.parametrize("damage", [b"", b"\x93NUMPY", "shape", "nan"])
 def test_a_damaged_file_is_embedded_again(judge, inputs, tmp_path, damage):
     expected = IdentitySimilarity(judge, RememberedEmbeddings(tmp_path))(inputs)
