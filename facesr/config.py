@@ -142,6 +142,27 @@ class TrainSettings:
 
 
 @dataclass
+class FaceGeneratorSettings:
+    """Everything that train.py experiment=face_generator needs."""
+
+    name: str  # the run's identity: runs/<name>
+    runs_dir: str
+    seed: int  # of weights, order and latents
+    device: str  # auto | cpu | cuda
+    precision: str  # auto | fp32 | bf16
+    faces: str | None  # folder of a prepared set; built-in faces without it
+    num_builtin: int
+    duration_kimg: float
+    batch_size: int
+    width: float  # factor on the networks' channels
+    r1_gamma: float  # weight of R1; pixels are in [0, 1] here, so a quarter of what papers write for [-1, 1]
+    ema_halflife_kimg: float
+    adaptive_augmentation: bool  # grows where the discriminator overfits; without it faces are only mirrored
+    sheet_every_kimg: float  # thousands of faces between sheets, and states
+    log_every_kimg: float
+
+
+@dataclass
 class PulseSettings:
     """How method=pulse searches a generator's latent space, from configs/pulse/; docs/pulse.md explains the keys."""
 

@@ -1,22 +1,20 @@
 """Trains the face generator whose latent space `generator=faces` searches. The same command resumes a run.
 
-    python -m facesr.training.face_generator --name drawn_faces --kimg 40 --width 0.25
-    python -m facesr.training.face_generator --name face_generator --faces data/ffhq --kimg 3000 --batch 64
+    uv run train.py experiment=face_generator name=drawn_faces duration_kimg=40 width=0.25
+    uv run train.py experiment=face_generator faces=data/ffhq duration_kimg=3000 batch_size=64
 
-Without `--faces` it learns the built-in ones, with it a prepared set. A folder runs/NAME holds log.txt, stats.jsonl,
+Without `faces` it learns the built-in ones, with it a prepared set. A folder runs/NAME holds log.txt, stats.jsonl,
 the training state, latest.safetensors (the averaged generator, what `generator.weights` takes) and two sheets, random
-faces and interpolations, for every `--sheet-every` thousand pictures. It is a program of its own beside train.py,
-because that one's loop is about pairs: what is restored, validated and shipped there does not exist here.
+faces and interpolations, for every `sheet_every_kimg`. It has a loop and keys of its own, because the other one is
+about pairs: what is restored, validated and shipped there does not exist here.
 
 Source: Karras et al., StyleGAN2, arXiv 1912.04958, and StyleGAN2-ADA, arXiv 2006.06676: Adam with beta 0 and 0.99,
 learning rate 0.002, average of the weights; without path length regularisation, which costs a third of the time for
 smoothness that PULSE's spherical search does not ask for.
 """
 
-import argparse
 import dataclasses
 import json
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +25,10 @@ from safetensors.torch import save
 
 from facesr import dist
 from facesr.checkpoint import digest_of, newest_state, write_bytes, write_state
-from facesr.config import AugmentationSettings, DataSettings
+from facesr.config import AugmentationSettings, DataSettings, FaceGeneratorSettings
 from facesr.data.feed import Feed
 from facesr.data.prepared import builtin, prepared
-from facesr.errors import EXIT_REQUEUE, EXIT_USER_ERROR, CheckpointError, ConfigError, FaceSRError, TrainingError
+from facesr.errors import EXIT_REQUEUE, CheckpointError, ConfigError, TrainingError
 from facesr.image import write_png
 from facesr.log import Console, Stats
 from facesr.losses.adversarial import Vanilla
@@ -166,7 +164,7 @@ def set_up(plan: Plan, folder: Path, device: torch.device) -> Session:
     if found is not None:
         different = differing_keys(found[1].get("plan", {}), described)
         if different:
-            raise CheckpointError(f"{folder} belongs to a run with another {different[0]}; choose another --name.")
+            raise CheckpointError(f"{folder} belongs to a run with another {different[0]}; choose another name=....")
         clock = unpack_state(found[1], players, digest_of(described))
         adaptation = Adaptation(**found[1]["adaptation"])
     console = Console(folder / "log.txt")
@@ -222,8 +220,8 @@ def report(session: Session, figures: dict[str, torch.Tensor], images_per_second
     plain = {name: float(value) for name, value in figures.items()}
     if not all(torch.isfinite(value).all() for value in figures.values()):
         raise TrainingError(
-            f"{session.folder}: a loss is not finite at {session.clock.kimg:.1f} kimg; raise --r1-gamma, or take "
-            "--precision fp32, under another --name."
+            f"{session.folder}: a loss is not finite at {session.clock.kimg:.1f} kimg; raise r1_gamma, or take "
+            "precision=fp32, under another name."
         )
     plain["augmentation"] = session.adaptation.probability
     session.stats.write(session.clock.num_images, plain | {"images_per_second": images_per_second})
@@ -265,67 +263,43 @@ def write_sheets(generator: torch.nn.Module, folder: Path, name: str) -> None:
     write_png(folder / f"{name}_interpolations.png", interpolation_sheet(generator))
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Runs the command and returns its exit code: 0, 2 after a user's error, 75 when asked to stop."""
-    options = read_options(arguments)
-    try:
-        if dist.world_size() > 1:
-            raise ConfigError("the face generator trains on one device; start it without torchrun.")
-        device = dist.choose_device(options.device)
-        session = set_up(plan_of(options, device), Path(options.runs_dir) / options.name, device)
-        return train(session, options.kimg, options.sheet_every, options.log_every)
-    except FaceSRError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
-
-
-def read_options(arguments: list[str] | None) -> argparse.Namespace:
-    """Returns the options of the command line."""
-    parser = argparse.ArgumentParser(prog="python -m facesr.training.face_generator", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--name", default="face_generator", help="the run's folder below --runs-dir")
-    parser.add_argument("--runs-dir", default="runs")
-    parser.add_argument("--faces", help="folder of a prepared set; without it the built-in faces")
-    parser.add_argument("--builtin", type=int, default=2000, help="number of built-in faces")
-    parser.add_argument("--kimg", type=float, default=1000.0, help="thousands of faces to show")
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--width", type=float, default=1.0, help="factor on the channels")
-    parser.add_argument("--r1-gamma", type=float, default=0.25, help="for pixels in [0, 1]: 1.0 for [-1, 1]")
-    parser.add_argument("--average-kimg", type=float, default=10.0, help="half-life of the averaged weights")
-    parser.add_argument("--no-augmentation", action="store_true", help="mirror only, do not adapt")
-    parser.add_argument("--precision", default="auto", help="auto, fp32 or bf16")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--sheet-every", type=float, default=10.0, help="thousands of faces between sheets and states")
-    parser.add_argument("--log-every", type=float, default=1.0, help="thousands of faces between lines of the log")
-    return parser.parse_args(arguments)
-
-
-def plan_of(options: argparse.Namespace, device: torch.device) -> Plan:
-    """Returns what the options ask for.
+def train_face_generator(settings: FaceGeneratorSettings) -> int:
+    """Trains as the settings say and returns the exit code: 0, or 75 when asked to stop.
 
     Raises:
-        ConfigError: an option is out of range.
+        FaceSRError: a setting, the faces or the run's folder is not as it has to be, or a loss is no longer finite.
     """
-    for key in ("kimg", "batch", "width", "average_kimg", "sheet_every", "log_every", "builtin"):
-        if not getattr(options, key) > 0:
-            raise ConfigError(f"--{key.replace('_', '-')}={getattr(options, key)} must be above 0.")
-    if options.r1_gamma < 0:
-        raise ConfigError(f"--r1-gamma={options.r1_gamma} must be 0 or above.")
-    if options.precision == "fp16":
-        raise ConfigError("--precision fp16 overflows in modulated convolutions; take bf16 or fp32.")
+    if dist.world_size() > 1:
+        raise ConfigError("the face generator trains on one device; start it without torchrun.")
+    device = dist.choose_device(settings.device)
+    session = set_up(plan_of(settings, device), Path(settings.runs_dir) / settings.name, device)
+    return train(session, settings.duration_kimg, settings.sheet_every_kimg, settings.log_every_kimg)
+
+
+def plan_of(settings: FaceGeneratorSettings, device: torch.device) -> Plan:
+    """Returns what decides the run.
+
+    Raises:
+        ConfigError: a setting is out of range.
+    """
+    for key in (
+        "duration_kimg", "batch_size", "width", "ema_halflife_kimg", "sheet_every_kimg", "log_every_kimg",
+        "num_builtin",
+    ):  # fmt: skip
+        if not getattr(settings, key) > 0:
+            raise ConfigError(f"{key}={getattr(settings, key)} must be above 0.")
+    if settings.r1_gamma < 0:
+        raise ConfigError(f"r1_gamma={settings.r1_gamma} must be 0 or above.")
+    if settings.precision == "fp16":
+        raise ConfigError("precision=fp16 overflows in modulated convolutions; take bf16 or fp32.")
     return Plan(
-        faces=options.faces,
-        num_builtin=options.builtin,
-        batch=options.batch,
-        width=options.width,
-        r1_gamma=options.r1_gamma,
-        average_kimg=options.average_kimg,
-        adaptive=not options.no_augmentation,
-        precision=choose_precision(options.precision, device),
-        seed=options.seed,
+        faces=settings.faces,
+        num_builtin=settings.num_builtin,
+        batch=settings.batch_size,
+        width=settings.width,
+        r1_gamma=settings.r1_gamma,
+        average_kimg=settings.ema_halflife_kimg,
+        adaptive=settings.adaptive_augmentation,
+        precision=choose_precision(settings.precision, device),
+        seed=settings.seed,
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,6 +2,8 @@
 
 import functools
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -10,16 +12,24 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from facesr.build import load_settings
+from facesr.config import FaceGeneratorSettings
 from facesr.data.augment import LUMA
+from facesr.errors import FaceSRError
 from facesr.latent.stylegan2 import StyleGAN2
 from facesr.models.style_generator import StyleGenerator
 from facesr.protocols import LatentGenerator
 from facesr.training import face_generator
-from facesr.training.face_generator import main, plan_of, read_options, set_up, train
+from facesr.training.face_generator import plan_of, set_up, train, train_face_generator
 from facesr.training.face_generator_sheet import interpolation_sheet, sample_sheet
 from facesr.training.face_generator_step import MAX_SHIFT, Adaptation, augment, draw_styles, shifted, train_step
 
-SMALL = ["--builtin", "24", "--width", "0.02", "--batch", "4", "--average-kimg", "0.02", "--precision", "fp32"]
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = ("num_builtin=24", "width=0.02", "batch_size=4", "ema_halflife_kimg=0.02", "precision=fp32", "device=cpu")
+
+
+def small(*overrides: str) -> FaceGeneratorSettings:
+    return load_settings("face_generator", FaceGeneratorSettings, [*SMALL, *overrides])
 
 
 def small_generator() -> StyleGenerator:
@@ -91,8 +101,7 @@ def test_styles_change_once_from_coarse_to_fine() -> None:
 
 
 def test_a_step_moves_both_networks_and_takes_the_penalty_every_16th_time(tmp_path: Path) -> None:
-    options = read_options(SMALL)
-    session = set_up(plan_of(options, torch.device("cpu")), tmp_path / "run", torch.device("cpu"))
+    session = set_up(plan_of(small(), torch.device("cpu")), tmp_path / "run", torch.device("cpu"))
     players = session.players
     assert players.discriminator is not None
     real = next(session.feed.batches(0))
@@ -129,19 +138,8 @@ def small_sheets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(folder: Path, kimg: str, *more: str) -> int:
-    options = [
-        "--runs-dir",
-        str(folder),
-        "--name",
-        "faces",
-        "--kimg",
-        kimg,
-        "--sheet-every",
-        "0.004",
-        "--log-every",
-        "1",
-    ]
-    return main([*SMALL, *options, *more])
+    keys = [f"runs_dir={folder}", "name=faces", f"duration_kimg={kimg}", "sheet_every_kimg=0.004", "log_every_kimg=1"]
+    return train_face_generator(small(*keys, *more))
 
 
 def tensors(file: Path) -> dict[str, torch.Tensor]:
@@ -173,8 +171,8 @@ def test_a_run_resumes_bit_by_bit_and_its_generator_can_be_searched(
     noises = [torch.randn(1, *shape) for shape in generator.noise_shapes]
     assert generator.synthesise(generator.map(torch.randn(1, 10, 512)), noises).shape == (1, 3, 112, 96)
 
-    assert run(tmp_path / "whole", "0.02", "--seed", "3") == 2
-    assert "belongs to a run with another seed" in capsys.readouterr().err
+    with pytest.raises(FaceSRError, match="belongs to a run with another seed"):
+        run(tmp_path / "whole", "0.02", "seed=3")
 
 
 @pytest.mark.usefixtures("small_sheets")
@@ -185,39 +183,41 @@ def test_asked_to_stop_it_saves_and_says_so(tmp_path: Path, monkeypatch: pytest.
             self.came = True
 
     monkeypatch.setattr(face_generator, "StopRequest", Asked)
-    options = read_options(SMALL)
-    session = set_up(plan_of(options, torch.device("cpu")), tmp_path / "run", torch.device("cpu"))
+    session = set_up(plan_of(small(), torch.device("cpu")), tmp_path / "run", torch.device("cpu"))
     assert train(session, kimg=1.0, sheet_every_kimg=1.0) == 75
     assert list((tmp_path / "run" / "state").glob("*.pt"))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("keys", "words"),
     [
-        (["--batch", "0"], "--batch=0 must be above 0"),
-        (["--sheet-every", "0"], "--sheet-every=0.0"),
-        (["--r1-gamma", "-1"], "--r1-gamma=-1.0"),
-        (["--precision", "fp16"], "--precision fp16"),
-        (["--precision", "fp17"], "precision=fp17"),
-        (["--faces", "/nowhere"], "/nowhere"),
-        (["--batch", "100"], "fewer than batch_size=100"),
+        (["batch_size=0"], "batch_size=0 must be above 0"),
+        (["sheet_every_kimg=0"], "sheet_every_kimg=0.0"),
+        (["r1_gamma=-1"], "r1_gamma=-1.0"),
+        (["precision=fp16"], "precision=fp16"),
+        (["precision=fp17"], "precision=fp17"),
+        (["faces=/nowhere"], "/nowhere"),
+        (["batch_size=100"], "fewer than batch_size=100"),
+        (["batch=4"], "batch"),
     ],
 )
-def test_a_mistake_is_one_sentence(
-    tmp_path: Path, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(tmp_path, "0.01", *arguments) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ") and words in error and error.count("\n") == 1
+def test_a_mistake_is_one_sentence(tmp_path: Path, keys: list[str], words: str) -> None:
+    with pytest.raises(FaceSRError) as caught:
+        run(tmp_path, "0.01", *keys)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_loss_that_is_not_finite_ends_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_train_py_has_it_as_an_experiment(tmp_path: Path) -> None:
+    command = [sys.executable, "train.py", "experiment=face_generator", f"runs_dir={tmp_path}", "batch_size=0"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and done.stderr == "error: batch_size=0 must be above 0.\n"
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> dict[str, torch.Tensor]:
         names = ("loss/discriminator", "loss/generator", "logit/real", "logit/fake")
         return {name: torch.tensor(float("nan")) for name in names}
 
     monkeypatch.setattr(face_generator, "train_step", broken)
-    assert run(tmp_path, "0.008") == 2
-    assert "a loss is not finite" in capsys.readouterr().err
+    with pytest.raises(FaceSRError, match="a loss is not finite"):
+        run(tmp_path, "0.008")
