@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from facesr.build import load_settings
-from facesr.config import EvaluateSettings, SubmitSettings, TrainSettings
+from facesr.config import EvaluateSettings, FaceGeneratorSettings, SubmitSettings, TrainSettings
 from facesr.errors import ConfigError
+from train import FACE_GENERATOR
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = {"train.py": TrainSettings, "evaluate.py": EvaluateSettings, "submit.py": SubmitSettings}
@@ -62,7 +63,11 @@ def wrong_with(command: str) -> str | None:
     if first in SCRIPTS:
         overrides = [option for option in options if not option.startswith("--")]
         try:
-            load_settings(first.removesuffix(".py"), SCRIPTS[first], overrides)
+            if first == "train.py" and FACE_GENERATOR in overrides:
+                overrides.remove(FACE_GENERATOR)
+                load_settings("face_generator", FaceGeneratorSettings, overrides)
+            else:
+                load_settings(first.removesuffix(".py"), SCRIPTS[first], overrides)
         except ConfigError as error:
             return str(error)
         return None
@@ -90,6 +95,7 @@ def test_a_documents_command_can_work(name: str, command: str) -> None:
     [
         "uv run train.py experiment=nothing",
         "uv run train.py batch_sise=3",
+        "uv run train.py experiment=face_generator generator=facesr",
         "uv run torchrun --nproc-per-node 2 train.py generator=nothing",
         "uv run submit.py checkpont=runs/x",
         "uv run nothing.py",
