@@ -55,12 +55,11 @@ from facesr.evaluation.tradeoff import (
     tradeoff_table,
     write_tradeoff,
 )
-from facesr.latent.pulse import NAME as PULSE
 from facesr.latent.pulse import open_pulse
 from facesr.latent.status import write_pictures, write_status
 from facesr.log import Console, Progress
 from facesr.protocols import Embedder
-from facesr.restoration import Method, open_method
+from facesr.restoration import EQUAL_SHARES, PULSE, Method, open_method
 from facesr.submission.restore import PICTURES, read_restored
 from facesr.submission.verify import opened_submission
 from facesr.tiles import Tiles
@@ -166,16 +165,30 @@ def pairs_to_score(settings: EvaluateSettings, out: Path) -> tuple[Path, Path | 
     return folder / "high", folder / "low"
 
 
-def method_of(settings: EvaluateSettings, device: torch.device) -> Method:
-    """Returns the method that `settings` name.
+def method_of(
+    settings: EvaluateSettings, spec: str, device: torch.device, blend_with: str | None, blend_weight: float
+) -> Method:
+    """Returns the method that `spec` names, pulse among them.
 
     Raises:
         FaceSRError: there is none of that name, or its weights are not as they have to be.
     """
-    assert settings.method is not None
-    if settings.method == PULSE:
+    if spec == PULSE:
         return dist.in_turn(lambda: open_pulse(settings, device))
-    return open_method(settings.method, device, settings.blend_with, settings.blend_weight)
+    return open_method(spec, device, blend_with, blend_weight)
+
+
+def restored_by(
+    method: Method,
+    low: Path,
+    folder: Path,
+    settings: EvaluateSettings,
+    device: torch.device,
+    on_batch: Callable[[int], None] = lambda count: None,
+) -> Subject:
+    """Returns a method's pictures of `low`, restored into `folder`."""
+    tiles = Tiles(settings.tile_px, settings.tile_overlap_px)
+    return restore_folder(method, low, folder, device, settings.batch_size, settings.flip_ensemble, on_batch, tiles)
 
 
 @contextmanager
@@ -189,13 +202,10 @@ def opened_subject(
     """
     if settings.method is not None:
         assert low is not None
-        method = method_of(settings, device)
-        tiles = Tiles(settings.tile_px, settings.tile_overlap_px)
+        method = method_of(settings, settings.method, device, settings.blend_with, settings.blend_weight)
         start = time.perf_counter()
         with progress("restore", low) as advance:
-            subject = restore_folder(
-                method, low, out / "restored", device, settings.batch_size, settings.flip_ensemble, advance, tiles
-            )
+            subject = restored_by(method, low, out / "restored", settings, device, advance)
         seconds["restore"] = time.perf_counter() - start
         if settings.method == PULSE:
             tell_search(method, low, out, device)
@@ -263,7 +273,6 @@ def run_tradeoff(
     """Restores and scores every entry, writes the plane's files and prints its table."""
     require_perception(perceptual)
     high, low = pairs_to_score(settings, out)
-    tiles = Tiles(settings.tile_px, settings.tile_overlap_px)
     points: list[Point] = []
     for number, entry in enumerate(
         entries_of(settings.entries, settings.method, settings.blend_with, settings.curve_weights, low is not None)
@@ -273,14 +282,12 @@ def run_tradeoff(
                 subject = restored_subject(entry.folder)
             else:
                 assert entry.method is not None and low is not None
-                if entry.share is None:
-                    method = open_method(entry.method, options.device)
-                else:
-                    method = open_method(entry.method, options.device, settings.blend_with, entry.share)
-                folder = out / "restored" / f"{number:02d}"
-                subject = restore_folder(
-                    method, low, folder, options.device, options.batch_size, settings.flip_ensemble, tiles=tiles
-                )
+                blend_with, share = (None, EQUAL_SHARES) if entry.share is None else (settings.blend_with, entry.share)
+                method = method_of(settings, entry.method, options.device, blend_with, share)
+                folder = f"{number:02d}"
+                subject = restored_by(method, low, out / "restored" / folder, settings, options.device)
+                if entry.method == PULSE:
+                    tell_search(method, low, out / "pulse" / folder, options.device)
             evaluation = evaluate(
                 subject, high, low, settings.protocol, judges, options, perceptual=perceptual, on_batch=advance
             )
@@ -295,12 +302,13 @@ def run_robustness(settings: EvaluateSettings, judges: list[Embedder], options: 
     """Degrades, restores and scores every case, writes the study's files and prints its table."""
     high, _ = pairs_to_score(settings, out)
     require_originals(high, settings.protocol)
-    method, tiles = method_of(settings, options.device), Tiles(settings.tile_px, settings.tile_overlap_px)
+    spec = settings.method or ""
+    method = method_of(settings, spec, options.device, settings.blend_with, settings.blend_weight)
 
     def restore(name: str, low: Path, folder: Path) -> Evaluation | None:
-        subject = restore_folder(
-            method, low, folder, options.device, options.batch_size, settings.flip_ensemble, tiles=tiles
-        )
+        subject = restored_by(method, low, folder, settings, options.device)
+        if spec == PULSE:
+            tell_search(method, low, out / "pulse" / folder.name, options.device)
         with progress(name, high) as advance:
             return evaluate(subject, high, low, settings.protocol, judges, options, on_batch=advance)
 

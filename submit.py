@@ -19,10 +19,9 @@ from facesr import dist
 from facesr.build import run_script
 from facesr.config import SubmitSettings
 from facesr.errors import ConfigError
-from facesr.latent.pulse import NAME as PULSE
 from facesr.latent.pulse import open_pulse
 from facesr.latent.status import write_pictures, write_status
-from facesr.restoration import open_method
+from facesr.restoration import PULSE, open_method
 from facesr.submission.attachments import attachments_for
 from facesr.submission.low import LowPictures
 from facesr.submission.pack import check_out, check_team, pack

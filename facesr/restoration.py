@@ -21,6 +21,8 @@ from facesr.tiles import Stretch, Tiles, pictures_at_once
 from facesr.weights import load_into
 
 INTERPOLATIONS: dict[str, type[nn.Module]] = {"bicubic": Bicubic, "nearest": Nearest}
+# The search of facesr.latent, which the scripts open: its generator has settings of its own.
+PULSE = "pulse"
 BEST = Path("snapshots") / "best.safetensors"
 EQUAL_SHARES = 0.5
 # What the remark of a picture begins with whose face a method has invented.

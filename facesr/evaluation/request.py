@@ -11,7 +11,7 @@ from facesr.evaluation.operators import cases_of
 from facesr.evaluation.perceptual import Perceptual
 from facesr.pretrained.shipped import PREFIX
 from facesr.protocols import Embedder
-from facesr.restoration import EQUAL_SHARES
+from facesr.restoration import EQUAL_SHARES, PULSE
 
 SUBJECTS = ("restored", "method", "submission")
 BUILTIN_JUDGE = "facesr.embedders.builtin.BuiltinEmbedder"  # what embedder= is unless it is given
@@ -144,7 +144,7 @@ def question_of(
     pulse = {"pulse": asdict(settings.pulse), "generator": settings.latent_generator}
     return {
         **{key: None if value is None else str(Path(value).resolve()) for key, value in paths.items()},
-        **(pulse if settings.method == "pulse" else {}),
+        **(pulse if PULSE in (settings.method, *settings.entries) else {}),
         "method": settings.method,
         "flip_ensemble": settings.flip_ensemble,
         "blend_with": settings.blend_with,

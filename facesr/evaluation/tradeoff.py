@@ -26,7 +26,7 @@ from facesr.evaluation.report import page
 from facesr.evaluation.result import Evaluation, environment
 from facesr.evaluation.tables import aligned
 from facesr.pretrained.shipped import PREFIX
-from facesr.restoration import BEST, INTERPOLATIONS
+from facesr.restoration import BEST, INTERPOLATIONS, PULSE
 
 STUDY_FORMAT = 1
 
@@ -81,7 +81,7 @@ def entries_of(
     for spec in wanted:
         path = Path(spec).expanduser()
         is_snapshot = spec.startswith(PREFIX) or path.is_file() or (path / BEST).is_file()
-        is_method = spec in INTERPOLATIONS or is_snapshot
+        is_method = spec in (*INTERPOLATIONS, PULSE) or is_snapshot
         if not is_method and not path.is_dir():
             raise DataError(f"entries: {spec} is neither a folder of pictures nor a method; give one of them.")
         if is_method and not with_low:
@@ -187,7 +187,7 @@ def tradeoff_table(points: Sequence[Point]) -> str:
     plane = _axes(points)
     rows = [["", "distortion", "perception"]]
     rows += [[point.entry.name, f"{point.x:.3f}", f"{point.y:.4f}"] for point in points]
-    notes = [f"note: {name} is missing: {why}" for name, why in points[0].evaluation.missing.items()]
+    notes = [f"note: {note}" for note in _notes(points)]
     heads = [f"distortion: {plane.x_label}", f"perception: {plane.y_label}"]
     return "\n".join([plane.title, *heads, *aligned(rows), *notes])
 
@@ -205,8 +205,9 @@ def tradeoff_html(points: Sequence[Point]) -> str:
         + "</tr>"
         for point in points
     )
-    how = "".join(f"<dt>{escape(m.name)} v{m.version}</dt><dd>{escape(m.conditions)}</dd>" for m in _metrics(points))
-    notes = "".join(f'<p class="warning">{escape(f"{k} is missing: {v}")}</p>' for k, v in evaluation.missing.items())
+    metrics = evaluation.scores.metrics
+    how = "".join(f"<dt>{escape(m.name)} v{m.version}</dt><dd>{escape(m.conditions)}</dd>" for m in metrics)
+    notes = "".join(f'<p class="warning">{escape(note)}</p>' for note in _notes(points))
     body = (
         f"<header><p class='kind'>study</p><h1>Perception and distortion</h1><p class='quiet'>{escape(plane.title)}; "
         f"good entries lie at the lower left</p></header>{notes}"
@@ -219,8 +220,11 @@ def tradeoff_html(points: Sequence[Point]) -> str:
     return page(f"Trade-off on {evaluation.protocol.name}", body)
 
 
-def _metrics(points: Sequence[Point]) -> tuple[Any, ...]:
-    return points[0].evaluation.scores.metrics
+def _notes(points: Sequence[Point]) -> list[str]:
+    """Returns what a reader has to know: entries whose faces are invented, and what is missing."""
+    invented = ", ".join(point.entry.name for point in points if point.evaluation.subject.is_synthetic)
+    notes = [f"Synthetic: the faces of {invented} are invented; they are not the persons."] if invented else []
+    return notes + [f"{name} is missing: {why}" for name, why in points[0].evaluation.missing.items()]
 
 
 def tradeoff_summary(points: Sequence[Point]) -> dict[str, Any]:

@@ -28,10 +28,9 @@ from facesr.latent.search import OPTIMIZERS, PRECISIONS, Found, Watcher, search
 from facesr.latent.sphere import Variables
 from facesr.log import Progress
 from facesr.protocols import LatentGenerator
-from facesr.restoration import SYNTHETIC, Method
+from facesr.restoration import PULSE, SYNTHETIC, Method
 from facesr.weights import cache_dir
 
-NAME = "pulse"
 # Neither moves a result beyond float32 rounding.
 _NOT_DECIDING = ("batch_size", "reuse")
 
@@ -136,10 +135,10 @@ def open_pulse(settings: EvaluateSettings | SubmitSettings, device: torch.device
     if not (isinstance(generator, nn.Module) and isinstance(generator, LatentGenerator)):
         raise ConfigError(f"generator {settings.latent_generator['_target_']} has no latent space to search.")
     generator = generator.eval().requires_grad_(False).to(device)
-    module = Pulse(generator, settings.pulse, Kept(cache_dir() / NAME), settings.latent_generator)
+    module = Pulse(generator, settings.pulse, Kept(cache_dir() / PULSE), settings.latent_generator)
     identity = json.dumps(module.identity, sort_keys=True)
     return Method(
-        name=f"{NAME}-{generator.name}",
+        name=f"{PULSE}-{generator.name}",
         generator=module.eval(),
         weights_sha256=generator.weights_sha256,
         config_sha256=hashlib.sha256(identity.encode()).hexdigest(),

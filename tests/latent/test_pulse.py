@@ -227,6 +227,17 @@ def test_bad_input_is_one_sentence(run_evaluate, folders, changed, words):
     assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
 
 
+def test_studies_take_it_and_tell_each_search(run_evaluate, capsys):
+    out = run_evaluate(study="tradeoff", entries="[nearest,pulse]", method="null")
+    assert "Synthetic: the faces of pulse are invented" in capsys.readouterr().out
+    assert "the faces of pulse are invented" in (out / "report.html").read_text()
+    entries = json.loads((out / "summary.json").read_text())["entries"]
+    assert [entry["name"] for entry in entries] == ["bicubic", "nearest", "pulse"] and entries[2]["synthetic"] is True
+    assert len((out / "pulse" / "02" / "pulse_status.csv").read_text().splitlines()) == 4
+    out = run_evaluate(study="robustness", operators="[jpeg]", low="null", out=out.with_name("robust"))
+    assert len(list((out / "pulse").glob("*/pulse_status.csv"))) == len(list((out / "restored").iterdir())) > 1
+
+
 def test_seed_0_is_valid_and_differs_from_seed_1(run_evaluate, folders):
     first = read_png(run_evaluate(**{"pulse.seed": 0}) / "restored" / "0.png")
     other = read_png(run_evaluate(**{"pulse.seed": 1, "out": folders / "other"}) / "restored" / "0.png")
