@@ -4,7 +4,6 @@ Inside, a batch is RGB float32 in [0, 1], (N, 3, H, W). On disk and in arrays it
 The one rounding from float to uint8 is `to_uint8`.
 """
 
-import os
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facesr.errors import DataError, ImageError
+from facesr.files import whole_file
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Signature and the chunk IHDR, after which other chunks may come.
@@ -126,12 +126,11 @@ def write_png(path: Path, picture: NDArray[np.uint8], remark: str = "") -> None:
     Raises:
         ImageError: the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    data = encode_png(picture, remark)
     try:
-        temporary.write_bytes(encode_png(picture, remark))
-        temporary.replace(path)
+        with whole_file(path) as temporary:
+            temporary.write_bytes(data)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise ImageError(f"{path} cannot be written: {error.strerror}.") from error
 
 

@@ -22,8 +22,8 @@ from facesr.degradation import (
 )
 from facesr.errors import ConfigError, ImageError
 from facesr.evaluation.pairs import Pair, Pairs, batches, list_pictures, png_size
-from facesr.evaluation.restoring import make_empty
 from facesr.evaluation.scoring import together
+from facesr.files import make_empty
 from facesr.image import read_png, to_float, to_uint8, write_png
 from facesr.resample import SCALE
 

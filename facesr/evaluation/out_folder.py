@@ -5,12 +5,12 @@ again and replaces its own files, another one is refused. `summary.json` is writ
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from facesr.errors import DataError
+from facesr.files import whole_file
 
 QUESTION = "question.json"
 SUMMARY = "summary.json"
@@ -75,10 +75,8 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         DataError: it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        with whole_file(path) as temporary:
+            temporary.write_bytes(data)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise DataError(f"{path} cannot be written: {error.strerror}.") from error

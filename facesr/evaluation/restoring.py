@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from facesr import dist
-from facesr.errors import DataError
 from facesr.evaluation.pairs import Pair, Pairs, batches, list_pictures, png_size
 from facesr.evaluation.result import Subject
 from facesr.evaluation.scoring import together
+from facesr.files import make_empty
 from facesr.image import read_png, write_png
 from facesr.restoration import Method, restore_pictures
 from facesr.tiles import Tiles, pictures_at_once
@@ -72,19 +72,3 @@ def _parts(batch: list[Pair], batch_size: int) -> list[list[Pair]]:
     width, height = batch[0].size
     most = pictures_at_once(batch_size, height, width)
     return [batch[start : start + most] for start in range(0, len(batch), most)]
-
-
-def make_empty(folder: Path) -> None:
-    """Makes the folder and removes the PNG files of an earlier time.
-
-    Raises:
-        DataError: it cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in folder.glob("*.png"):
-            path.unlink()
-        for path in folder.glob(".*.tmp"):
-            path.unlink()
-    except OSError as error:
-        raise DataError(f"{folder} cannot be written: {error.strerror}.") from error

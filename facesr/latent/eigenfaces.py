@@ -9,7 +9,6 @@ the cache. It has no mapping network: what it is given is what it takes.
 
 import argparse
 import functools
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from facesr.data.builtin import RENDERER_VERSION
 from facesr.data.prepared import PreparedSet, builtin
 from facesr.errors import DataError, WeightsError, exit_code_of
+from facesr.files import whole_file
 from facesr.image import to_uint8, write_png
 from facesr.latent.eigenfaces_fit import NUM_LATENTS, fit
 from facesr.resample import SCALE, upscale
@@ -138,16 +138,12 @@ def write_fit(state: dict[str, Tensor], path: Path) -> None:
     Raises:
         WeightsError: it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({key: value.contiguous() for key, value in state.items()}, temporary)
-        temporary.replace(path)
+        with whole_file(path) as temporary:
+            save_file({key: value.contiguous() for key, value in state.items()}, temporary)
     except OSError as error:
         raise WeightsError(f"{path} cannot be written: {error.strerror}.") from error
-    finally:
-        if path.parent.is_dir():
-            temporary.unlink(missing_ok=True)
 
 
 def builtin_fit() -> Path:

@@ -7,7 +7,6 @@ generator's weights and this code. Ranks and programs that run at once may share
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from facesr.errors import DataError
+from facesr.files import whole_file
 from facesr.latent.search import Found
 
 _PICTURES = ("picture", "downscaled", "restored")
@@ -73,20 +73,16 @@ class Kept:
             DataError: it cannot be written.
         """
         path = self._path(key)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         status = {name: value for name, value in vars(found).items() if name not in _PICTURES}
         tensors = {name: torch.from_numpy(np.ascontiguousarray(vars(found)[name])) for name in _PICTURES}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(tensors, temporary, metadata={_STATUS: json.dumps(status)})
-            temporary.replace(path)
+            with whole_file(path) as temporary:
+                save_file(tensors, temporary, metadata={_STATUS: json.dumps(status)})
         except (OSError, SafetensorError) as error:
             raise DataError(
                 f"{path} cannot be written ({error}); set FACESR_CACHE to a folder with free space."
             ) from error
-        finally:
-            if path.parent.is_dir():
-                temporary.unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
         return self._folder / key[:2] / f"{key}.safetensors"

@@ -8,7 +8,6 @@
 import csv
 import io
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import torch
 
 from facesr import dist
 from facesr.errors import DataError
+from facesr.files import make_empty, whole_file
 from facesr.image import read_png, write_png
 from facesr.latent.pulse import Pulse
 from facesr.latent.search import Found
@@ -43,7 +43,7 @@ def write_pictures(method: Method, low: Mapping[str, Path], folder: Path, device
     assert isinstance(method.generator, Pulse)
     if dist.is_main():
         for name in (GENERATED, DOWNSCALED):
-            _empty(folder / name)
+            make_empty(folder / name)
     dist.barrier()
     rows: list[Row] = []
     for key, path in low.items():
@@ -77,21 +77,10 @@ def write_status(folder: Path, rows: Sequence[Row]) -> str:
     writer.writerow(HEADER)
     writer.writerows(ordered)
     path = folder / STATUS
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text.getvalue(), encoding="utf-8")
-        temporary.replace(path)
+        with whole_file(path) as temporary:
+            temporary.write_text(text.getvalue(), encoding="utf-8")
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise DataError(f"{path} cannot be written: {error.strerror}.") from error
     num_found = sum(row[3] == "yes" for row in ordered)
     return f"pulse: {num_found} of {len(ordered)} faces were found within eps, the others are the closest: {path}"
-
-
-def _empty(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in folder.glob("*.png"):
-            path.unlink()
-    except OSError as error:
-        raise DataError(f"{folder} cannot be written: {error.strerror}.") from error

@@ -7,7 +7,6 @@ in another way (size, channel order, scaling, resizing) never meets embeddings o
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from facesr.files import whole_file
 from facesr.protocols import Embedder
 
 # Decimals of the answer that count: float32 rounding differs with threads and devices, other preprocessing by more.
@@ -70,12 +70,10 @@ def _read(path: Path, shape: tuple[int, int]) -> NDArray[np.float32] | None:
 
 def _write(path: Path, embeddings: NDArray[np.float32]) -> None:
     """Writes a file; a folder that cannot be written only costs time later."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with whole_file(path) as temporary, temporary.open("wb") as file:
             np.save(file, embeddings)
-        temporary.replace(path)
 
 
 def _name_of(judge: Embedder, device: torch.device) -> str:
