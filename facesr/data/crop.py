@@ -20,7 +20,7 @@ Placement = NDArray[np.float64]
 
 CROPS = ("as-is", "ffhq", "detect", "template")
 REFERENCE_WIDTH, REFERENCE_HEIGHT = 96, 112
-# The detector's box on the competition's pictures. Source: FACTS of the competition's validation set; the box
+# The detector's box on the competition's pictures. Source: measured on the competition's validation set; the box
 # that MTCNN finds on its 300 pictures has the median centre (48.4, 56.7) and the median size 65.0x81.4.
 BOX_CENTRE = (48.0, 56.0)
 BOX_SIZE = (66.0, 82.0)

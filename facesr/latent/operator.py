@@ -25,7 +25,7 @@ _LOW_REFERENCE = (REFERENCE_WIDTH // SCALE, REFERENCE_HEIGHT // SCALE)
 
 
 class Operator(Protocol):
-    """A downscaling that belongs to one size of picture and one size of input.."""
+    """A downscaling that belongs to one size of picture and one size of input."""
 
     @property
     def name(self) -> str:
@@ -167,7 +167,7 @@ def shrink_matrix(side: int, low_side: int) -> NDArray[np.float64]:
     The kernel is Keys' cubic (a = -0.5) stretched to 4 * factor taps; beyond the border the picture is mirrored at
     its outermost pixel, which is not repeated, unlike in facesr.resample.
 
-    Source: the downscaling that adamian98/pulse publishes (length 4 * factor, reflected border), FACTS.
+    Source: the downscaling that adamian98/pulse publishes (bicubic.py: length 4 * factor, reflected border).
     """
     factor = side // low_side
     taps = np.arange(4 * factor)

@@ -1,6 +1,6 @@
 """How the search's learning rate moves: fixed, one linear cycle, or a cycle that ends with a drop.
 
-Source: adamian98/pulse as ../shared/FACTS.md describes it: 0.1 to 1 and back to 0.1, the dropping one within 90 % of
+Source: adamian98/pulse (PULSE.py, its schedules): 0.1 to 1 and back to 0.1, the dropping one within 90 % of
 the steps and on to 0.001.
 """
 
