@@ -6,13 +6,11 @@ official downscaling of the restored picture against what that operator made. A 
 therefore less consistent with it; a method that keeps them is more.
 """
 
-import base64
 import csv
 import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +20,9 @@ import torch
 from facesr.evaluation.operators import OPERATORS, Case, degradation_of, write_low
 from facesr.evaluation.out_folder import SUMMARY, write_bytes, write_text
 from facesr.evaluation.plane import Marker, Plane, plane_png
-from facesr.evaluation.report import page
 from facesr.evaluation.result import Evaluation, environment, warnings_of
 from facesr.evaluation.sheet import Cell, sheet_png
+from facesr.evaluation.study_page import embedded, study_page
 from facesr.evaluation.tables import aligned, digits
 from facesr.image import read_png
 
@@ -138,37 +136,29 @@ def robustness_sheet(scores: Sequence[Score], num_examples: int, seed: int) -> b
     return sheet_png(rows)
 
 
-def robustness_html(scores: Sequence[Score], sheet: bytes | None) -> str:
+def robustness_html(scores: Sequence[Score], plot: bytes, sheet: bytes | None) -> str:
     """Returns the page of the study: plot, table and sheet, self-contained."""
     evaluation = scores[0].evaluation
     title = f"Robustness of {evaluation.subject.name}"
-    heads, *rows = _rows(scores)
     how = {f"{metric.name} v{metric.version}": metric.conditions for metric in evaluation.scores.metrics}
     how["consistency here"] = "the official downscaling of the restored picture against what the operator made"
     how |= {f"strength of {name}": operator.what for name, operator in OPERATORS.items() if operator.what}
-    body = [
-        f"<header><p class='kind'>study</p><h1>{escape(title)}</h1>"
-        f"<p class='quiet'>{len(evaluation.scores.ids)} faces, degraded in {len(scores)} ways</p></header>",
-        *(f'<p class="warning">{escape(text)}</p>' for text in warnings_of(evaluation)),
-        f"<section>{_picture(robustness_png(scores), 'identity similarity against strength')}</section>",
-        "<section><h2>Means</h2><div class='scroll'><table><thead><tr>",
-        *(f"<th>{escape(name)}</th>" for name in heads),
-        "</tr></thead><tbody>",
-        *(
-            f"<tr><th scope='row'>{escape(row[0])}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in row[1:])}</tr>"
-            for row in rows
-        ),
-        "</tbody></table></div></section>",
-    ]
+    pictures = ""
     if sheet is not None:
         note = "<p class='quiet'>What was given, enlarged, above what was restored, with its identity similarity.</p>"
-        body.append(f"<section><h2>Pictures</h2>{note}{_picture(sheet, 'sheet of faces')}</section>")
-    facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in how.items())
-    return page(title, "".join([*body, f"<section><h2>How they are taken</h2><dl>{facts}</dl></section>"]))
-
-
-def _picture(data: bytes, alt: str) -> str:
-    return f"<img class='plot' alt='{alt}' src='data:image/png;base64,{base64.b64encode(data).decode('ascii')}'>"
+        pictures = f"<section><h2>Pictures</h2>{note}{embedded(sheet, 'sheet of faces')}</section>"
+    return study_page(
+        title,
+        heading=title,
+        about=f"{len(evaluation.scores.ids)} faces, degraded in {len(scores)} ways",
+        notes=warnings_of(evaluation),
+        plot=plot,
+        plot_alt="identity similarity against strength",
+        table_title="Means",
+        table=_rows(scores),
+        how=how,
+        pictures=pictures,
+    )
 
 
 def robustness_summary(scores: Sequence[Score]) -> dict[str, Any]:
@@ -204,12 +194,12 @@ def write_robustness(out: Path, scores: Sequence[Score], num_examples: int, seed
     Raises:
         DataError: the folder cannot be written.
     """
-    sheet = robustness_sheet(scores, num_examples, seed)
+    plot, sheet = robustness_png(scores), robustness_sheet(scores, num_examples, seed)
     write_text(out / "robustness.csv", robustness_csv(scores))
-    write_bytes(out / "robustness.png", robustness_png(scores))
+    write_bytes(out / "robustness.png", plot)
     if sheet is not None:
         write_bytes(out / "sheet.png", sheet)
-    write_text(out / "report.html", robustness_html(scores, sheet))
+    write_text(out / "report.html", robustness_html(scores, plot, sheet))
     write_text(out / SUMMARY, json.dumps(robustness_summary(scores), indent=2, allow_nan=False) + "\n")
 
 

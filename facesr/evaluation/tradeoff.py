@@ -8,13 +8,11 @@ Both axes fall toward what one wants, so good entries lie at the lower left, and
 Source: Y. Blau, T. Michaeli, "The perception-distortion tradeoff", CVPR 2018.
 """
 
-import base64
 import csv
 import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +20,8 @@ from facesr.errors import ConfigError, DataError
 from facesr.evaluation.out_folder import SUMMARY, write_bytes, write_text
 from facesr.evaluation.perceptual import Perceptual
 from facesr.evaluation.plane import Marker, Plane, plane_png
-from facesr.evaluation.report import page
 from facesr.evaluation.result import Evaluation, environment
+from facesr.evaluation.study_page import study_page
 from facesr.evaluation.tables import aligned
 from facesr.pretrained.shipped import PREFIX
 from facesr.restoration import BEST, INTERPOLATIONS, PULSE
@@ -192,32 +190,25 @@ def tradeoff_table(points: Sequence[Point]) -> str:
     return "\n".join([plane.title, *heads, *aligned(rows), *notes])
 
 
-def tradeoff_html(points: Sequence[Point]) -> str:
+def tradeoff_html(points: Sequence[Point], plot: bytes) -> str:
     """Returns the page of the study: the plot and the table, self-contained."""
-    evaluation = points[0].evaluation
-    plane = _axes(points)
-    data = base64.b64encode(tradeoff_png(points)).decode("ascii")
-    columns = [metric.name for metric in evaluation.scores.metrics]
-    heads = "".join(f"<th>{escape(name)}</th>" for name in ("distortion", *columns))
-    rows = "".join(
-        f"<tr><th scope='row'>{escape(point.entry.name)}</th><td>{point.x:.3f}</td>"
-        + "".join(f"<td>{point.evaluation.statistics[name].mean:.4f}</td>" for name in columns)
-        + "</tr>"
-        for point in points
-    )
+    evaluation, plane = points[0].evaluation, _axes(points)
     metrics = evaluation.scores.metrics
-    how = "".join(f"<dt>{escape(m.name)} v{m.version}</dt><dd>{escape(m.conditions)}</dd>" for m in metrics)
-    notes = "".join(f'<p class="warning">{escape(note)}</p>' for note in _notes(points))
-    body = (
-        f"<header><p class='kind'>study</p><h1>Perception and distortion</h1><p class='quiet'>{escape(plane.title)}; "
-        f"good entries lie at the lower left</p></header>{notes}"
-        f"<section><img class='plot' alt='{escape(plane.y_label)} against {escape(plane.x_label)}' "
-        f"src='data:image/png;base64,{data}'></section>"
-        f"<section><h2>Entries</h2><div class='scroll'><table><thead><tr><th>entry</th>{heads}</tr></thead>"
-        f"<tbody>{rows}</tbody></table></div></section>"
-        f"<section><h2>How they are taken</h2><dl>{how}</dl></section>"
+    table = [["entry", "distortion", *(metric.name for metric in metrics)]]
+    for point in points:
+        means = [f"{point.evaluation.statistics[metric.name].mean:.4f}" for metric in metrics]
+        table.append([point.entry.name, f"{point.x:.3f}", *means])
+    return study_page(
+        f"Trade-off on {evaluation.protocol.name}",
+        heading="Perception and distortion",
+        about=f"{plane.title}; good entries lie at the lower left",
+        notes=_notes(points),
+        plot=plot,
+        plot_alt=f"{plane.y_label} against {plane.x_label}",
+        table_title="Entries",
+        table=table,
+        how={f"{metric.name} v{metric.version}": metric.conditions for metric in metrics},
     )
-    return page(f"Trade-off on {evaluation.protocol.name}", body)
 
 
 def _notes(points: Sequence[Point]) -> list[str]:
@@ -264,6 +255,7 @@ def write_tradeoff(out: Path, points: Sequence[Point]) -> None:
         DataError: the folder cannot be written.
     """
     write_text(out / "tradeoff.csv", tradeoff_csv(points))
-    write_bytes(out / "tradeoff.png", tradeoff_png(points))
-    write_text(out / "report.html", tradeoff_html(points))
+    plot = tradeoff_png(points)
+    write_bytes(out / "tradeoff.png", plot)
+    write_text(out / "report.html", tradeoff_html(points, plot))
     write_text(out / SUMMARY, json.dumps(tradeoff_summary(points), indent=2, allow_nan=False) + "\n")
