@@ -27,7 +27,10 @@ SMALL: dict[str, tuple[str, dict[str, Any]]] = {
     "srresnet": ("srresnet", {"num_channels": 8, "num_blocks": 2}),
     "rrdbnet": ("rrdbnet", {"num_channels": 8, "num_blocks": 1, "growth": 4}),
     "sicnn": ("sicnn", {"num_channels": 8, "growth": 4, "num_layers": 2}),
-    "facesr": ("facesr", {"channels": 32, "num_groups": 1, "num_blocks": 1, "channels_up": 32}),
+    "facesr": (
+        "facesr",
+        {"channels": 32, "num_groups": 1, "num_blocks": 1, "channels_up": 32, "num_hourglass_blocks": 1},
+    ),
     "flat": (
         "facesr",
         {"channels": 32, "num_groups": 1, "num_blocks": 1, "channels_up": 32, "num_hourglass_blocks": 0},
@@ -43,7 +46,7 @@ COVERED = [
     ("srresnet", Tiles(40, 12), (61, 45)),
     ("srresnet", Tiles(40, 12), (37, 53)),
     ("rrdbnet", Tiles(56, 20), (61, 45)),
-    ("facesr", Tiles(80, 30), (97, 101)),
+    pytest.param("facesr", Tiles(80, 30), (97, 101), marks=pytest.mark.slow),
 ]
 
 

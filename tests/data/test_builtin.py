@@ -89,6 +89,7 @@ def test_slices_of_a_set_agree_with_the_whole() -> None:
     assert np.array_equal(images[7], render_face(2, 1, SEED))
 
 
+@pytest.mark.slow
 def test_worker_processes_draw_the_same_faces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builtin, "_CHUNK", 4)
     here, _ = render_faces(10, SEED, first=3, num_workers=0)

@@ -170,6 +170,7 @@ def test_more_ranks_are_refused(tmp_path, low, monkeypatch):
         submit.main(settings(tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_the_official_validation_pictures(tmp_path, shared, capsys):
     submit.main(settings(tmp_path, low=shared / "asc19" / "val_LR"))

@@ -80,6 +80,7 @@ def test_the_draws_belong_to_a_faces_place_in_the_run(monkeypatch: pytest.Monkey
     assert torch.equal(torch.cat(shares), expected)
 
 
+@pytest.mark.slow
 def test_a_run_on_degraded_faces_resumes_to_the_same_bits(tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     overrides = ("degradation=random", "duration_kimg=0.012", "validation_every_kimg=0.012")
     assert train(tiny("name=whole", *overrides)) == 0

@@ -96,6 +96,7 @@ def test_folding_keeps_the_function(pictures: np.ndarray) -> None:
     assert not any("running" in name for name in plain.state_dict())
 
 
+@pytest.mark.slow
 def test_training_brings_the_student_nearer_and_its_file_loads(
     pictures: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,6 +12,7 @@ from facesr.training.loop import train
 from tests.training.conftest import final_state
 
 Make = Callable[..., TrainSettings]
+ONE_REPORT = ("duration_kimg=0.008", "validation_every_kimg=0.008")
 
 
 class Counter:
@@ -62,7 +63,7 @@ def test_what_cannot_be_measured_is_not_told(
     counter: type[Counter], tiny: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(counter, "known", False)
-    settings = tiny()
+    settings = tiny(*ONE_REPORT)
     assert train(settings) == 0
     assert math.isnan(final_state(settings)["clock"]["joules"])
     assert " kJ" not in log(settings) and not any("machine/power_watts" in record for record in stats(settings))
@@ -73,6 +74,6 @@ def test_other_ranks_of_a_machine_leave_its_cpus_to_the_first(
 ) -> None:
     monkeypatch.setattr(counter, "known", False)
     monkeypatch.setenv("LOCAL_RANK", "1")
-    settings = tiny()
+    settings = tiny(*ONE_REPORT)
     assert train(settings) == 0
     assert final_state(settings)["clock"]["joules"] == 0.0

@@ -207,6 +207,7 @@ def test_a_mistake_is_one_sentence(tmp_path: Path, keys: list[str], words: str) 
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_train_py_has_it_as_an_experiment(tmp_path: Path) -> None:
     command = [sys.executable, "train.py", "experiment=face_generator", f"runs_dir={tmp_path}", "batch_size=0"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)

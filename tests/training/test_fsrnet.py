@@ -58,6 +58,7 @@ def test_all_three_terms_take_part_and_the_snapshot_restores(tiny: Make) -> None
     assert read_snapshot(folder / "snapshots" / "best.safetensors").run == "whole"
 
 
+@pytest.mark.slow
 def test_a_stopped_run_resumes_to_the_same_bits(tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     moving = "data.augmentation.warp=0.5"
     assert train(tiny("name=whole", moving)) == 0
@@ -79,6 +80,7 @@ def test_a_stopped_run_resumes_to_the_same_bits(tiny: Make, monkeypatch: pytest.
         assert all(torch.equal(value, stopped[part][name]) for name, value in whole[part].items())
 
 
+@pytest.mark.slow
 def test_accumulated_parts_get_their_own_faces_landmarks(tiny: Make) -> None:
     states = []
     for name, steps in (("one", 1), ("two", 2)):

@@ -75,6 +75,7 @@ def test_run_folder_holds_everything(tiny: Make, capsys: pytest.CaptureFixture[s
     assert "bicubic" in printed and "IS" in printed and "PSNR" in printed
 
 
+@pytest.mark.slow
 def test_stats_of_a_killed_run_are_not_told_twice(tiny: Make) -> None:
     settings = tiny("name=killed")
     assert train(settings) == 0
@@ -187,6 +188,7 @@ def test_start_from_a_snapshot_begins_with_its_weights(tiny: Make) -> None:
         assert torch.equal(tensor, expected[name])
 
 
+@pytest.mark.slow
 def test_accumulated_parts_equal_one_batch(tiny: Make) -> None:
     plain = ("losses.adversarial.start_kimg=1000",)
     train(tiny("name=one", "duration_kimg=0.008", *plain))

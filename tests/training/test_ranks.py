@@ -53,6 +53,7 @@ def state_of(runs_dir: Path, number: int) -> dict[str, Any]:
     return state
 
 
+@pytest.mark.slow
 def test_a_bad_key_under_two_ranks_is_told_once(tmp_path: Path) -> None:
     results = run_ranks(2, tmp_path, "batch_sise=3")
     assert [result.returncode for result in results] == [2, 2]
