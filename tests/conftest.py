@@ -2,10 +2,18 @@
 
 Tests marked `shared` need the folder of real data ($FACESR_SHARED, else ../shared beside the project). Without
 it they are deselected with a message, never passed silently.
+
+Tests run in as many processes as there are cores, at most four (pytest-xdist); `-n 0` runs them in this one.
 """
 
 import os
 from pathlib import Path
+from typing import Any
+
+# Before torch starts its threads: processes that share the cores share them evenly.
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    num_threads = max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+    os.environ["OMP_NUM_THREADS"] = str(num_threads)
 
 import pytest
 import torch
@@ -50,6 +58,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 DESELECTED = pytest.StashKey[dict[str, int]]()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Sends why tests were left out from a process of tests to the one that reports."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["deselected"] = session.config.stash.get(DESELECTED, {})
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Takes it; every process has left out the same tests."""
+    if hasattr(node, "workeroutput"):
+        node.config.stash[DESELECTED] = node.workeroutput["deselected"]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
