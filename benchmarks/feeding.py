@@ -9,12 +9,12 @@ refers to is the experiment's generator step without GAN and identity, the faste
 import argparse
 import dataclasses
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from timing import seconds_of
 
 from facesr.build import load_settings
 from facesr.config import AugmentationSettings, DataSettings, TrainSettings
@@ -38,19 +38,6 @@ def noise_set(folder: Path, num_faces: int) -> PreparedSet:
     images = np.load(folder / "images.npy", mmap_mode="r")
     landmarks = np.full((num_faces, 5, 2), np.nan, np.float32)
     return PreparedSet(folder, images, MARGIN, np.full(num_faces, -1), ("",) * num_faces, landmarks)
-
-
-def seconds_of(work: Callable[[], object], device: torch.device, seconds: float) -> float:
-    """Returns the mean seconds of one call, over at least `seconds` and two calls after a first one."""
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    work()
-    wait()
-    start, num_calls = time.perf_counter(), 0
-    while num_calls < 2 or time.perf_counter() - start < seconds:
-        work()
-        num_calls += 1
-    wait()
-    return (time.perf_counter() - start) / num_calls
 
 
 def main() -> None:

@@ -12,10 +12,10 @@ import argparse
 import dataclasses
 import itertools
 import statistics
-import time
 from collections.abc import Callable, Iterator
 
 import torch
+from timing import seconds_of
 from torch import Tensor
 
 from facesr.build import load_group, load_settings
@@ -41,18 +41,6 @@ ROWS = (
     ("srresnet", {}, 16, 1),
     ("rrdbnet", {}, 4, 1),
 )
-
-
-def seconds_of(work: Callable[[], object], device: torch.device, seconds: float) -> float:
-    """Returns the mean seconds of a call over at least `seconds` and two calls."""
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    wait()
-    start, count = time.perf_counter(), 0
-    while count < 2 or time.perf_counter() - start < seconds:
-        work()
-        count += 1
-    wait()
-    return (time.perf_counter() - start) / count
 
 
 def step_of(
@@ -84,8 +72,6 @@ def lines(given: argparse.Namespace) -> Iterator[str]:
     base = dataclasses.replace(base, start_from=None, precision=precision, compile=given.compile)
     product, product_operations = product_of(precision, device)
     works = [(product, product_operations), *(step_of(base, *row, device) for row in ROWS)]
-    for work, _ in works:
-        work()
     times: list[list[float]] = [[] for _ in works]
     for _, (place, (work, _)) in itertools.product(range(given.rounds), enumerate(works)):
         times[place].append(seconds_of(work, device, given.seconds))

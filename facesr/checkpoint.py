@@ -93,8 +93,12 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def _write_with_digest(path: Path, data: bytes) -> str:
-    """Writes a file and then its sha256 beside it; a file without its digest was never finished."""
+def write_with_digest(path: Path, data: bytes) -> str:
+    """Writes a file and then its sha256 beside it, and returns that; a file without its digest was never finished.
+
+    Raises:
+        CheckpointError: see `write_bytes`.
+    """
     digest = hashlib.sha256(data).hexdigest()
     write_bytes(path, data)
     write_bytes(path.with_name(path.name + ".sha256"), f"{digest}  {path.name}\n".encode())
@@ -124,7 +128,7 @@ def write_snapshot(path: Path, snapshot: Snapshot, dtype: torch.dtype = torch.fl
     # One key: safetensors writes several in a random order, and equal snapshots must be equal bytes.
     metadata = {"facesr": json.dumps(about, sort_keys=True)}
     tensors = {name: tensor.detach().to(dtype).cpu().contiguous() for name, tensor in snapshot.state.items()}
-    return _write_with_digest(path, save(tensors, metadata))
+    return write_with_digest(path, save(tensors, metadata))
 
 
 def read_snapshot(path: Path) -> Snapshot:

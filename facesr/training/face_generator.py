@@ -24,7 +24,7 @@ import torch
 from safetensors.torch import save
 
 from facesr import dist
-from facesr.checkpoint import digest_of, newest_state, write_bytes, write_state
+from facesr.checkpoint import digest_of, newest_state, write_state, write_with_digest
 from facesr.config import AugmentationSettings, DataSettings, FaceGeneratorSettings
 from facesr.data.feed import Feed
 from facesr.data.prepared import builtin, prepared
@@ -43,7 +43,6 @@ from facesr.training.rundir import differing_keys
 from facesr.training.state import Clock, pack_state, unpack_state
 from facesr.training.step import Players, update_average
 from facesr.training.stop import StopRequest
-from facesr.weights import sha256_of
 
 SNAPSHOT_FORMAT = "facesr-face-generator-1"
 # Features at 7x6, 14x12, ..., 112x96: 4.7 M parameters, most of them where they are cheap.
@@ -251,8 +250,7 @@ def write_generator(path: Path, generator: torch.nn.Module, about: dict[str, Any
     """
     tensors = {name: value.detach().float().cpu().contiguous() for name, value in generator.state_dict().items()}
     metadata = {"facesr": json.dumps({"format": SNAPSHOT_FORMAT, **about}, sort_keys=True)}
-    write_bytes(path, save(tensors, metadata))
-    write_bytes(path.with_name(path.name + ".sha256"), f"{sha256_of(path)}  {path.name}\n".encode())
+    write_with_digest(path, save(tensors, metadata))
 
 
 def write_sheets(generator: torch.nn.Module, folder: Path, name: str) -> None:

@@ -1,5 +1,7 @@
 """A run small enough to train many times in a test."""
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import pytest
 from facesr.build import load_settings
 from facesr.checkpoint import newest_state
 from facesr.config import TrainSettings
+from facesr.training import loop
 
 TINY = (
     "device=cpu",
@@ -37,6 +40,19 @@ def final_state(settings: TrainSettings) -> dict[str, Any]:
     found = newest_state(Path(settings.runs_dir) / settings.name / "state")
     assert found is not None
     return found[1]
+
+
+def asked_to_stop_at(num_steps: int) -> Callable[..., Any]:
+    """Returns the training step with a SIGTERM to this process after so many steps."""
+    plain = loop.train_step
+
+    def stopping(players: Any, *args: Any) -> Any:
+        figures = plain(players, *args)
+        if players.num_steps == num_steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return figures
+
+    return stopping
 
 
 @pytest.fixture

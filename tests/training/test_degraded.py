@@ -1,7 +1,5 @@
 """Training on degraded inputs: official by default, exact resume, and the same draws however faces are shared out."""
 
-import os
-import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +21,7 @@ from facesr.training.loop import train
 from facesr.training.rundir import identity_of, plain_config
 from facesr.training.step import Players, train_step
 from facesr.training.validation import Validator
-from tests.training.conftest import final_state
+from tests.training.conftest import asked_to_stop_at, final_state
 
 Make = Callable[..., TrainSettings]
 
@@ -84,16 +82,8 @@ def test_the_draws_belong_to_a_faces_place_in_the_run(monkeypatch: pytest.Monkey
 def test_a_run_on_degraded_faces_resumes_to_the_same_bits(tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     overrides = ("degradation=random", "duration_kimg=0.012", "validation_every_kimg=0.012")
     assert train(tiny("name=whole", *overrides)) == 0
-    plain = loop.train_step
-
-    def stopping(players: Any, *args: Any) -> Any:
-        figures = plain(players, *args)
-        if players.num_steps == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return figures
-
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "train_step", stopping)
+        patch.setattr(loop, "train_step", asked_to_stop_at(2))
         assert train(tiny("name=stopped", *overrides)) == EXIT_REQUEUE
     torch.manual_seed(999)
     assert train(tiny("name=stopped", *overrides)) == 0

@@ -1,10 +1,7 @@
 """Tiny runs of FSRNet on built-in faces: its terms learn, resuming is exact, and what cannot be is one sentence."""
 
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +13,7 @@ from facesr.config import TrainSettings
 from facesr.errors import EXIT_REQUEUE, ConfigError, DataError
 from facesr.training import loop
 from facesr.training.loop import train
-from tests.training.conftest import final_state
+from tests.training.conftest import asked_to_stop_at, final_state
 
 TINY = (
     "experiment=asc19_fsrnet",
@@ -62,16 +59,8 @@ def test_all_three_terms_take_part_and_the_snapshot_restores(tiny: Make) -> None
 def test_a_stopped_run_resumes_to_the_same_bits(tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     moving = "data.augmentation.warp=0.5"
     assert train(tiny("name=whole", moving)) == 0
-    plain = loop.train_step
-
-    def stopping(players: Any, *args: Any) -> Any:
-        figures = plain(players, *args)
-        if players.num_steps == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return figures
-
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "train_step", stopping)
+        patch.setattr(loop, "train_step", asked_to_stop_at(3))
         assert train(tiny("name=stopped", moving)) == EXIT_REQUEUE
     torch.manual_seed(999)  # a new process would not have the old one's generator
     assert train(tiny("name=stopped", moving)) == 0
