@@ -5,7 +5,7 @@ key or a wrong type on the command line is an error of one line. They are not fr
 makes a frozen schema read-only, and then neither YAML nor the command line could fill it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 
@@ -104,6 +104,8 @@ class DataSettings:
     validation: dict[str, Any]  # node that builds validation pairs
     residency: str  # auto | device | host: where the training faces lie
     augmentation: AugmentationSettings
+    # Shares of the training faces by yaw (facesr.data.order); empty: as they come.
+    pose_shares: list[float] = field(default_factory=list)
 
 
 @dataclass

@@ -1,8 +1,7 @@
 """Restoring low-resolution pictures with a method: an interpolation, a trained generator, or a blend of two."""
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from facesr.blend import blended, check_same_network
 from facesr.build import build
 from facesr.checkpoint import Snapshot, read_snapshot
 from facesr.errors import CheckpointError, ConfigError
@@ -27,8 +27,6 @@ BEST = Path("snapshots") / "best.safetensors"
 EQUAL_SHARES = 0.5
 # What the remark of a picture begins with whose face a method has invented.
 SYNTHETIC = "synthetic face"
-# A manifest's texts have at most 200 characters, and a blend's name holds two names.
-_MAX_NAME_LENGTH = 90
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class Method:
     Attributes:
         name: ``bicubic``, ``nearest``, the name of the run, or ``FIRST+WEIGHT*SECOND`` for a blend.
         generator: network in evaluation mode, on its device.
-        weights_sha256: of the snapshot file (of a blend see `blended`); empty for a method without weights.
+        weights_sha256: of the snapshot file, of a blend as `facesr.blend` says; empty for a method without weights.
         loss_judges: recognisers that were part of its training loss.
         config_sha256: digest of the run's configuration; empty for a method without weights.
         kimg: thousands of images it was trained on.
@@ -85,7 +83,7 @@ def open_method(
     Args:
         spec: what is opened.
         device: where its network goes.
-        blend_with: a second snapshot file or run folder, of the same network, blended into the first (`blended`).
+        blend_with: a second snapshot file or run folder, of the same network, blended into the first (`facesr.blend`).
         blend_weight: the second one's share of the weights, 0 to 1.
 
     Raises:
@@ -107,7 +105,7 @@ def open_method(
     if blend_with is not None:
         second_path = _snapshot_path(blend_with)
         second = read_snapshot(second_path)
-        _check_same_network(snapshot, path, second, second_path)
+        check_same_network(snapshot, path, second, second_path)
         blend = Blend(second_path, second.sha256, float(blend_weight))
         snapshot = blended(snapshot, second, blend.weight)
     return Method(
@@ -134,59 +132,6 @@ def _snapshot_path(spec: str) -> Path:
             "give one of them, for example runs/NAME."
         )
     return path
-
-
-def _check_same_network(first: Snapshot, first_path: Path, second: Snapshot, second_path: Path) -> None:
-    keys = sorted({*first.generator, *second.generator})
-    differing = [key for key in keys if first.generator.get(key) != second.generator.get(key)]
-    if differing:
-        raise ConfigError(
-            f"{first_path} and {second_path} cannot be blended, because their generators differ in "
-            f"{' and '.join(differing)}; give two snapshots of one network."
-        )
-    shapes = [{name: tensor.shape for name, tensor in snapshot.state.items()} for snapshot in (first, second)]
-    if shapes[0] != shapes[1]:
-        raise ConfigError(
-            f"{first_path} and {second_path} cannot be blended, because their weights differ in name or shape; "
-            "give two snapshots of one network."
-        )
-
-
-def blended(first: Snapshot, second: Snapshot, weight: float) -> Snapshot:
-    """Returns the snapshot between two of one network, weights (1 - weight) * first + weight * second in float32.
-
-    A weight of 0 gives the first one's pixels and 1 the second one's. Both should descend from one training (the second
-    started from the first): networks that learned apart have no common order of channels, and their mean restores
-    nothing. Only what takes part, with a share above 0, counts for `loss_judges` and, summed up, for `kimg`. Both
-    digests are `blend_sha256` of the two.
-
-    Source: Wang et al., "ESRGAN: enhanced super-resolution generative adversarial networks", arXiv 1809.00219,
-    section 3.4 (network interpolation, equation 4).
-    """
-    # Exactly one of the two at the ends, even where the other one holds a value that is not finite.
-    ends = {0.0: first.state, 1.0: second.state}
-    state = ends.get(weight) or {
-        name: (1.0 - weight) * tensor + weight * second.state[name] for name, tensor in first.state.items()
-    }
-    taking_part = [snapshot for snapshot, share in ((first, 1.0 - weight), (second, weight)) if share > 0.0]
-    return replace(
-        first,
-        state=state,
-        run=f"{first.run[:_MAX_NAME_LENGTH]}+{weight:g}*{second.run[:_MAX_NAME_LENGTH]}",
-        kimg=sum(snapshot.kimg for snapshot in taking_part),
-        config_sha256=blend_sha256(first.config_sha256, second.config_sha256, weight),
-        loss_judges=tuple(sorted({judge for snapshot in taking_part for judge in snapshot.loss_judges})),
-        scores={},
-        sha256=blend_sha256(first.sha256, second.sha256, weight),
-    )
-
-
-def blend_sha256(first: str, second: str, weight: float) -> str:
-    """Returns the digest of a blend: the sha256 of four lines of text, ``blend``, the two digests and the share.
-
-    Each ends with a line feed; the share is the shortest decimal that reads back as the same double, such as 0.25.
-    """
-    return hashlib.sha256(f"blend\n{first}\n{second}\n{float(weight)!r}\n".encode()).hexdigest()
 
 
 def generator_of(snapshot: Snapshot, path: Path) -> nn.Module:

@@ -11,13 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from facesr.blend import blend_sha256, blended
+from facesr.blend import main as write_blend_as_told
 from facesr.build import build, load_group
 from facesr.checkpoint import Snapshot, read_snapshot, write_snapshot
 from facesr.errors import CheckpointError, ConfigError, FaceSRError
 from facesr.image import to_float, to_uint8
-from facesr.restoration import Method, blend_sha256, blended, open_method, restore_pictures
+from facesr.restoration import Method, open_method, restore_pictures
 from facesr.submission.manifest import _is_text
 from facesr.tiles import Tiles
+from facesr.weights import sha256_of
 
 CPU = torch.device("cpu")
 WHOLE = Tiles(10_000, 0)
@@ -248,6 +251,39 @@ def test_what_a_blend_says_of_itself(pair: tuple[str, str]) -> None:
     assert open_method(*pair_at(pair, 0)).loss_judges == ("edgeface",)
     assert open_method(*pair_at(pair, 0)).kimg == 11.0 and open_method(*pair_at(pair, 1)).kimg == 12.0
     assert open_method(*pair_at(pair, 0)).weights_sha256 != first.sha256
+
+
+def test_a_blend_as_a_file(pair: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It restores what the blend of the moment restores, and says the same of itself."""
+    out = tmp_path / "between.safetensors"
+    command = [*pair, "--weight", "0.25", "--out", str(out)]
+    assert write_blend_as_told(command) == 0
+    assert sha256_of(out) in capsys.readouterr().out
+    written, moment = open_method(str(out), CPU), open_method(*pair_at(pair, 0.25))
+    assert np.array_equal(pixels(written), pixels(moment))
+    assert (written.name, written.kimg, written.loss_judges, written.config_sha256) == (
+        moment.name,
+        moment.kimg,
+        moment.loss_judges,
+        moment.config_sha256,
+    )
+
+
+def test_a_blend_that_is_refused_writes_nothing(
+    pair: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.safetensors"
+    other = str(write(tmp_path / "other.safetensors", 3, generator={"_target_": "facesr.models.srresnet.SRResNet"}))
+    for first, second, weight, words in (
+        (pair[0], pair[1], "1.5", "--weight 1.5 is out of range"),
+        (pair[0], other, "0.5", "differ in _target_"),
+        (pair[0], str(tmp_path / "absent"), "0.5", "absent"),
+    ):
+        assert write_blend_as_told([first, second, "--weight", weight, "--out", str(out)]) == 2
+        assert words in capsys.readouterr().err and not out.exists()
+    before = Path(pair[0]).read_bytes()
+    assert write_blend_as_told([*pair, "--weight", "0.5", "--out", pair[0]]) == 2
+    assert "exists; choose another --out" in capsys.readouterr().err and Path(pair[0]).read_bytes() == before
 
 
 def test_a_blend_of_long_names_fits_a_manifest(tmp_path: Path) -> None:

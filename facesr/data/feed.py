@@ -1,11 +1,9 @@
 """The stream of training batches: which faces come when, where they lie, and how they reach the device.
 
-The order is a pure function of (seed, clock): every epoch is one seeded permutation, and the global batch at
-clock c holds the faces c, c + 1, ... of that endless order. A rank takes its contiguous share. So the clock
-alone is the data's position, and resuming needs nothing else.
+The order (`facesr.data.order`) is a pure function of (seed, clock), and a rank takes its contiguous share of the
+global batch. So the clock alone is the data's position, and resuming needs nothing else.
 """
 
-import functools
 import queue
 import threading
 import time
@@ -13,11 +11,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from facesr.config import DataSettings
 from facesr.data.augment import augment, draw, move_landmarks
+from facesr.data.order import Order, pose_weights
 from facesr.errors import ConfigError, DataError
 from facesr.protocols import FaceSet
 
@@ -26,23 +24,12 @@ MAX_DEVICE_SHARE = 0.4
 NUM_PREFETCHED = 4
 
 
-@functools.lru_cache(maxsize=2)
-def _epoch_order(num_faces: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    return np.random.Generator(np.random.Philox(key=[seed, (1 << 62) + epoch])).permutation(num_faces)
-
-
-def faces_at(clock: int, count: int, num_faces: int, seed: int) -> NDArray[np.int64]:
-    """Returns the indices of the `count` faces that come at `clock` images into the run."""
-    positions = np.arange(clock, clock + count)
-    return np.array([_epoch_order(num_faces, seed, p // num_faces)[p % num_faces] for p in positions], np.int64)
-
-
 class Feed:
     """Endless batches of augmented high-resolution faces for one rank.
 
     Args:
         faces: the training faces.
-        settings: residency and augmentation.
+        settings: residency, poses and augmentation.
         seed: decides order and augmentation.
         batch_size: faces per step over all ranks.
         rank: this rank.
@@ -53,6 +40,7 @@ class Feed:
         ConfigError: the batch does not divide by the ranks, residency is unknown, or pictures that are not square
             are to be turned.
         DataError: there are fewer faces than one batch holds.
+        ConfigError, DataError: the shares of poses cannot be had, see `pose_weights`.
     """
 
     def __init__(
@@ -81,6 +69,8 @@ class Feed:
             )
         self.faces, self.settings, self.seed, self.device = faces, settings, seed, device
         self.batch_size, self.share, self.rank = batch_size, batch_size // world_size, rank
+        weights = pose_weights(faces.landmarks, settings.pose_shares) if settings.pose_shares else None
+        self.order = Order(len(faces), seed, weights)
         self.wait_seconds = 0.0  # time the training loop has waited for data; the loop resets it
         self.residency = self._choose(settings.residency)
         self._resident = torch.from_numpy(np.array(faces.images)).to(device) if self.residency == "device" else None
@@ -115,14 +105,14 @@ class Feed:
         Order and changes are functions of seed and clock: this asks for them again, and `batches` knows nothing of it.
         """
         first, last = self.rank * self.share, (self.rank + 1) * self.share
-        known = self.faces.landmarks[faces_at(clock + first, self.share, len(self.faces), self.seed)]
+        known = self.faces.landmarks[self.order.at(clock + first, self.share)]
         draws = draw(self.settings.augmentation, self.batch_size, self.seed, clock).part(first, last)
         height, width = (side - 2 * self.faces.margin for side in self.faces.images.shape[1:3])
         return torch.from_numpy(move_landmarks(known, draws, height, width)).to(self.device)
 
     def _raw(self, clock: int) -> Tensor:
         """Returns this rank's share of the uint8 faces (share, H, W, 3) at `clock`, on the device."""
-        indices = faces_at(clock + self.rank * self.share, self.share, len(self.faces), self.seed)
+        indices = self.order.at(clock + self.rank * self.share, self.share)
         if self._resident is not None:
             return self._resident[torch.from_numpy(indices).to(self.device)]
         # Reading a memory map in ascending order keeps the disk sequential; the order is restored after.
@@ -139,7 +129,7 @@ class Feed:
             position = clock
             while not stop.is_set():
                 try:
-                    indices = faces_at(position + self.rank * self.share, self.share, len(self.faces), self.seed)
+                    indices = self.order.at(position + self.rank * self.share, self.share)
                     order = np.argsort(indices)
                     item: Tensor | BaseException = torch.from_numpy(
                         np.asarray(self.faces.images[indices[order]])[np.argsort(order)]

@@ -20,8 +20,8 @@ from facesr.errors import ConfigError
 # Keys that may differ when a run is resumed: they change where and how it runs, not what it computes.
 FREE_KEYS = frozenset({"runs_dir", "device", "log_every_kimg"})
 MAX_NAMED_DIFFERENCES = 5
-# Keys that came later, with what every run before them had: at that value a run of then is the same run still.
-LATER_KEYS: dict[str, Any] = {"degradation": {"_target_": "facesr.degradation.Official"}}
+# Dotted keys that came later, with what every run before them had: at that value a run of then is the same run still.
+LATER_KEYS: dict[str, Any] = {"degradation": {"_target_": "facesr.degradation.Official"}, "data.pose_shares": []}
 
 
 def plain_config(settings: TrainSettings) -> dict[str, Any]:
@@ -31,8 +31,18 @@ def plain_config(settings: TrainSettings) -> dict[str, Any]:
 
 def identity_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the part of a configuration that makes a run what it is."""
-    as_before = {key for key, value in LATER_KEYS.items() if config.get(key, value) == value}
-    return {key: value for key, value in config.items() if key not in FREE_KEYS | as_before}
+    kept = {key: value for key, value in config.items() if key not in FREE_KEYS}
+    for key, value in LATER_KEYS.items():
+        kept = _without(kept, key.split("."), value)
+    return kept
+
+
+def _without(config: Mapping[str, Any], path: list[str], value: Any) -> dict[str, Any]:
+    """Returns a copy without the key at the path if it has that value; what has another value stays."""
+    name, *rest = path
+    if rest and isinstance(config.get(name), Mapping):
+        return {**config, name: _without(config[name], rest, value)}
+    return {key: found for key, found in config.items() if rest or key != name or found != value}
 
 
 def find_run_folder(settings: TrainSettings) -> Path:

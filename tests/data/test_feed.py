@@ -10,7 +10,8 @@ import torch
 
 from facesr.config import AugmentationSettings, DataSettings
 from facesr.data.augment import augment, draw
-from facesr.data.feed import Feed, faces_at
+from facesr.data.feed import Feed
+from facesr.data.order import Order
 from facesr.errors import ConfigError, DataError
 
 PLAIN = AugmentationSettings(
@@ -40,13 +41,6 @@ def feed(settings: AugmentationSettings, rank: int = 0, world_size: int = 1, **c
     return Feed(some_faces(), data, rank=rank, world_size=world_size, **options)  # type: ignore[arg-type]
 
 
-def test_an_epoch_shows_every_face_once() -> None:
-    assert sorted(faces_at(0, 10, 10, seed=1)) == list(range(10))
-    assert sorted(faces_at(10, 10, 10, seed=1)) == list(range(10))
-    assert list(faces_at(0, 10, 10, seed=1)) != list(faces_at(10, 10, 10, seed=1))
-    assert list(faces_at(7, 6, 10, seed=1)) == list(faces_at(0, 20, 10, seed=1))[7:13]
-
-
 def test_batches_are_a_function_of_seed_and_clock() -> None:
     whole = list(itertools.islice(feed(FULL).batches(0), 4))
     resumed = list(itertools.islice(feed(FULL).batches(8), 2))
@@ -72,7 +66,7 @@ def test_residency_changes_nothing() -> None:
 
 def test_plain_settings_give_the_pictures_themselves() -> None:
     one = feed(PLAIN)
-    expected = one.faces.images[faces_at(0, 4, 10, seed=3)]
+    expected = one.faces.images[Order(10, seed=3).at(0, 4)]
     batch = next(one.batches(0))
     assert np.array_equal((batch * 255).round().byte().permute(0, 2, 3, 1).numpy(), expected)
 

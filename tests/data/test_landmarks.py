@@ -15,7 +15,8 @@ from facesr.config import AugmentationSettings, DataSettings
 from facesr.data.augment import MIRRORED_LANDMARKS, augment, draw, move_landmarks
 from facesr.data.builtin import builtin_cache, draw_identity, draw_picture
 from facesr.data.builtin import draw as draw_face
-from facesr.data.feed import Feed, faces_at
+from facesr.data.feed import Feed
+from facesr.data.order import Order
 from facesr.data.prepared import PreparedSet, prepared
 from facesr.errors import DataError
 
@@ -97,7 +98,7 @@ def feed(settings: AugmentationSettings, rank: int = 0, world_size: int = 1) -> 
 
 def test_the_feed_gives_the_landmarks_of_its_batch() -> None:
     plain = feed(PLAIN)
-    expected = plain.faces.landmarks[faces_at(8, 4, 10, seed=3)]
+    expected = plain.faces.landmarks[Order(10, seed=3).at(8, 4)]
     assert np.allclose(plain.landmarks(8).numpy(), expected, atol=1e-5)
     moving = replace(PLAIN, flip=0.5, warp=0.5, roll_degrees=8, shift_px=3)
     alone = feed(moving).landmarks(8)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import submit
+from facesr.blend import blend_sha256
 from facesr.build import load_settings
 from facesr.checkpoint import Snapshot, write_snapshot
 from facesr.config import SubmitSettings
@@ -14,7 +15,6 @@ from facesr.errors import FaceSRError
 from facesr.image import read_png, write_png
 from facesr.models.sicnn import SICNN
 from facesr.resample import upscale
-from facesr.restoration import blend_sha256
 from facesr.submission.manifest import Restoration
 from facesr.submission.verify import opened_submission
 

@@ -112,6 +112,15 @@ def test_a_run_from_before_there_were_degradations_is_an_official_one(tiny: Make
     assert identity_of(plain_config(tiny("name=x", "degradation=random"))) != identity_of(before)
 
 
+def test_a_run_from_before_there_were_pose_shares_took_the_faces_as_they_come(tiny: Make) -> None:
+    now = plain_config(tiny("name=x"))
+    before = {**now, "data": {key: value for key, value in now["data"].items() if key != "pose_shares"}}
+    assert identity_of(now) == identity_of(before) and "pose_shares" in now["data"]
+    balanced = {**now, "data": {**now["data"], "pose_shares": [0.4, 0.2, 0.2, 0.2]}}
+    assert identity_of(balanced) != identity_of(before)
+    assert identity_of(balanced)["data"]["augmentation"] == now["data"]["augmentation"]
+
+
 def test_another_degradation_under_the_name_is_refused(tiny: Make) -> None:
     train(tiny("name=taken", "duration_kimg=0.004"))
     with pytest.raises(ConfigError, match=r"differs in degradation"):
