@@ -294,7 +294,7 @@ def run_tradeoff(
         if evaluation is not None:
             points.append(point_of(entry, evaluation))
     if points:
-        write_tradeoff(out, points)
+        write_tradeoff(out, points, settings.num_examples, settings.seed)
         say(f"{tradeoff_table(points)}\nplot: {out / 'tradeoff.png'}")
 
 

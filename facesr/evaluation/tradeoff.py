@@ -16,13 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from facesr.errors import ConfigError, DataError
+from facesr.evaluation.examples import window
 from facesr.evaluation.out_folder import SUMMARY, write_bytes, write_text
+from facesr.evaluation.pairs import Picture
 from facesr.evaluation.perceptual import Perceptual
 from facesr.evaluation.plane import Marker, Plane, plane_png
 from facesr.evaluation.result import Evaluation, environment
-from facesr.evaluation.study_page import study_page
+from facesr.evaluation.sheet import MOST_PIXELS, Cell, sheet_png
+from facesr.evaluation.study_page import embedded, study_page
 from facesr.evaluation.tables import aligned
+from facesr.image import read_png
 from facesr.pretrained.shipped import PREFIX
 from facesr.restoration import BEST, INTERPOLATIONS, PULSE
 
@@ -190,14 +196,55 @@ def tradeoff_table(points: Sequence[Point]) -> str:
     return "\n".join([plane.title, *heads, *aligned(rows), *notes])
 
 
-def tradeoff_html(points: Sequence[Point], plot: bytes) -> str:
-    """Returns the page of the study: the plot and the table, self-contained."""
+def tradeoff_sheet(points: Sequence[Point], num_examples: int, seed: int) -> bytes | None:
+    """Returns the sheet, a PNG: a row for each entry, a column for each picture; None without any.
+
+    The first row shows the originals, below what was given. Of large pictures a window is shown, pixel for pixel.
+    Each cell has its value of the column that ranks. Under the rules of 2019 there is no sheet: entries may then hold
+    other pictures, and of any size.
+    """
+    first = points[0].evaluation
+    if not first.protocol.strict:
+        return None
+    ids = first.scores.ids
+    chosen = sorted(int(place) for place in np.random.default_rng(seed).permutation(len(ids))[:num_examples])
+    if not chosen:
+        return None
+    originals = {ids[place]: read_png(first.high / f"{ids[place]}.png") for place in chosen}
+    corners = {key: window(picture) for key, picture in originals.items()}
+
+    def shown(folder: Path, key: str, scale: int = 1) -> Picture:
+        top, left = (place // scale for place in corners[key])
+        side = MOST_PIXELS // scale
+        return read_png(folder / f"{key}.png")[top : top + side, left : left + side]
+
+    rows = []
+    for point in points:
+        evaluation, column = point.evaluation, point.evaluation.ordering.name
+        cells = []
+        for place in chosen:
+            value = float(evaluation.scores.values[column][place])
+            cells.append(Cell(f"{value:.3f}", [], [shown(evaluation.subject.folder, ids[place])]))
+        rows.append((point.entry.name, cells))
+    top_row = [
+        Cell(key, [] if first.low is None else [shown(first.low, key, first.protocol.scale)], [shown(first.high, key)])
+        for key in originals
+    ]
+    return sheet_png([("input and original", top_row), *rows], zoom=2)
+
+
+def tradeoff_html(points: Sequence[Point], plot: bytes, sheet: bytes | None) -> str:
+    """Returns the page of the study: plot, table and sheet, self-contained."""
     evaluation, plane = points[0].evaluation, _axes(points)
     metrics = evaluation.scores.metrics
     table = [["entry", "distortion", *(metric.name for metric in metrics)]]
     for point in points:
         means = [f"{point.evaluation.statistics[metric.name].mean:.4f}" for metric in metrics]
         table.append([point.entry.name, f"{point.x:.3f}", *means])
+    pictures = ""
+    if sheet is not None:
+        note = f"<p class='quiet'>Twice as large as they are; above each its {evaluation.ordering.name}.</p>"
+        pictures = f"<section><h2>Pictures</h2>{note}{embedded(sheet, 'sheet of pictures')}</section>"
     return study_page(
         f"Trade-off on {evaluation.protocol.name}",
         heading="Perception and distortion",
@@ -208,6 +255,7 @@ def tradeoff_html(points: Sequence[Point], plot: bytes) -> str:
         table_title="Entries",
         table=table,
         how={f"{metric.name} v{metric.version}": metric.conditions for metric in metrics},
+        pictures=pictures,
     )
 
 
@@ -248,14 +296,16 @@ def tradeoff_summary(points: Sequence[Point]) -> dict[str, Any]:
     }
 
 
-def write_tradeoff(out: Path, points: Sequence[Point]) -> None:
-    """Writes tradeoff.csv, tradeoff.png, report.html and, last, summary.json.
+def write_tradeoff(out: Path, points: Sequence[Point], num_examples: int, seed: int) -> None:
+    """Writes tradeoff.csv, tradeoff.png, sheet.png, report.html and, last, summary.json.
 
     Raises:
         DataError: the folder cannot be written.
     """
     write_text(out / "tradeoff.csv", tradeoff_csv(points))
-    plot = tradeoff_png(points)
+    plot, sheet = tradeoff_png(points), tradeoff_sheet(points, num_examples, seed)
     write_bytes(out / "tradeoff.png", plot)
-    write_text(out / "report.html", tradeoff_html(points, plot))
+    if sheet is not None:
+        write_bytes(out / "sheet.png", sheet)
+    write_text(out / "report.html", tradeoff_html(points, plot, sheet))
     write_text(out / SUMMARY, json.dumps(tradeoff_summary(points), indent=2, allow_nan=False) + "\n")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -10,10 +11,20 @@ import torch
 from PIL import Image
 
 from facesr.errors import ConfigError, DataError
+from facesr.evaluation.examples import window
 from facesr.evaluation.flow import Options, evaluate
 from facesr.evaluation.plane import Marker, Plane, plane_png, ticks
 from facesr.evaluation.result import Subject
-from facesr.evaluation.tradeoff import Entry, entries_of, point_of, tradeoff_csv, tradeoff_table, write_tradeoff
+from facesr.evaluation.tradeoff import (
+    Entry,
+    entries_of,
+    point_of,
+    tradeoff_csv,
+    tradeoff_sheet,
+    tradeoff_table,
+    write_tradeoff,
+)
+from facesr.image import read_png
 
 OPTIONS = Options(torch.device("cpu"), batch_size=4, num_resamples=20, num_examples=1, seed=0)
 
@@ -72,7 +83,7 @@ def test_points_are_rmse_and_what_similarity_lacks(points):
 
 
 def test_the_files(points, tmp_path):
-    write_tradeoff(tmp_path, points)
+    write_tradeoff(tmp_path, points, num_examples=2, seed=0)
     with (tmp_path / "tradeoff.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["name"] for row in rows] == ["noisy", "perfect"]
@@ -84,6 +95,51 @@ def test_the_files(points, tmp_path):
     assert "data:image/png;base64," in page and "noisy" in page and "http" not in page.replace("http-equiv", "")
     with Image.open(tmp_path / "tradeoff.png") as picture:
         assert picture.size == (900, 640)
+
+
+def test_the_sheet_shows_every_entry_pixel_for_pixel(points, faces):
+    sheet = tradeoff_sheet(points, 2, seed=0)
+    assert sheet is not None and tradeoff_sheet(points, 0, seed=0) is None
+    assert tradeoff_sheet(points, 2, seed=0) == sheet
+    shown = np.array(Image.open(BytesIO(sheet)).convert("RGB"))
+    ids = points[0].evaluation.scores.ids
+    found = {"noisy": 0, "perfect": 0, "low": 0}
+    for key in ids:
+        for name, folder, zoom in (("noisy", faces.restored, 2), ("perfect", faces.high, 2), ("low", faces.low, 8)):
+            picture = read_png(folder / f"{key}.png")
+            found[name] += places_of(np.kron(picture, np.ones((zoom, zoom, 1), np.uint8)), shown)
+    # The originals stand in the first row and are the second entry.
+    assert found == {"noisy": 2, "perfect": 4, "low": 2}
+
+
+def places_of(part: np.ndarray, whole: np.ndarray) -> int:
+    """Returns how often a picture lies inside another one."""
+    height, width = part.shape[:2]
+    corners = np.argwhere((whole[: whole.shape[0] - height + 1, : whole.shape[1] - width + 1] == part[0, 0]).all(-1))
+    return sum(np.array_equal(whole[y : y + height, x : x + width], part) for y, x in corners)
+
+
+def test_of_large_pictures_the_sheet_shows_one_window(any_size, judge, make_faces, tmp_path):
+    large = make_faces(tmp_path / "large", width=320, height=288, ids=("a",))
+    entries = [("noisy", large.restored), ("perfect", large.high)]
+    found = [
+        point_of(Entry(name, folder=folder), evaluated)
+        for name, folder in entries
+        if (evaluated := evaluate(Subject("restored", name, folder), large.high, large.low, any_size, [judge], OPTIONS))
+    ]
+    sheet = tradeoff_sheet(found, 1, seed=0)
+    assert sheet is not None
+    shown = np.array(Image.open(BytesIO(sheet)).convert("RGB"))
+    top, left = window(read_png(large.high / "a.png"))
+    for folder in (large.restored, large.high):
+        part = read_png(folder / "a.png")[top : top + 128, left : left + 128]
+        assert places_of(np.kron(part, np.ones((2, 2, 1), np.uint8)), shown) >= 1
+
+
+def test_the_rules_of_2019_give_no_sheet(points):
+    loose = replace(points[0].evaluation.protocol, strict=False)
+    changed = [replace(point, evaluation=replace(point.evaluation, protocol=loose)) for point in points]
+    assert tradeoff_sheet(changed, 2, seed=0) is None
 
 
 def test_the_table_says_what_the_axes_are(points):
