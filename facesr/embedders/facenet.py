@@ -4,15 +4,18 @@ Source: github.com/timesler/facenet-pytorch (network, weights, scaling (x - 127.
 al., "FaceNet", CVPR 2015.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+import torch
 from facenet_pytorch import InceptionResnetV1
 from facenet_pytorch.models.inception_resnet_v1 import BasicConv2d
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from facesr.embedders.frozen import FrozenEmbedder, Precision
+from facesr.embedders.session import session_of
 from facesr.errors import ConfigError, WeightsError
 from facesr.weights import find_weights, load_into, read_state_dict, sha256_of
 
@@ -88,6 +91,15 @@ class FaceNet(FrozenEmbedder):
             weights_sha256=sha256_of(path),
             precision=precision,
         )
+        self._session: Callable[[Tensor], Tensor] | None = None
+
+    def run(self, pixels: Tensor) -> Tensor:
+        """Returns the features (N, 512), on a CPU in full precision by onnxruntime unless gradients are wanted."""
+        if torch.is_grad_enabled() or pixels.device.type != "cpu" or self.precision != "fp32":
+            return super().run(pixels)
+        if self._session is None:
+            self._session = session_of(self.network, SIZE, SIZE, torch.get_num_threads())
+        return self._session(pixels)
 
     def prepare(self, batch: Tensor) -> Tensor:
         """Returns the pixels as (grey level - 127.5) / 128."""

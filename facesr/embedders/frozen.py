@@ -72,7 +72,7 @@ class FrozenEmbedder(nn.Module):
             for name in self.feature_layers
         ]
         try:
-            self(batch)
+            self._in_torch(self._pixels(batch))
         finally:
             for hook in hooks:
                 hook.remove()
@@ -82,8 +82,18 @@ class FrozenEmbedder(nn.Module):
         """Returns the pictures at the network's size, (N, 3, height, width)."""
         return resize_to(batch, self.width, self.height)
 
+    def run(self, pixels: Tensor) -> Tensor:
+        """Returns the network's features (N, D) of float32 pixels; a judge may have a faster way than PyTorch."""
+        return self._in_torch(pixels)
+
     def forward(self, batch: Tensor) -> Tensor:
         """Returns unit embeddings, float32 (N, D), of RGB pictures (N, 3, H, W) in [0, 1] of any size."""
         with torch.autocast(batch.device.type, enabled=False):
-            pixels = self.prepare(self.resize(batch.float())).contiguous(memory_format=torch.channels_last)
-            return F.normalize(self.network(pixels.to(self.dtype)).float(), dim=1)
+            return F.normalize(self.run(self._pixels(batch)).float(), dim=1)
+
+    def _pixels(self, batch: Tensor) -> Tensor:
+        return self.prepare(self.resize(batch.float()))
+
+    def _in_torch(self, pixels: Tensor) -> Tensor:
+        features: Tensor = self.network(pixels.contiguous(memory_format=torch.channels_last).to(self.dtype))
+        return features

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import onnxruntime
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from facesr.embedders.resize import resize_to
+from facesr.embedders.session import open_session
 from facesr.errors import ConfigError, WeightsError
 from facesr.weights import find_weights, sha256_of
 
@@ -70,7 +70,7 @@ class OnnxEmbedder:
         self.width, self.height = width, height
         self.weights_sha256 = sha256_of(path)
         self._mean, self._scale, self._channels = mean, scale, channels
-        self._session = _open_session(path, num_threads or len(os.sched_getaffinity(0)))
+        self._session = _opened(path, num_threads or len(os.sched_getaffinity(0)))
         self._input = _only_input(self._session, path)
         self.dim = self._probe(path)
 
@@ -104,15 +104,9 @@ class OnnxEmbedder:
             return F.normalize(torch.from_numpy(np.concatenate(parts)), dim=1).to(batch.device)
 
 
-def _open_session(path: Path, num_threads: int) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = num_threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # Idle workers would otherwise spin on cores that PyTorch needs between two calls.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+def _opened(path: Path, num_threads: int) -> Any:
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return open_session(str(path), num_threads)
     except Exception as error:  # onnxruntime's exceptions share no base class
         raise WeightsError(f"{path} is no readable ONNX file; check that it is complete.") from error
 
