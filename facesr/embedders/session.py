@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from torch import Tensor, fx, nn
 # Of the file format: any onnxruntime since 1.14 reads it.
 OPSET, IR_VERSION = 17, 8
 INPUT, OUTPUT = "pixels", "features"
+# Pictures of one call: larger calls take more memory and are no faster.
+MAX_BATCH = 16
 
 
 def session_of(network: nn.Module, width: int, height: int, num_threads: int) -> Callable[[Tensor], Tensor]:
@@ -33,16 +36,22 @@ def session_of(network: nn.Module, width: int, height: int, num_threads: int) ->
             of a convolution with a number, concatenations and linear layers.
         width: of its input, in pixels.
         height: of its input, in pixels.
-        num_threads: of onnxruntime.
+        num_threads: how many parts of a batch run at once, a thread each.
 
     Raises:
         NotImplementedError: the network has a layer that is none of these.
     """
-    session = open_session(_Writer(network).model(width, height).SerializeToString(), num_threads)
+    session = open_session(_Writer(network).model(width, height).SerializeToString(), 1)
+    # Threads with pictures of their own wait for each other once a batch; onnxruntime's would at every layer.
+    threads = ThreadPoolExecutor(num_threads, thread_name_prefix="facesr-session")
+
+    def features(pixels: Tensor) -> Tensor:
+        found: NDArray[np.float32] = session.run(None, {INPUT: pixels.contiguous().numpy()})[0]
+        return torch.from_numpy(found)
 
     def run(pixels: Tensor) -> Tensor:
-        features: NDArray[np.float32] = session.run(None, {INPUT: pixels.contiguous().numpy()})[0]
-        return torch.from_numpy(features)
+        share = min(-(-len(pixels) // num_threads), MAX_BATCH)
+        return torch.cat(list(threads.map(features, torch.split(pixels, max(share, 1)))))
 
     return run
 

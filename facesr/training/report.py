@@ -67,7 +67,7 @@ def report(run: Run, ticker: Ticker, progress: Progress, before_first: bool) -> 
     figures.update(count_energy(run, time.perf_counter() - ticker.start))
     run.board.scalars(clock.num_images, figures)
     run.stats.write(clock.num_images, {"seconds": clock.seconds, **figures})
-    left = (settings.duration_kimg * 1000 - clock.num_images) / speed
+    left = max(settings.duration_kimg * 1000 - clock.num_images, 0.0) / speed
     if progress.shown:
         progress.advance(
             num_images if before_first else settings.batch_size, loss=f"{loss:.4f}", speed=f"{speed:.0f}/s"
