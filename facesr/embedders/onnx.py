@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import onnxruntime
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from facesr.embedders.resize import resize_to
-from facesr.embedders.session import open_session
 from facesr.errors import ConfigError, WeightsError
 from facesr.weights import find_weights, sha256_of
 
@@ -102,6 +102,17 @@ class OnnxEmbedder:
                 pixels = pixels.flip(1)
             parts = [self._features(part.contiguous().cpu().numpy()) for part in torch.split(pixels, MAX_BATCH)]
             return F.normalize(torch.from_numpy(np.concatenate(parts)), dim=1).to(batch.device)
+
+
+def open_session(model: str | bytes, num_threads: int) -> Any:
+    """Returns onnxruntime's session of a file's path or of its bytes; its errors have no common base class."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = num_threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Idle workers would otherwise spin on cores that PyTorch needs between two calls.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _opened(path: Path, num_threads: int) -> Any:

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, fx, nn
+
+from facesr.embedders.onnx import open_session
 
 # Of the file format: any onnxruntime since 1.14 reads it.
 OPSET, IR_VERSION = 17, 8
@@ -54,17 +55,6 @@ def session_of(network: nn.Module, width: int, height: int, num_threads: int) ->
         return torch.cat(list(threads.map(features, torch.split(pixels, max(share, 1)))))
 
     return run
-
-
-def open_session(model: str | bytes, num_threads: int) -> Any:
-    """Returns onnxruntime's session of a file's path or of its bytes; its errors have no common base class."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = num_threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # Idle workers would otherwise spin on cores that PyTorch needs between two calls.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 class _Writer:

@@ -22,7 +22,7 @@ from facesr.evaluation.out_folder import SUMMARY, write_bytes, write_text
 from facesr.evaluation.plane import Marker, Plane, plane_png
 from facesr.evaluation.result import Evaluation, environment, warnings_of
 from facesr.evaluation.sheet import Cell, sheet_png
-from facesr.evaluation.study_page import embedded, study_page
+from facesr.evaluation.study_page import pictures_section, study_page
 from facesr.evaluation.tables import aligned, digits
 from facesr.image import read_png
 
@@ -145,8 +145,8 @@ def robustness_html(scores: Sequence[Score], plot: bytes, sheet: bytes | None) -
     how |= {f"strength of {name}": operator.what for name, operator in OPERATORS.items() if operator.what}
     pictures = ""
     if sheet is not None:
-        note = "<p class='quiet'>What was given, enlarged, above what was restored, with its identity similarity.</p>"
-        pictures = f"<section><h2>Pictures</h2>{note}{embedded(sheet, 'sheet of faces')}</section>"
+        note = "What was given, enlarged, above what was restored, with its identity similarity."
+        pictures = pictures_section(sheet, note, "sheet of faces")
     return study_page(
         title,
         heading=title,

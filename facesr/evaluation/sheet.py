@@ -37,19 +37,20 @@ def sheet_png(rows: Sequence[tuple[str, Sequence[Cell]]], zoom: int = 1) -> byte
     sizes = [_shown_size(picture, zoom) for _, cells in rows for cell in cells for picture in cell.restored]
     wide, high = max(size[0] for size in sizes), max(size[1] for size in sizes)
     each = max(len(cell.restored) for _, cells in rows for cell in cells)
-    heights = [_CAPTION + (high + 2) * (2 if any(cell.low for cell in cells) else 1) for _, cells in rows]
+    two_lines = [any(cell.low for cell in cells) for _, cells in rows]
+    heights = [_CAPTION + (high + 2) * (2 if two else 1) for two in two_lines]
     cell_width = each * (wide + 2) - 2
     width = _GAP + max(len(cells) for _, cells in rows) * (cell_width + _GAP)
     sheet = Image.new("RGB", (width, sum(heights) + len(rows) * (_NAME + _GAP) + _GAP), "white")
     draw = ImageDraw.Draw(sheet)
     bold, font = ImageFont.load_default(16), ImageFont.load_default(13)
     top = _GAP
-    for (name, cells), height in zip(rows, heights, strict=True):
+    for (name, cells), two, height in zip(rows, two_lines, heights, strict=True):
         draw.text((_GAP, top), name, "black", bold)
         for column, cell in enumerate(cells):
             left = _GAP + column * (cell_width + _GAP)
             draw.text((left, top + _NAME), cell.caption, "#444444", font)
-            lines = (cell.low, cell.restored) if height > _CAPTION + high + 2 else (cell.restored,)
+            lines = (cell.low, cell.restored) if two else (cell.restored,)
             for line, pictures in enumerate(lines):
                 for place, picture in enumerate(pictures):
                     corner = (left + place * (wide + 2), top + _NAME + _CAPTION + line * (high + 2))

@@ -52,6 +52,11 @@ def study_page(
     )
 
 
+def pictures_section(sheet: bytes, note: str, alt: str) -> str:
+    """Returns a sheet of pictures as a section of the page, below a note."""
+    return f"<section><h2>Pictures</h2><p class='quiet'>{escape(note)}</p>{embedded(sheet, alt)}</section>"
+
+
 def embedded(png: bytes, alt: str) -> str:
     """Returns a PNG as an element of the page."""
     data = base64.b64encode(png).decode("ascii")

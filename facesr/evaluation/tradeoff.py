@@ -26,7 +26,7 @@ from facesr.evaluation.perceptual import Perceptual
 from facesr.evaluation.plane import Marker, Plane, plane_png
 from facesr.evaluation.result import Evaluation, environment
 from facesr.evaluation.sheet import MOST_PIXELS, Cell, sheet_png
-from facesr.evaluation.study_page import embedded, study_page
+from facesr.evaluation.study_page import pictures_section, study_page
 from facesr.evaluation.tables import aligned
 from facesr.image import read_png
 from facesr.pretrained.shipped import PREFIX
@@ -243,8 +243,8 @@ def tradeoff_html(points: Sequence[Point], plot: bytes, sheet: bytes | None) -> 
         table.append([point.entry.name, f"{point.x:.3f}", *means])
     pictures = ""
     if sheet is not None:
-        note = f"<p class='quiet'>Twice as large as they are; above each its {evaluation.ordering.name}.</p>"
-        pictures = f"<section><h2>Pictures</h2>{note}{embedded(sheet, 'sheet of pictures')}</section>"
+        note = f"Twice as large as they are; above each its {evaluation.ordering.name}."
+        pictures = pictures_section(sheet, note, "sheet of pictures")
     return study_page(
         f"Trade-off on {evaluation.protocol.name}",
         heading="Perception and distortion",

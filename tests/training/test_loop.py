@@ -1,8 +1,6 @@
 """Whole runs, tiny ones: resume, refusal, rollback, what the folder holds."""
 
 import json
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from facesr.config import TrainSettings
 from facesr.errors import EXIT_REQUEUE, CheckpointError, ConfigError, DataError, TrainingError
 from facesr.training import loop
 from facesr.training.loop import due, train
-from tests.training.conftest import final_state
+from tests.training.conftest import asked_to_stop_at, final_state
 
 Make = Callable[..., TrainSettings]
 
@@ -35,15 +33,7 @@ def assert_same_training(first: dict[str, Any], second: dict[str, Any]) -> None:
 
 def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sends this process SIGTERM while it does its given step."""
-    plain = loop.train_step
-
-    def stopping(players: Any, *args: Any) -> Any:
-        figures = plain(players, *args)
-        if players.num_steps == step:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return figures
-
-    monkeypatch.setattr(loop, "train_step", stopping)
+    monkeypatch.setattr(loop, "train_step", asked_to_stop_at(step))
 
 
 def test_a_stopped_run_resumes_to_the_same_bits(tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
