@@ -55,7 +55,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__([{"params": matrices, "lr": lr, "momentum": momentum}, group], {})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Moves the weights once; returns the closure's loss, None without one."""
         loss = None
         if closure is not None:
