@@ -33,7 +33,7 @@ class Muon(torch.optim.Optimizer):
         eps: Adam's.
 
     Raises:
-        ValueError: the learning rate or the momentum is out of range, or there is nothing to train.
+        ValueError: the learning rate, the momentum, a beta or eps is out of range.
     """
 
     def __init__(
@@ -103,11 +103,12 @@ def orthogonal(matrices: Tensor) -> Tensor:
     unit = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
     product = unit / energy.sqrt()
     a, b, c = _COEFFICIENTS
-    for _ in range(_NUM_STEPS):
+    for number in range(_NUM_STEPS):
         factor = a * unit + torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
         product = factor @ product
-        gram = factor @ gram @ factor
-        gram = (gram + gram.mT) / 2.0
+        if number + 1 < _NUM_STEPS:  # nobody reads the last one
+            gram = factor @ gram @ factor
+            gram = (gram + gram.mT) / 2.0
     # The product is symmetric; this order of the factors is twice as fast on a CPU.
     tall = wide.mT @ product
     return tall.mT if wide is matrices else tall
