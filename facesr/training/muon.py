@@ -75,14 +75,22 @@ class Muon(torch.optim.Optimizer):
 
     def _move(self, weights: list[nn.Parameter], size: float, momentum: float) -> None:
         """Moves weights of one shape by orthogonal steps of the given size."""
-        ahead = []
-        for weight in weights:
+        ahead = weights[0].new_empty(len(weights), len(weights[0]), weights[0][0].numel())
+        for weight, row in zip(weights, ahead, strict=True):
             assert weight.grad is not None
             average = self.state[weight].setdefault("average", torch.zeros_like(weight))
             average.lerp_(weight.grad, 1.0 - momentum)
-            ahead.append(weight.grad.lerp(average, momentum).flatten(1))
-        for weight, step in zip(weights, orthogonal(torch.stack(ahead).float()), strict=True):
-            weight.sub_(step.view(weight.shape).to(weight.dtype), alpha=size)
+            gradient, target = _in_memory_order(weight.grad, weight), _in_memory_order(average, weight)
+            torch.lerp(gradient, target, momentum, out=row.view(gradient.shape))
+        for weight, step in zip(weights, orthogonal(ahead.float()), strict=True):
+            moved = _in_memory_order(weight, weight)
+            moved.sub_(step.view(moved.shape).to(weight.dtype), alpha=size)
+
+
+def _in_memory_order(tensor: Tensor, like: Tensor) -> Tensor:
+    """Returns a view with the axes as they lie in the memory of `like`: columns may take any order, and copies cost."""
+    channels_last = like.ndim == 4 and like.is_contiguous(memory_format=torch.channels_last)
+    return tensor.permute(0, 2, 3, 1) if channels_last else tensor
 
 
 def _is_matrix(weight: Tensor) -> bool:
@@ -109,6 +117,5 @@ def orthogonal(matrices: Tensor) -> Tensor:
         if number + 1 < _NUM_STEPS:  # nobody reads the last one
             gram = factor @ gram @ factor
             gram = (gram + gram.mT) / 2.0
-    # The product is symmetric; this order of the factors is twice as fast on a CPU.
-    tall = wide.mT @ product
-    return tall.mT if wide is matrices else tall
+    found = product @ wide
+    return found if wide is matrices else found.mT
