@@ -127,7 +127,9 @@ def run_script(main: Callable[[Settings], int | None], config_name: str, schema:
     def job(config: Any) -> None:
         nonlocal exit_code, refusal
         try:
-            exit_code = main(_to_settings(config, schema)) or 0
+            with _one_sentence():
+                settings = _to_settings(config, schema)
+            exit_code = main(settings) or 0
         except FaceSRError as error:
             # Carried past Hydra, which would print a line of its own before the error.
             refusal = error

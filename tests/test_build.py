@@ -1,11 +1,12 @@
 """The door of Hydra: every option composes and builds, every mistake is one sentence."""
 
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from facesr.build import build, known_names, load_group, load_settings
+from facesr.build import build, known_names, load_group, load_settings, run_script
 from facesr.config import TrainSettings
 from facesr.errors import ConfigError, FaceSRError, WeightsError
 
@@ -108,6 +109,14 @@ def test_a_bad_override_is_one_sentence(override: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words) as caught:
         load_settings("train", TrainSettings, [override])
     assert "\n" not in str(caught.value)
+
+
+def test_a_key_without_value_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", "name=???"])
+    with pytest.raises(SystemExit) as left:
+        run_script(lambda settings: 0, "train", TrainSettings)
+    assert left.value.code == 2
+    assert capsys.readouterr().err == "error: name has no value; give name=VALUE.\n"
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
