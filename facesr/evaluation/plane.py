@@ -129,13 +129,15 @@ class _Canvas:
             self.taken.append(box)
 
     def label(self, marker: Marker) -> None:
-        """Writes a marker's label at the first side of it that is free, else at its right.
+        """Writes a marker's label at the first side or corner of it that is free, else at its right.
 
         Inside a family, whose ends are labelled, a label without a free side is left out.
         """
         x, y = self.x(marker.x), self.y(marker.y)
-        gap = 9 * _ZOOM
-        sides = (((x + gap, y), "lm"), ((x - gap, y), "rm"), ((x, y - gap), "mb"), ((x, y + gap), "mt"))
+        gap, near = 9 * _ZOOM, 6 * _ZOOM
+        sides = [((x + gap, y), "lm"), ((x - gap, y), "rm"), ((x, y - gap), "mb"), ((x, y + gap), "mt")]
+        sides += [((x + near, y - near), "lb"), ((x + near, y + near), "lt")]
+        sides += [((x - near, y - near), "rb"), ((x - near, y + near), "rt")]
         boxes = [self.draw.textbbox(place, marker.label, self.font, anchor=anchor) for place, anchor in sides]
         free = [number for number, box in enumerate(boxes) if self._is_free(box)]
         if not free and marker.is_inner:
