@@ -1,6 +1,7 @@
 """study=tradeoff: entries and their names, the plane's points, and its files."""
 
 import csv
+import itertools
 import json
 from dataclasses import replace
 from io import BytesIO
@@ -8,7 +9,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from facesr.errors import ConfigError, DataError
 from facesr.evaluation.examples import window
@@ -185,3 +186,21 @@ def test_limits_outside_the_range_are_left_out():
     markers = [Marker(1, 1, "a"), Marker(2, 2, "b")]
     assert (pixels(markers, {100.0: "far"}) == pixels(markers)).all()
     assert (pixels(markers, {1.5: "near"}) != pixels(markers)).any()
+
+
+def test_labels_of_crowded_points_take_corners_before_they_cover_each_other(monkeypatch):
+    written = []
+    plain = ImageDraw.ImageDraw.text
+
+    def text(draw, place, words, fill=None, font=None, anchor=None, **more):
+        if words.startswith("asc19"):
+            written.append(draw.textbbox(place, words, font, anchor=anchor))
+        return plain(draw, place, words, fill, font, anchor, **more)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
+    points = {"blind": (9.08, 0.1206), "final": (9.15, 0.11), "final, flips": (9.01, 0.107), "psnr_long": (8.9, 0.1226)}
+    markers = [Marker(x, y, f"asc19_{name}") for name, (x, y) in points.items()]
+    plane_png(Plane("", "", "", {}), [*markers, Marker(14.658, 0.3464, "far")])
+    assert len(written) == 4
+    for first, second in itertools.combinations(written, 2):
+        assert first[0] >= second[2] or second[0] >= first[2] or first[1] >= second[3] or second[1] >= first[3]
