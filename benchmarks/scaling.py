@@ -85,17 +85,12 @@ def _label(row: Row) -> str:
     return f"{row.title} {row.num_faces}"
 
 
-def _chosen(text: str) -> list[Row]:
-    return [row for row in ROWS if text in _label(row)]
-
-
-def lines(given: argparse.Namespace) -> Iterator[str]:
+def lines(given: argparse.Namespace, rows: list[Row]) -> Iterator[str]:
     """Yields the table, measured before the first row is told."""
     device = choose_device(given.device)
     precision = choose_precision(given.precision, device)
     base = load_settings("train", TrainSettings, ["experiment=asc19_psnr"])
     base = dataclasses.replace(base, start_from=None, precision=precision)
-    rows = _chosen(given.rows)
     if given.compile:
         rows = [dataclasses.replace(row, compiled=compiled) for row in rows for compiled in (False, True)]
     product, product_operations = product_of(precision, device)
@@ -126,9 +121,10 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="also with torch.compile; a CPU needs a C++ compiler")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     given = parser.parse_args()
-    if not _chosen(given.rows):
+    rows = [row for row in ROWS if given.rows in _label(row)]
+    if not rows:
         parser.error(f"--rows {given.rows} matches none of {', '.join(_label(row) for row in ROWS)}")
-    for line in lines(given):
+    for line in lines(given, rows):
         print(line, flush=True)
 
 

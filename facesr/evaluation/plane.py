@@ -131,7 +131,7 @@ class _Canvas:
     def label(self, marker: Marker) -> None:
         """Writes a marker's label at the first side or corner of it that is free, else at its right.
 
-        Inside a family, whose ends are labelled, a label without a free side is left out.
+        Inside a family, whose ends are labelled, a label without a free one is left out.
         """
         x, y = self.x(marker.x), self.y(marker.y)
         gap, near = 9 * _ZOOM, 6 * _ZOOM
