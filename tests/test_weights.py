@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from facesr.errors import WeightsError
-from facesr.weights import cache_dir, find_weights, load_into, read_state_dict, sha256_of
+from facesr.weights import cache_dir, find_weights, load_into, read_state_dict, sha256_of, to_eight_bits
 
 CONTENT = b"weights of a network"
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -186,6 +186,31 @@ def test_both_formats_give_float32(tmp_path: Path) -> None:
         assert read["weight"].dtype == torch.float32
         assert torch.equal(read["weight"], state["weight"].float())
         assert read["steps"].dtype == torch.int64
+
+
+def test_eight_bits_are_a_quarter_and_move_a_weight_by_half_a_level(tmp_path: Path) -> None:
+    kernel = torch.randn(64, 32, 3, 3) * torch.logspace(-3, 2, 64)[:, None, None, None]
+    kernel[5] = 0.0
+    # Memory in another order, as trained kernels have it.
+    state = {"kernel": kernel.to(memory_format=torch.channels_last), "bias": torch.randn(64), "steps": torch.tensor(7)}
+    file = tmp_path / "net.safetensors"
+    save_file(to_eight_bits(state), file)
+    read = read_state_dict(file)
+    assert set(read) == set(state) and read["kernel"].dtype == torch.float32 and read["steps"] == 7
+    half_a_level = kernel.flatten(1).abs().amax(dim=1) / 254
+    difference = (read["kernel"] - kernel).flatten(1).abs().amax(dim=1)
+    assert (difference <= half_a_level * 1.001).all() and (difference[6:] > half_a_level[6:] * 0.8).all()
+    torch.testing.assert_close(read["bias"], state["bias"], rtol=1e-3, atol=1e-4)
+    assert file.stat().st_size < kernel.numel() * 4 * 0.3
+
+
+@pytest.mark.parametrize("scales", [torch.ones(3), torch.ones(4, 1)])
+def test_levels_with_other_scales_are_refused(tmp_path: Path, scales: torch.Tensor) -> None:
+    packed = to_eight_bits({"weight": torch.randn(4, 5)})
+    (name,) = set(packed) - {"weight"}
+    save_file({**packed, name: scales}, tmp_path / "net.safetensors")
+    with pytest.raises(WeightsError, match=r"net\.safetensors is damaged: 'weight' and its scales do not fit"):
+        read_state_dict(tmp_path / "net.safetensors")
 
 
 class Trap:

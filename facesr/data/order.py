@@ -33,12 +33,15 @@ def yaw_of(landmarks: NDArray[np.float32]) -> NDArray[np.float64]:
     return yaw
 
 
-def pose_weights(landmarks: NDArray[np.float32], shares: Sequence[float]) -> NDArray[np.float64]:
+def pose_weights(
+    landmarks: NDArray[np.float32], shares: Sequence[float], key: str = "data.pose_shares"
+) -> NDArray[np.float64]:
     """Returns how often each face comes in an epoch on average, float64 (N,), of mean 1.
 
     Args:
         landmarks: float32 (N, 5, 2); a face without any keeps its share of the epoch.
         shares: how much of the faces with landmarks each band of yaw shall be; one number more than `YAW_EDGES`.
+        key: what the user calls the shares, for errors.
 
     Raises:
         ConfigError: another number of shares, a negative one, or a sum that is not 1.
@@ -46,15 +49,15 @@ def pose_weights(landmarks: NDArray[np.float32], shares: Sequence[float]) -> NDA
     """
     if len(shares) != len(YAW_EDGES) + 1 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-3:
         raise ConfigError(
-            f"data.pose_shares={list(shares)} must be {len(YAW_EDGES) + 1} numbers from 0 that add up to 1, or [] "
+            f"{key}={list(shares)} must be {len(YAW_EDGES) + 1} numbers from 0 that add up to 1, or [] "
             "for the faces as they come."
         )
     yaw = yaw_of(landmarks)
     known = np.isfinite(yaw)
     if not known.any():
         raise DataError(
-            "data.pose_shares needs landmarks, and the training set has none; prepare it with --index or a crop that "
-            "detects faces, or set data.pose_shares=[]."
+            f"{key} needs landmarks, and the training set has none; prepare it with --index or a crop that "
+            f"detects faces, or set {key}=[]."
         )
     band = np.digitize(yaw, YAW_EDGES)
     weights = np.ones(len(yaw))
@@ -62,7 +65,7 @@ def pose_weights(landmarks: NDArray[np.float32], shares: Sequence[float]) -> NDA
         members = known & (band == number)
         if share and not members.any():
             raise DataError(
-                f"data.pose_shares wants {share:.0%} of the faces in band {number + 1} of yaw, and the training set "
+                f"{key} wants {share:.0%} of the faces in band {number + 1} of yaw, and the training set "
                 "has none there; set that share to 0."
             )
         weights[members] = share * known.sum() / max(members.sum(), 1)

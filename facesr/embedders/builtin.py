@@ -6,6 +6,7 @@ judges of a competition.
 """
 
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -40,10 +41,12 @@ class Residual(nn.Module):
 
 
 class SmallRecogniser(nn.Module):
-    """96x112 pictures (N, 3, 112, 96) in [-1, 1] to 512 features (N, 512); plain convolutions, 1.9 million weights.
+    """96x112 pictures (N, 3, 112, 96) in [-1, 1] to 512 features (N, 512); plain convolutions, 3.8 million weights.
 
     Plain 3x3 convolutions with 64 and more channels are what CPUs run fastest; depthwise ones save weights, not time.
     """
+
+    stage_channels: ClassVar = (128, 256, 512)
 
     def __init__(self, norm: bool = False) -> None:
         """Builds the network.
@@ -56,28 +59,38 @@ class SmallRecogniser(nn.Module):
         self.down1 = _conv(32, 64, 3, 2, norm)  # 24x28
         self.down2 = _conv(64, 128, 3, 2, norm)  # 12x14
         self.stage2 = nn.Sequential(Residual(128, norm), Residual(128, norm))
-        self.down3 = _conv(128, 192, 3, 2, norm)  # 6x7
-        self.stage3 = Residual(192, norm)
-        self.widen = _conv(192, 384, 1, 1, norm)
+        self.down3 = _conv(128, 256, 3, 2, norm)  # 6x7
+        self.stage3 = nn.Sequential(Residual(256, norm), Residual(256, norm))
+        self.widen = _conv(256, 512, 1, 1, norm)
         # One weight per place and channel: where a feature lies on the face matters.
-        self.place = nn.Parameter(torch.ones(1, 384, 7, 6))
+        self.place = nn.Parameter(torch.ones(1, 512, 7, 6))
         # The pooled features share a large mean, which the student would have to unlearn first.
-        self.centre = nn.BatchNorm1d(384) if norm else nn.Identity()
-        self.embed = nn.Linear(384, DIM)
+        self.centre = nn.BatchNorm1d(512) if norm else nn.Identity()
+        self.embed = nn.Linear(512, DIM)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Returns features, not yet of unit length."""
-        features = F.relu(self.stem(pixels))
-        features = F.relu(self.down1(features))
-        features = self.stage2(F.relu(self.down2(features)))
-        features = self.stage3(F.relu(self.down3(features)))
-        features = F.relu(self.widen(features))
+    def stages(self, pixels: Tensor) -> list[Tensor]:
+        """Returns the features (N, 128, 14, 12), (N, 256, 7, 6) and (N, 512, 7, 6) on the way to the embedding."""
+        features = F.relu(self.down1(F.relu(self.stem(pixels))))
+        fine = self.stage2(F.relu(self.down2(features)))
+        coarse = self.stage3(F.relu(self.down3(fine)))
+        return [fine, coarse, F.relu(self.widen(coarse))]
+
+    def embedding(self, features: Tensor) -> Tensor:
+        """Returns what the last of the stages says of the face, (N, 512), not yet of unit length."""
         embedding: Tensor = self.embed(self.centre((features * self.place).mean(dim=(2, 3))))
         return embedding
 
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Returns features, not yet of unit length."""
+        return self.embedding(self.stages(pixels)[-1])
+
 
 class BuiltinEmbedder(FrozenEmbedder):
-    """512-d embeddings of the recogniser that comes with facesr."""
+    """512-d embeddings of the recogniser that comes with facesr; a face and its mirror image have the same one.
+
+    Both are shown to the network, and what it says of them is added: it judges strangers better for it
+    (docs/judges.md).
+    """
 
     feature_layers = ("stem", "down1", "stage2")
 
@@ -103,3 +116,9 @@ class BuiltinEmbedder(FrozenEmbedder):
     def prepare(self, batch: Tensor) -> Tensor:
         """Returns the pixels in [-1, 1]."""
         return batch * 2.0 - 1.0
+
+    def run(self, pixels: Tensor) -> Tensor:
+        """Returns the sum of the unit features (N, 512) of the pixels and of their mirror image."""
+        features = super().run(torch.cat([pixels, pixels.flip(-1)]))
+        upright, mirrored = F.normalize(features.float(), dim=1).chunk(2)
+        return upright + mirrored

@@ -29,10 +29,11 @@ Pictures = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Faces:
-    """Pictures (N, 112, 96, 3) and the identity of each, empty where unknown."""
+    """Pictures (N, 112, 96, 3), identities, and five landmarks each (N, 5, 2) x y; empty and NaN where unknown."""
 
     pictures: Pictures
     identity: list[str]
+    landmarks: NDArray[np.float32]
 
 
 def is_held_out(identity: str) -> bool:
@@ -56,12 +57,18 @@ def read_faces(folder: Path, part: str, *, held_out: bool) -> Faces:
         rows = [row for row in csv.DictReader(file) if row["file"].startswith(f"{part}/") and not row["rolled_copy_of"]]
     rows = [row for row in rows if is_held_out(row["identity"]) == held_out]
     pictures = np.empty((len(rows), HEIGHT, WIDTH, 3), np.uint8)
+    landmarks = np.full((len(rows), 5, 2), np.nan, np.float32)
     for position, row in enumerate(rows):
+        if numbers := (row.get("landmarks") or "").split():
+            try:
+                landmarks[position] = np.array(numbers, np.float32).reshape(5, 2)
+            except ValueError:
+                raise DataError(f"{index}: landmarks of {row['file']} are not five points x y.") from None
         picture = cv2.imread(str(folder / row["file"]), cv2.IMREAD_COLOR_RGB)
         if picture is None or picture.shape != (HEIGHT, WIDTH, 3):
             raise DataError(f"{folder / row['file']} is no readable {WIDTH}x{HEIGHT} picture; remove it from {index}.")
         pictures[position] = picture
-    return Faces(pictures, [row["identity"] for row in rows])
+    return Faces(pictures, [row["identity"] for row in rows], landmarks)
 
 
 def bicubic_copies(pictures: Pictures) -> Pictures:
@@ -104,6 +111,34 @@ def varied_copies(pictures: Pictures, seed: int) -> Pictures:
         levels = grey[..., None] + saturation * (levels - grey[..., None])
         levels = np.clip(levels, 0.0, 1.0) ** rng.uniform(0.7, 1.4) * rng.uniform(0.85, 1.1)
         copies[number] = np.clip(levels * rng.uniform(0.95, 1.05, size=3) * 255.0 + 0.5, 0.0, 255.0)
+    return copies
+
+
+def stranger_copies(faces: Faces, seed: int) -> Pictures:
+    """Returns each picture (N, 112, 96, 3) with another person's face blended into its own: persons nobody has seen.
+
+    The other face is turned and scaled so that its landmarks fall on those of the first; a third to three quarters
+    of it show inside an ellipse around them. Pictures without landmarks stay as they are.
+    """
+    rng = np.random.default_rng(seed)
+    known = np.flatnonzero(np.isfinite(faces.landmarks).all(axis=(1, 2)))
+    down, right = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
+    copies = faces.pictures.copy()
+    for number in known:
+        other, share = rng.choice(known), rng.uniform(0.35, 0.75)
+        points = faces.landmarks[number]
+        turn, _ = cv2.estimateAffinePartial2D(faces.landmarks[other], points, method=cv2.LMEDS)
+        # Profiles on frontal faces may need a turn that leaves nothing of the face.
+        if turn is None or not 0.5 < np.hypot(*turn[:, 0]) < 2.0:
+            continue
+        guest = cv2.warpAffine(
+            faces.pictures[other], turn, (WIDTH, HEIGHT), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
+        )
+        middle = points.mean(axis=0)
+        size = float(np.hypot(*(points[:2].mean(axis=0) - points[3:].mean(axis=0)))) + 1e-3  # eyes to mouth
+        radius = np.hypot((right - middle[0]) / (1.15 * size), (down - middle[1]) / (1.35 * size))
+        mask = share * np.clip((1.15 - radius) / 0.35, 0.0, 1.0)[..., None]
+        copies[number] = np.clip(copies[number] * (1.0 - mask) + guest * mask + 0.5, 0.0, 255.0)
     return copies
 
 

@@ -52,6 +52,16 @@ def test_unit_length_and_independent_of_batch(judge: BuiltinEmbedder, drawn: tup
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
 
 
+def test_a_mirrored_face_is_the_same_face(judge: BuiltinEmbedder, drawn: tuple[Tensor, np.ndarray]) -> None:
+    with torch.no_grad():
+        one = judge.network(judge.prepare(drawn[0]))
+    mirrored = drawn[0].flip(-1)
+    torch.testing.assert_close(similarity(judge, drawn[0], mirrored), torch.ones(48), rtol=0, atol=1e-5)
+    with torch.no_grad():
+        other = judge.network(judge.prepare(mirrored))
+    assert torch.nn.functional.cosine_similarity(one, other).max() < 0.999, "the network alone tells them apart"
+
+
 def test_lower_resolution_scores_lower(judge: BuiltinEmbedder, drawn: tuple[Tensor, np.ndarray]) -> None:
     high = drawn[0]
     bicubic = round_to_grey_levels(upscale(downscale_to_grey_levels(high)))

@@ -7,13 +7,18 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from facenet_pytorch import InceptionResnetV1
 
 from facesr.data.builtin import render_faces
 from facesr.embedders.builtin import BuiltinEmbedder, SmallRecogniser
 from facesr.errors import DataError
 from facesr.training import distill, distill_data
-from facesr.training.distill import Plan, distillation_terms, folded, moved, same_different_auc, spearman, train_student
-from facesr.training.distill_data import degraded_copies, is_held_out, read_faces
+from facesr.training.distill import same_different_auc, spearman
+from facesr.training.distill_data import Faces, degraded_copies, is_held_out, read_faces, stranger_copies
+from facesr.training.distill_student import Plan, Source, distillation_terms, folded, hint_error, moved, train_student
+from facesr.training.distill_teacher import HINTS, Lessons, Teacher, along, principal_axes
+
+LANDMARKS = np.array([[34, 50], [62, 50], [48, 64], [38, 78], [58, 78]], np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +31,13 @@ def folder(pictures: np.ndarray, tmp_path: Path) -> Path:
     """An index of four persons with three pictures each, one rolled copy, and three dev faces without a name."""
     (tmp_path / "train").mkdir()
     (tmp_path / "dev").mkdir()
-    lines = ["file,identity,rolled_copy_of"]
+    lines = ["file,identity,landmarks,rolled_copy_of"]
     for number in range(16):
         part, name = ("train", f"person {number % 4}") if number < 13 else ("dev", "")
         file = f"{part}/{number}.png"
         cv2.imwrite(str(tmp_path / file), pictures[number][..., ::-1])
-        lines.append(f"{file},{name},{'train/0.png' if number == 12 else ''}")
+        landmarks = " ".join(map(str, np.add(LANDMARKS, number % 3).ravel())) if number < 10 else ""
+        lines.append(f"{file},{name},{landmarks},{'train/0.png' if number == 12 else ''}")
     (tmp_path / "index.csv").write_text("\n".join(lines) + "\n")
     return tmp_path
 
@@ -48,6 +54,30 @@ def test_training_and_held_out_faces_share_no_person(folder: Path, monkeypatch: 
     assert len(kept.identity) + len(out.identity) == 12, "the rolled copy belongs to neither"
     assert set(out.identity) == {"person 2"} and set(kept.identity) == {"person 0", "person 1", "person 3"}
     assert len(read_faces(folder, "dev", held_out=False).pictures) == 3
+
+
+def test_landmarks_are_read_where_there_are_any(folder: Path) -> None:
+    found = read_faces(folder, "train", held_out=False).landmarks
+    assert np.array_equal(found[4], LANDMARKS + 1) and np.isnan(found[10:]).all() and np.isfinite(found[:10]).all()
+    index = folder / "index.csv"
+    index.write_text(index.read_text().replace("34.0 50.0", "34.0 x", 1))
+    with pytest.raises(DataError, match=r"index\.csv: landmarks of train/0\.png are not five points x y"):
+        read_faces(folder, "train", held_out=False)
+
+
+def test_strangers_are_blended_inside_the_face_alone(pictures: np.ndarray) -> None:
+    landmarks = np.repeat(LANDMARKS[None], 24, axis=0)
+    landmarks[20:] = np.nan
+    faces = Faces(pictures, [""] * 24, landmarks)
+    copies = stranger_copies(faces, seed=1)
+    assert np.array_equal(copies, stranger_copies(faces, seed=1))
+    assert not np.array_equal(copies, stranger_copies(faces, seed=2))
+    assert np.array_equal(copies[20:], pictures[20:]), "without landmarks"
+    change = np.abs(copies[:20].astype(int) - pictures[:20]).mean(axis=(0, 3))
+    assert change[55:75, 38:58].min() > 3 * max(change[:8].max(), change[:, :8].max(), change[:, -8:].max(), 1)
+    # All landmarks alike: the other face comes as it is, by less than three quarters.
+    reached = [np.abs(copies[0, 50:80, 40:56].astype(int) - other[50:80, 40:56]).mean() for other in pictures[:20]]
+    assert min(reached[1:]) < 0.7 * np.median(reached[1:])
 
 
 def test_damaged_picture_is_a_sentence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,9 +98,76 @@ def test_degraded_copies_lose_detail_and_repeat(pictures: np.ndarray) -> None:
 
 def test_both_pictures_of_a_pair_move_alike(pictures: np.ndarray) -> None:
     pairs = np.stack([pictures, pictures], axis=1)
-    result = moved(pairs, np.random.default_rng(0))
+    flipped = np.arange(24) % 2 == 0
+    result = moved(pairs, flipped, np.random.default_rng(0))
     assert np.array_equal(result[:, 0], result[:, 1])
     assert not np.array_equal(result, pairs)
+    plain = moved(pairs, ~flipped, np.random.default_rng(0))
+    assert np.array_equal(result[:, :, :, ::-1], plain), "the same shifts"
+
+
+# What the teacher says
+
+
+def test_principal_axes_keep_the_large_directions() -> None:
+    random = torch.Generator().manual_seed(0)
+    turn, _ = torch.linalg.qr(torch.randn(6, 6, generator=random))
+    spread = torch.tensor([5.0, 3.0, 1.0, 0.01, 0.01, 0.01])
+    features = torch.randn(4000, 6, generator=random) * spread @ turn.t() + 7.0
+    mean, axes = principal_axes(features, 3)
+    short = along(features.t().reshape(1, 6, 40, 100), mean, axes)
+    assert short.shape == (1, 3, 40, 100)
+    assert short.square().mean().item() == pytest.approx(1.0, abs=0.01)
+    assert short.mean(dim=(0, 2, 3)).abs().max() < 1e-3
+    deviations = short.flatten(2).std(dim=2)[0]
+    torch.testing.assert_close(deviations / deviations[0], spread[:3] / 5, rtol=0.05, atol=0)
+
+
+@pytest.fixture
+def teacher(pictures: np.ndarray, tmp_path: Path) -> Teacher:
+    torch.manual_seed(1)
+    torch.save(InceptionResnetV1(pretrained=None).state_dict(), tmp_path / "random.pt")
+    return Teacher(tmp_path / "random.pt", pictures)
+
+
+def test_lessons_are_made_once_and_kept(
+    teacher: Teacher, pictures: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs = np.stack([pictures[:3], degraded_copies(pictures[:3], seed=0)], axis=1)
+    lessons = teacher.teach(pairs, tmp_path, "pairs")
+    with torch.no_grad():
+        vectors = teacher.network(torch.from_numpy(pairs[:, 1]).permute(0, 3, 1, 2) / 255.0)
+    np.testing.assert_allclose(lessons.vectors[:, 1], vectors.numpy(), atol=1e-3)
+    assert [hint.shape for hint in lessons.hints] == [(3, 2, h.num_axes, h.height, h.width) for h in HINTS]
+    assert all(0.3 < np.square(hint.astype(np.float32)).mean() < 3 for hint in lessons.hints)
+    made = set(tmp_path.iterdir())
+    teacher.network.network = torch.nn.Identity()  # asked again, it would fail
+    again = teacher.teach(pairs, tmp_path, "pairs")
+    assert all(np.array_equal(a, b) for a, b in zip(lessons.hints, again.hints, strict=True))
+    assert set(tmp_path.iterdir()) == made and not any(path.name.startswith(".") for path in made)
+
+
+def lessons_of(vectors: np.ndarray) -> Lessons:
+    random = np.random.default_rng(1)
+    shapes = [(len(vectors), 2, hint.num_axes, hint.height, hint.width) for hint in HINTS]
+    return Lessons(vectors, [random.normal(size=shape).astype(np.float16) for shape in shapes])
+
+
+def test_hints_count_for_upright_faces_alone() -> None:
+    lessons = lessons_of(np.zeros((4, 2, 512), np.float32))
+    said = [torch.from_numpy(hint).flatten(0, 1).float() for hint in lessons.hints]
+    upright = torch.tensor([True, True, False, True])
+    assert hint_error(said, lessons, upright) == 0
+    assert hint_error([torch.zeros_like(part) for part in said], lessons, upright).item() == pytest.approx(1, abs=0.05)
+    wrong = [part.clone() for part in said]
+    for part in wrong:
+        part[4:6] = 9.0  # both pictures of the third face
+    assert hint_error(wrong, lessons, upright) == 0
+    assert hint_error(wrong, lessons, ~upright) > 10
+    assert hint_error(wrong, lessons, torch.zeros(4, dtype=torch.bool)) == 0
+
+
+# What the student loses by
 
 
 def test_loss_is_zero_for_the_teacher_itself_and_grows() -> None:
@@ -105,7 +202,11 @@ def test_training_brings_the_student_nearer_and_its_file_loads(
     targets[:, 1] = targets[:, 0]
     targets /= np.linalg.norm(targets, axis=2, keepdims=True)
     file = tmp_path / "student.safetensors"
-    train_student(pairs, targets, Plan(kimg=0.32, batch=8, learning_rate=2e-3, seed=0), file)
+    sources = [
+        Source(pairs[part], lessons_of(targets[part]), np.ones(len(pairs[part])))
+        for part in (slice(0, 20), slice(20, 24))
+    ]
+    train_student(sources, Plan(kimg=0.32, batch=8, learning_rate=2e-3, seed=0), file)
     with torch.no_grad():
         vectors = BuiltinEmbedder(file)(torch.from_numpy(pictures).permute(0, 3, 1, 2) / 255.0)
     cosine = vectors @ torch.from_numpy(targets[:, 0]).t()
