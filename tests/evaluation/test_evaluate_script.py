@@ -15,7 +15,7 @@ from facesr.build import load_settings, run_script
 from facesr.checkpoint import Snapshot, write_snapshot
 from facesr.config import EvaluateSettings, SubmitSettings
 from facesr.data.export import export_builtin
-from facesr.embedders.builtin import SmallRecogniser
+from facesr.embedders.builtin import BuiltinEmbedder, SmallRecogniser
 from facesr.errors import FaceSRError
 from facesr.image import read_png
 from tests.ranks import run_as_ranks
@@ -76,8 +76,8 @@ def test_the_same_question_again_is_answered_again_and_another_one_refused(run, 
 
 def test_the_originals_are_embedded_once_for_several_evaluations(run, big, tmp_path, monkeypatch):
     seen = []
-    forward = SmallRecogniser.forward
-    monkeypatch.setattr(SmallRecogniser, "forward", lambda self, batch: seen.append(len(batch)) or forward(self, batch))
+    judged = BuiltinEmbedder.run
+    monkeypatch.setattr(BuiltinEmbedder, "run", lambda self, pixels: seen.append(len(pixels)) or judged(self, pixels))
     first = summary(run(restored=big.restored, high=big.high, num_examples=0))
     cold = sum(seen)
     seen.clear()
