@@ -180,7 +180,8 @@ def test_start_from_a_snapshot_begins_with_its_weights(tiny: Make) -> None:
 
 @pytest.mark.slow
 def test_accumulated_parts_equal_one_batch(tiny: Make) -> None:
-    plain = ("losses.adversarial.start_kimg=1000",)
+    # In bf16 the judge's rounding would depend on how the batch is cut.
+    plain = ("losses.adversarial.start_kimg=1000", "losses.identity.embedder.precision=fp32")
     train(tiny("name=one", "duration_kimg=0.008", *plain))
     train(tiny("name=two", "duration_kimg=0.008", "accumulation_steps=2", *plain))
     one, two = final_state(tiny("name=one")), final_state(tiny("name=two"))
