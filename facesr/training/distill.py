@@ -42,8 +42,6 @@ from facesr.training.distill_student import Plan, Source, train_student
 from facesr.training.distill_teacher import Teacher, Vectors
 from facesr.weights import cache_dir
 
-DRAWN = "drawn faces"
-
 
 def embed(embedder: Embedder, pictures: Pictures) -> Vectors:
     """Returns unit embeddings (N, D) of uint8 pictures."""
@@ -88,21 +86,21 @@ def bicubic_similarity(embedder: Embedder, pictures: Pictures, restored: Picture
 def run_training(chosen: argparse.Namespace) -> None:
     """Trains on the photographs and on drawn faces, and writes the weights."""
     faces = read_faces(chosen.faces, "train", held_out=False)
+    shares = chosen.pose_shares
+    often = pose_weights(faces.landmarks, shares, "--pose-shares") if shares else np.ones(len(faces.pictures))
     teacher = Teacher(chosen.teacher_weights, faces.pictures)
-    sources = [("photographs", faces.pictures, 0)]
+    sources = [("photographs", faces.pictures, 0, often)]
     for seed in range(1, 1 + chosen.varied + chosen.strangers):
         if seed <= chosen.varied:
-            sources.append((f"varied copies {seed}", varied_copies(faces.pictures, seed), seed))
+            sources.append((f"varied copies {seed}", varied_copies(faces.pictures, seed), seed, often))
         else:
-            sources.append((f"strangers {seed}", varied_copies(stranger_copies(faces, seed), seed), seed))
-    weights = pose_weights(faces.landmarks, chosen.pose_shares, "--pose-shares") if chosen.pose_shares else None
+            sources.append((f"strangers {seed}", varied_copies(stranger_copies(faces, seed), seed), seed, often))
     if chosen.drawn:
-        sources.append((DRAWN, render_faces(chosen.drawn, seed=1)[0], 0))
+        sources.append(("drawn faces", render_faces(chosen.drawn, seed=1)[0], 0, np.ones(chosen.drawn)))
     taught: list[Source] = []
-    for label, pictures, seed in sources:
+    for label, pictures, seed, weights in sources:
         pairs = np.stack([pictures, degraded_copies(pictures, seed)], axis=1)
-        often = np.ones(len(pairs)) if weights is None or label == DRAWN else weights
-        taught.append(Source(pairs, teacher.teach(pairs, cache_dir() / "distill", label), often))
+        taught.append(Source(pairs, teacher.teach(pairs, cache_dir() / "distill", label), weights))
     plan = Plan(kimg=chosen.kimg, batch=chosen.batch, learning_rate=chosen.learning_rate, seed=chosen.seed)
     train_student(taught, plan, chosen.out)
 

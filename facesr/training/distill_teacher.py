@@ -10,7 +10,7 @@ Source: Romero et al., "FitNets: hints for thin deep nets", ICLR 2015.
 from __future__ import annotations
 
 import hashlib
-import os
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from facesr.data.set_cache import cached_set
 from facesr.embedders.facenet import DIM, FaceNet
 from facesr.image import to_float
 from facesr.training.distill_data import Pictures, batches, bicubic_copies
@@ -96,13 +97,14 @@ class Teacher:
         for mean, axes in self._axes:
             digest.update(mean.numpy().data)
             digest.update(axes.numpy().data)
-        kept = folder / f"{self.network.name}-{digest.hexdigest()[:16]}"
         names = ["vectors", *(hint.layer for hint in HINTS)]
-        if not kept.is_dir():
-            temporary = kept.with_name(f".{kept.name}.{os.getpid()}")
-            temporary.mkdir(parents=True, exist_ok=True)
-            self._write(pairs, [temporary / f"{name}.npy" for name in names], label)
-            temporary.rename(kept)
+
+        def write(fresh: Path) -> None:
+            self._write(pairs, [fresh / f"{name}.npy" for name in names], label)
+            made = {"teacher": self.network.name, "num_pairs": len(pairs)}
+            (fresh / "set.json").write_text(json.dumps(made), encoding="utf-8")
+
+        kept = cached_set(folder, f"{self.network.name}-{digest.hexdigest()[:16]}", write)
         vectors, *hints = (np.load(kept / f"{name}.npy", mmap_mode="r") for name in names)
         return Lessons(vectors, hints)
 
