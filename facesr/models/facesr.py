@@ -6,11 +6,12 @@ twice the input's size by one sub-pixel convolution. Channel counts are multiple
 
 A group may also work at a half and a quarter of the input's size (an hourglass), where a few wide convolutions see the
 whole face at almost no cost of time, but two thirds of all weights. docs/results.md has the ablation: it is worth
-nothing in runs of 10,000 images and little in runs of 60,000, so configs/generator/facesr.yaml leaves it out; a block
-at the output's size is not worth its time.
+nothing in runs of 10,000 images and little in runs of 60,000, so configs/generator/facesr.yaml leaves it out, and a
+trained network may grow it later (`FaceSR.grown`); a block at the output's size is not worth its time.
 """
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -118,6 +119,26 @@ class FaceSR(nn.Module):
         # The first output is the bicubic picture: training starts from the baseline, not from noise.
         self.to_rgb = convolution(channels_out or channels_up, 3 if channels_out else 12, gain=0.0)
         self.shuffle = nn.Identity() if channels_out else nn.PixelShuffle(2)
+
+    def grown(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Returns the weights of a network without hourglasses as this one's, which then restores as that one did.
+
+        The hourglasses are this network's own, which add nothing as long as they are as they were made. Weights that
+        know hourglasses, and all weights where this network has none, are returned as they are.
+        """
+        hourglasses = [number for number, layer in enumerate(self.body) if isinstance(layer, Hourglass)]
+        if not hourglasses or any(".up_full." in name for name in state):
+            return dict(state)
+        others = [number for number in range(len(self.body)) if number not in hourglasses]
+        own = tuple(f"body.{number}." for number in hourglasses)
+        weights = {name: value for name, value in self.state_dict().items() if name.startswith(own)}
+        for name, value in state.items():
+            part, _, rest = name.partition(".")
+            number, _, layer = rest.partition(".")
+            if part == "body" and number.isdecimal() and int(number) < len(others):
+                name = f"body.{others[int(number)]}.{layer}"
+            weights[name] = value
+        return weights
 
     def forward(self, low: Tensor) -> Tensor:
         """Returns the restored faces (N, 3, 4h, 4w), unclamped."""

@@ -171,7 +171,9 @@ def build_players(settings: TrainSettings, device: torch.device) -> Players:
         raise ConfigError(f"generator {settings.generator['_target_']} has nothing to train; choose another one.")
     if settings.start_from is not None:
         start = snapshot_file(settings.start_from)
-        load_into(generator, read_snapshot(start).state, start)
+        state = read_snapshot(start).state
+        # A network may start as a smaller one of its kind.
+        load_into(generator, getattr(generator, "grown", dict)(state), start)
     dist.copy_from_main(generator)
     terms: dict[str, LossTerm] = {}
     adversarial: Adversarial | None = None

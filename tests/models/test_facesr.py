@@ -38,6 +38,25 @@ def test_a_group_starts_as_a_plain_residual_group() -> None:
     assert torch.equal(Hourglass(32, 1)(features), features)
 
 
+def test_a_network_without_hourglasses_grows_them_and_restores_alike() -> None:
+    torch.manual_seed(0)
+    shape = {"channels": 32, "num_groups": 2, "num_blocks": 2, "channels_up": 32}
+    small, large = FaceSR(**shape), FaceSR(**shape, num_hourglass_blocks=1)
+    torch.nn.init.normal_(small.to_rgb.weight, std=0.05)
+    large.load_state_dict(large.grown(small.state_dict()))
+    low = torch.rand(2, 3, 8, 12)
+    torch.testing.assert_close(large(low), small(low))
+    assert not torch.allclose(small(low), upscale(low))
+
+
+def test_weights_that_need_not_grow_stay_as_they_are() -> None:
+    small, large = FaceSR(**{**SMALL, "num_hourglass_blocks": 0}), FaceSR(**SMALL)
+    for network, state in ((large, large.state_dict()), (small, small.state_dict()), (small, large.state_dict())):
+        grown = network.grown(state)
+        assert grown.keys() == state.keys()
+        assert all(grown[name] is state[name] for name in state)
+
+
 def test_a_corner_reaches_the_whole_face() -> None:
     torch.manual_seed(0)
     network = FaceSR(**SMALL)

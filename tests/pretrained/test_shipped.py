@@ -11,7 +11,7 @@ import torch
 from facesr.build import build, load_settings
 from facesr.checkpoint import Snapshot, read_snapshot, write_snapshot
 from facesr.config import TrainSettings
-from facesr.errors import CheckpointError
+from facesr.errors import CheckpointError, WeightsError
 from facesr.image import read_png
 from facesr.pretrained.shipped import FOLDER, PREFIX, ship, shipped_names, snapshot_file
 from facesr.restoration import open_method, restore_pictures
@@ -122,3 +122,16 @@ def test_training_starts_from_a_shipped_snapshot() -> None:
     players = build_players(settings, CPU)
     expected = read_snapshot(FOLDER / f"{name}.safetensors").state
     assert all(torch.equal(tensor, expected[key]) for key, tensor in players.generator.state_dict().items())
+
+
+def test_training_grows_hourglasses_on_a_shipped_snapshot() -> None:
+    keys = [f"start_from={PREFIX}asc19_psnr", "experiment=asc19_psnr", "device=cpu"]
+    plain, grown = (
+        build_players(load_settings("train", TrainSettings, [*keys, f"generator.{change}"]), CPU).generator
+        for change in ("num_hourglass_blocks=0", "num_hourglass_blocks=1")
+    )
+    low = torch.linspace(0, 1, 3 * 28 * 24).reshape(1, 3, 28, 24)
+    with torch.no_grad():
+        torch.testing.assert_close(grown(low), plain(low), rtol=0, atol=1e-4)
+    with pytest.raises(WeightsError, match=r"asc19_psnr\.safetensors .*'body\."):
+        build_players(load_settings("train", TrainSettings, [*keys, "generator.num_blocks=5"]), CPU)
