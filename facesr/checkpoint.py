@@ -21,7 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from facesr.errors import CheckpointError
-from facesr.weights import sha256_of
+from facesr.weights import from_eight_bits, sha256_of
 
 SNAPSHOT_FORMAT = "facesr-generator-1"
 _STATE_NAME = re.compile(r"^(\d{9,})\.pt$")
@@ -105,13 +105,10 @@ def write_with_digest(path: Path, data: bytes) -> str:
     return digest
 
 
-def write_snapshot(path: Path, snapshot: Snapshot, dtype: torch.dtype = torch.float32) -> str:
+def write_snapshot(path: Path, snapshot: Snapshot) -> str:
     """Writes a generator with its origin and returns the file's sha256 (`snapshot.sha256` is ignored).
 
-    Args:
-        path: the file.
-        snapshot: what is written.
-        dtype: of the weights in the file; read back they are float32 again.
+    Weights may be such as `facesr.weights.to_eight_bits` returns; read back they are float32 again.
 
     Raises:
         CheckpointError: see `write_bytes`.
@@ -127,7 +124,7 @@ def write_snapshot(path: Path, snapshot: Snapshot, dtype: torch.dtype = torch.fl
     }
     # One key: safetensors writes several in a random order, and equal snapshots must be equal bytes.
     metadata = {"facesr": json.dumps(about, sort_keys=True)}
-    tensors = {name: tensor.detach().to(dtype).cpu().contiguous() for name, tensor in snapshot.state.items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in snapshot.state.items()}
     return write_with_digest(path, save(tensors, metadata))
 
 
@@ -144,7 +141,8 @@ def read_snapshot(path: Path) -> Snapshot:
             about = json.loads((file.metadata() or {}).get("facesr", "{}"))
             if not isinstance(about, dict) or about.get("format") != SNAPSHOT_FORMAT:
                 raise CheckpointError(f"{path} is no generator snapshot of facesr; give one from runs/NAME/snapshots.")
-            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - safe_open is no dict
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no dict
+        state = {name: tensor.float() for name, tensor in from_eight_bits(tensors).items()}
         generator, judges, scores = about["generator"], about["loss_judges"], about["scores"]
         run, kimg, config_sha256 = str(about["run"]), float(about["kimg"]), str(about["config_sha256"])
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:

@@ -138,12 +138,15 @@ def read_state_dict(path: Path, *, entry: str | None = None) -> dict[str, Tensor
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
     ):
         raise WeightsError(f"{path} holds no plain state dict (names to tensors); save model.state_dict() alone.")
-    state = _from_eight_bits(state, path)
+    try:
+        state = from_eight_bits(state)
+    except ValueError as error:
+        raise WeightsError(f"{path} is damaged: {error}; fetch the file again.") from error
     return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
 
 
 def to_eight_bits(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns a state dict of about a quarter of its size, which `read_state_dict` turns back into float32.
+    """Returns a state dict of about a quarter of its size, which `from_eight_bits` turns back into float32.
 
     Kernels and matrices become int8 with one scale for each output channel, which moves a weight by at most 1/254 of
     the largest of its channel; other floating-point tensors become half precision.
@@ -161,14 +164,18 @@ def to_eight_bits(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return packed
 
 
-def _from_eight_bits(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Returns the state dict with each pair of levels and scales as the weights they stand for."""
+def from_eight_bits(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns a state dict with each pair of 8-bit levels and scales as the weights they stand for; others as they are.
+
+    Raises:
+        ValueError: levels and scales do not fit.
+    """
     whole: dict[str, Tensor] = {}
     for name, value in state.items():
         scale = state.get(name + _SCALE)
         if scale is not None:
             if value.dtype != torch.int8 or scale.shape != value.shape[:1]:
-                raise WeightsError(f"{path} is damaged: {name!r} and its scales do not fit; fetch the file again.")
+                raise ValueError(f"{name!r} and its scales do not fit")
             value = (value.flatten(1).float() * scale.float()[:, None]).view(value.shape)
         if not name.endswith(_SCALE):
             whole[name] = value

@@ -1,5 +1,6 @@
 """Snapshots and training states: they come back whole, damaged ones are told apart, nothing is lost."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from facesr.checkpoint import Snapshot, digest_of, newest_state, read_snapshot, write_bytes, write_snapshot, write_state
 from facesr.errors import CheckpointError, FaceSRError
 from facesr.restoration import open_method, restore_pictures
+from facesr.weights import to_eight_bits
 
 CPU = torch.device("cpu")
 NODE = {"_target_": "facesr.models.facesr.FaceSR", "channels": 32, "num_groups": 1, "num_blocks": 1, "channels_up": 32}
@@ -65,12 +67,15 @@ def test_a_run_folder_stands_for_its_best(tmp_path: Path) -> None:
 
 def test_wrong_snapshots_are_one_sentence(tmp_path: Path) -> None:
     other = {**NODE, "channels": 64}
+    packed = replace(snapshot(), state=to_eight_bits(snapshot().state))
+    scales = sorted(packed.state.keys() - snapshot().state.keys())
     cases = {
         "other": lambda p: write_snapshot(p, snapshot(generator=other)),
         "foreign": lambda p: write_snapshot(p, snapshot(generator={"_target_": "os.system", "command": "true"})),
         "unknown": lambda p: write_snapshot(p, snapshot(generator={"_target_": "facesr.models.none.Nothing"})),
         "text": lambda p: p.write_text("hello"),
         "cut": lambda p: (write_snapshot(p, snapshot()), p.write_bytes(p.read_bytes()[:-100])),
+        "levels": lambda p: write_snapshot(p, replace(packed, state={**packed.state, scales[0]: torch.ones(1, 1)})),
         "plain": lambda p: __import__("safetensors.torch").torch.save_file({"a": torch.zeros(1)}, p),
     }
     for name, make in cases.items():

@@ -2,7 +2,7 @@
 
     uv run python -m facesr.pretrained.shipped runs/asc19_final/snapshots/best.safetensors asc19_final
 
-Their weights are kept as 16-bit floats, half the bytes; README.md beside this file says what that costs. Wherever a
+Their weights are kept in 8 bits, a quarter of the bytes; README.md beside this file says what that costs. Wherever a
 snapshot is asked for (evaluate.py method=, submit.py checkpoint=, train.py start_from=, blend_with=) such a name may
 stand.
 """
@@ -17,7 +17,7 @@ import torch
 
 from facesr.checkpoint import read_snapshot, write_snapshot
 from facesr.errors import CheckpointError, FaceSRError
-from facesr.weights import sha256_of
+from facesr.weights import from_eight_bits, sha256_of, to_eight_bits
 
 PREFIX = "pretrained:"
 FOLDER = Path(__file__).parent
@@ -49,21 +49,21 @@ def snapshot_file(spec: str, folder: Path = FOLDER) -> Path:
 
 
 def ship(source: Path, name: str, folder: Path = FOLDER) -> Path:
-    """Writes a copy of a snapshot with 16-bit weights under `name` and returns its path; a sha256 goes beside it.
+    """Writes a copy of a snapshot with 8-bit weights under `name` and returns its path; a sha256 goes beside it.
 
     Raises:
-        CheckpointError: the source is no snapshot, holds values that 16-bit floats cannot, the name cannot be one, or
+        CheckpointError: the source is no snapshot, holds values that 8 bits cannot keep, the name cannot be one, or
             the folder cannot be written.
     """
     if not _NAME.fullmatch(name):
         raise CheckpointError(f"{name} cannot be a shipped snapshot's name; use a-z, 0-9 and _.")
     snapshot = read_snapshot(source)
-    halved = {key: tensor.half() for key, tensor in snapshot.state.items()}
-    for key, tensor in halved.items():
+    packed = to_eight_bits(snapshot.state)
+    for key, tensor in from_eight_bits(packed).items():
         if not torch.isfinite(tensor).all():
-            raise CheckpointError(f"{source} cannot be shipped with 16-bit weights: {key} holds values beyond 65504.")
+            raise CheckpointError(f"{source} cannot be shipped in 8 bits: {key} holds values that they cannot keep.")
     path = folder / f"{name}.safetensors"
-    write_snapshot(path, replace(snapshot, state=halved), dtype=torch.float16)
+    write_snapshot(path, replace(snapshot, state=packed))
     return path
 
 
