@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ from facesr.training.distill_data import (
     Pictures,
     batches,
     bicubic_copies,
+    covered_copies,
     degraded_copies,
     read_faces,
     stranger_copies,
@@ -91,10 +93,10 @@ def run_training(chosen: argparse.Namespace) -> None:
     teacher = Teacher(chosen.teacher_weights, faces.pictures)
     sources = [("photographs", faces.pictures, 0, often)]
     for seed in range(1, 1 + chosen.varied + chosen.strangers):
-        if seed <= chosen.varied:
-            sources.append((f"varied copies {seed}", varied_copies(faces.pictures, seed), seed, often))
-        else:
-            sources.append((f"strangers {seed}", varied_copies(stranger_copies(faces, seed), seed), seed, often))
+        own = seed <= chosen.varied
+        persons = faces if own else replace(faces, pictures=stranger_copies(faces, seed))
+        label = f"{'varied copies' if own else 'strangers'} {seed}"
+        sources.append((label, varied_copies(covered_copies(persons, seed), seed), seed, often))
     if chosen.drawn:
         sources.append(("drawn faces", render_faces(chosen.drawn, seed=1)[0], 0, np.ones(chosen.drawn)))
     taught: list[Source] = []
@@ -136,7 +138,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", help="train the student")
     train.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
-    train.add_argument("--varied", type=int, default=1, help="copies of every photograph with another pose and light")
+    train.add_argument("--varied", type=int, default=1, help="copies of every photograph: turned, relit, half covered")
     train.add_argument("--strangers", type=int, default=1, help="such copies with another person's face blended in")
     train.add_argument("--drawn", type=int, default=600, help="built-in faces among the training faces")
     train.add_argument(

@@ -155,8 +155,9 @@ def choose_precision(name: str, device: torch.device) -> str:
         return name
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    # Without AMX tiles bf16 is slower than fp32 on a CPU.
-    return "bf16" if torch.cpu._is_amx_tile_supported() else "fp32"
+    # A CPU that has no instructions for bf16 is slower with it than with fp32.
+    has_bf16 = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "bf16" if has_bf16 else "fp32"
 
 
 def build_players(settings: TrainSettings, device: torch.device) -> Players:

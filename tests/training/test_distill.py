@@ -14,7 +14,15 @@ from facesr.embedders.builtin import BuiltinEmbedder, SmallRecogniser
 from facesr.errors import DataError
 from facesr.training import distill, distill_data
 from facesr.training.distill import same_different_auc, spearman
-from facesr.training.distill_data import Faces, degraded_copies, is_held_out, read_faces, stranger_copies
+from facesr.training.distill_data import (
+    Faces,
+    covered_copies,
+    degraded_copies,
+    is_held_out,
+    read_faces,
+    stranger_copies,
+    varied_copies,
+)
 from facesr.training.distill_student import Plan, Source, distillation_terms, folded, hint_error, moved, train_student
 from facesr.training.distill_teacher import HINTS, Lessons, Teacher, along, principal_axes
 
@@ -78,6 +86,33 @@ def test_strangers_are_blended_inside_the_face_alone(pictures: np.ndarray) -> No
     # All landmarks alike: the other face comes as it is, by less than three quarters.
     reached = [np.abs(copies[0, 50:80, 40:56].astype(int) - other[50:80, 40:56]).mean() for other in pictures[:20]]
     assert min(reached[1:]) < 0.7 * np.median(reached[1:])
+
+
+def test_covers_hide_eyes_or_reach_in_from_the_side() -> None:
+    plain = np.full((300, 112, 96, 3), 128, np.uint8)
+    landmarks = np.repeat(LANDMARKS[None], 300, axis=0)
+    landmarks[290:] = np.nan
+    copies = covered_copies(Faces(plain, [""] * 300, landmarks), seed=3)
+    assert np.array_equal(copies, covered_copies(Faces(plain, [""] * 300, landmarks), seed=3))
+    assert (plain == 128).all(), "the faces themselves stay"
+    changed = (copies != plain).any(axis=3)
+    assert not changed[290:].any(), "without landmarks"
+    touched = changed.any(axis=(1, 2))[:290].mean()
+    assert 0.45 < touched < 0.7
+    # A cover's edge lies off the nose by half the way from eyes to mouth or more: nothing hides the whole face.
+    assert not changed[:, 68:72, 46:50].any()
+    both_eyes = changed[:290, 50, 34] & changed[:290, 50, 62]
+    assert 0.25 < both_eyes.mean() < 0.45, "glasses on a third"
+    shares = changed[:290].mean(axis=(1, 2))
+    assert shares.max() < 0.5
+
+
+def test_varied_copies_repeat_and_some_are_lit_from_one_side() -> None:
+    plain = np.full((200, 112, 96, 3), 128, np.uint8)
+    copies = varied_copies(plain, seed=2)
+    assert np.array_equal(copies, varied_copies(plain, seed=2))
+    spread = copies.astype(float).mean(axis=3).std(axis=(1, 2))
+    assert 0.3 < (spread > 3.0).mean() < 0.5, "the others are even"
 
 
 def test_damaged_picture_is_a_sentence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
