@@ -19,6 +19,10 @@ from torch.nn import functional
 
 from facesr.resample import upscale
 
+# Features of trained networks reach 4 on faces. Without a bound a picture unlike any face (dots, noise) may double them
+# from block to block, to outputs of a million, and one such face among those of a step leads the optimiser astray.
+LIMIT = 8.0
+
 
 def convolution(channels_in: int, channels_out: int, gain: float = 1.0, stride: int = 1) -> nn.Conv2d:
     """Returns a 3x3 convolution with He-normal weights times `gain`, and zero bias.
@@ -108,6 +112,7 @@ class FaceSR(nn.Module):
             groups += [ResidualBlock(channels) for _ in range(num_blocks)]
             if num_hourglass_blocks:
                 groups.append(Hourglass(channels, num_hourglass_blocks))
+        self._group = len(groups) // num_groups  # layers of a group
         self.body = nn.Sequential(*groups, convolution(channels, channels, gain=0.5))
         self.up_first = convolution(channels, 4 * channels_up)
         self.middle = ResidualBlock(channels_up)
@@ -146,7 +151,13 @@ class FaceSR(nn.Module):
         # The hourglass halves twice; sides that are no multiple of 4 are continued by their last pixels.
         padded = functional.pad(low, (0, -width % 4, 0, -height % 4), mode="replicate")
         features = self.head(padded - 0.5)
-        features = features + self.body(features)
+        change = features
+        for number, layer in enumerate(self.body):
+            change = layer(change)
+            # Behind every block it would cost a tenth of a step.
+            if (number + 1) % self._group == 0:
+                change = change.clamp(-LIMIT, LIMIT)
+        features = features + change
         features = functional.silu(functional.pixel_shuffle(self.up_first(features), 2))
         features = self.last(self.up_second(self.middle(features)))
         detail = self.shuffle(self.to_rgb(features))[..., : 4 * height, : 4 * width]

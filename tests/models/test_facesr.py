@@ -57,6 +57,19 @@ def test_weights_that_need_not_grow_stay_as_they_are() -> None:
         assert all(grown[name] is state[name] for name in state)
 
 
+@pytest.mark.parametrize("num_hourglass_blocks", [0, 1])
+def test_no_picture_runs_away_through_the_groups(num_hourglass_blocks: int) -> None:
+    torch.manual_seed(0)
+    network = FaceSR(32, num_groups=3, num_blocks=4, num_hourglass_blocks=num_hourglass_blocks, channels_up=32)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.15)  # every block multiplies by two and more
+    seen: list[float] = []
+    network.body[-1].register_forward_pre_hook(lambda _layer, inputs: seen.append(inputs[0].abs().max().item()))
+    network(torch.rand(2, 3, 8, 8)).sum().backward()
+    assert seen == [8.0]
+    assert all(torch.isfinite(parameter.grad).all() for parameter in network.parameters())
+
+
 def test_a_corner_reaches_the_whole_face() -> None:
     torch.manual_seed(0)
     network = FaceSR(**SMALL)
