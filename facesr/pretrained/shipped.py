@@ -2,9 +2,9 @@
 
     uv run python -m facesr.pretrained.shipped runs/asc19_final/snapshots/best.safetensors asc19_final
 
-Their weights are kept in 8 bits, a quarter of the bytes; README.md beside this file says what that costs. Wherever a
-snapshot is asked for (evaluate.py method=, submit.py checkpoint=, train.py start_from=, blend_with=) such a name may
-stand.
+The command writes weights in 8 bits, a quarter of the bytes; README.md beside this file says how each is kept.
+Wherever a snapshot is asked for (evaluate.py method=, submit.py checkpoint=, train.py start_from=, blend_with=) such a
+name may stand.
 """
 
 import argparse
