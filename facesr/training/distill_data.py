@@ -25,6 +25,9 @@ OFFICIAL_SHARE = 0.5  # of the lower-resolution copies that are exactly the benc
 FACTORS = (1.5, 2.0, 3.0, 6.0)  # of the other copies
 BATCH = 64
 Pictures = NDArray[np.uint8]
+_SHIFT = 3  # binary places of a pixel at which OpenCV draws
+# Each pixel's row and column, (H, W).
+_DOWN, _RIGHT = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,10 @@ class Faces:
     pictures: Pictures
     identity: list[str]
     landmarks: NDArray[np.float32]
+
+    def with_landmarks(self) -> NDArray[np.int64]:
+        """Returns the numbers of the pictures whose landmarks are known."""
+        return np.flatnonzero(np.isfinite(self.landmarks).all(axis=(1, 2)))
 
 
 def is_held_out(identity: str) -> bool:
@@ -122,8 +129,7 @@ def varied_copies(pictures: Pictures, seed: int) -> Pictures:
 def _side_light(rng: np.random.Generator) -> NDArray[np.float32]:
     """Returns the light (H, W) of a face lit from a random side, between a dark value and 1."""
     angle, dark = rng.uniform(0.0, 2.0 * np.pi), rng.uniform(0.15, 0.75)
-    down, right = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
-    along = (right - WIDTH / 2) * np.cos(angle) + (down - HEIGHT / 2) * np.sin(angle)
+    along = (_RIGHT - WIDTH / 2) * np.cos(angle) + (_DOWN - HEIGHT / 2) * np.sin(angle)
     shade = 1.0 / (1.0 + np.exp((along - rng.uniform(-10, 20)) / rng.uniform(4, 20)))
     return np.asarray(dark + (1.0 - dark) * shade, np.float32)
 
@@ -136,7 +142,7 @@ def covered_copies(faces: Faces, seed: int) -> Pictures:
     """
     rng = np.random.default_rng(seed)
     copies = faces.pictures.copy()
-    for number in np.flatnonzero(np.isfinite(faces.landmarks).all(axis=(1, 2))):
+    for number in faces.with_landmarks():
         picture, points = copies[number], faces.landmarks[number]
         if rng.random() < 1 / 3:
             _put_on_glasses(picture, points[0], points[1], rng)
@@ -149,34 +155,40 @@ def _put_on_glasses(
     picture: Pictures, left: NDArray[np.float32], right: NDArray[np.float32], rng: np.random.Generator
 ) -> None:
     """Paints glasses, most of them dark, over the eyes at (x, y) of a picture (112, 96, 3)."""
-    fine = 8  # OpenCV draws at 1/8 pixel where asked to
     apart = float(np.hypot(*(right - left))) + 1e-3
     angle = float(np.degrees(np.arctan2(*(right - left)[::-1])))
     width = rng.uniform(0.36, 0.55) * apart
-    axes = (round(width * fine), round(width * rng.uniform(0.6, 1.0) * fine))
+    axes = _fixed(width, width * rng.uniform(0.6, 1.0))
     lenses, frame = np.zeros((HEIGHT, WIDTH), np.uint8), np.zeros((HEIGHT, WIDTH), np.uint8)
-    middles = [tuple(int(value) for value in np.round(eye * fine)) for eye in (left, right)]
     thickness = int(rng.integers(1, 3))
-    for middle in middles:
-        cv2.ellipse(lenses, middle, axes, angle, 0, 360, 255, -1, cv2.LINE_AA, 3)
-        cv2.ellipse(frame, middle, axes, angle, 0, 360, 255, thickness, cv2.LINE_AA, 3)
-    inner = [np.round((eye + sign * (right - left) / apart * width) * fine) for eye, sign in ((left, 1), (right, -1))]
-    ends = [tuple(int(value) for value in end) for end in inner]
-    cv2.line(frame, ends[0], ends[1], 255, thickness, cv2.LINE_AA, 3)
+    for eye in (left, right):
+        cv2.ellipse(lenses, _fixed(*eye), axes, angle, 0, 360, 255, -1, cv2.LINE_AA, _SHIFT)
+        cv2.ellipse(frame, _fixed(*eye), axes, angle, 0, 360, 255, thickness, cv2.LINE_AA, _SHIFT)
+    to_rim = (right - left) / apart * width
+    cv2.line(frame, _fixed(*(left + to_rim)), _fixed(*(right - to_rim)), 255, thickness, cv2.LINE_AA, _SHIFT)
     colour = _colour(rng, 60.0) if rng.random() < 0.8 else _colour(rng, 255.0)
     strength = rng.uniform(0.65, 1.0) if rng.random() < 0.7 else rng.uniform(0.0, 0.25)
     _paint(picture, lenses / 255.0 * strength, colour)
     _paint(picture, frame / 255.0, _colour(rng, 150.0))
 
 
+def _fixed(right: float, down: float) -> tuple[int, int]:
+    """Returns pixels in OpenCV's fixed-point numbers with `_SHIFT` binary places."""
+    return round(float(right) * 2**_SHIFT), round(float(down) * 2**_SHIFT)
+
+
+def _middle_and_size(points: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+    """Returns the middle (x, y) of five landmarks (5, 2) and the way from eyes to mouth in pixels."""
+    eyes_to_mouth = points[:2].mean(axis=0) - points[3:].mean(axis=0)
+    return points.mean(axis=0), float(np.hypot(*eyes_to_mouth)) + 1e-3
+
+
 def _cover(picture: Pictures, points: NDArray[np.float32], other: Pictures, rng: np.random.Generator) -> None:
     """Paints a round cover over a part of a picture (112, 96, 3), in one colour or from the other picture."""
-    middle = points.mean(axis=0)
-    size = float(np.hypot(*(points[:2].mean(axis=0) - points[3:].mean(axis=0)))) + 1e-3  # eyes to mouth
+    middle, size = _middle_and_size(points)
     direction, radius = rng.uniform(0.0, 2.0 * np.pi), rng.uniform(0.7, 2.5) * size
     centre = middle + (rng.uniform(0.5, 1.1) * size + radius) * np.array([np.cos(direction), np.sin(direction)])
-    down, right = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
-    inside = np.clip(radius - np.hypot(right - centre[0], down - centre[1]) + 0.5, 0.0, 1.0)
+    inside = np.clip(radius - np.hypot(_RIGHT - centre[0], _DOWN - centre[1]) + 0.5, 0.0, 1.0)
     turn = cv2.getRotationMatrix2D((WIDTH / 2, HEIGHT / 2), rng.uniform(0, 360), rng.uniform(1.0, 3.0))
     stuff = cv2.warpAffine(other, np.asarray(turn), (WIDTH, HEIGHT), borderMode=cv2.BORDER_REFLECT)
     colour = _colour(rng, 255.0)
@@ -201,8 +213,7 @@ def stranger_copies(faces: Faces, seed: int) -> Pictures:
     of it show inside an ellipse around them. Pictures without landmarks stay as they are.
     """
     rng = np.random.default_rng(seed)
-    known = np.flatnonzero(np.isfinite(faces.landmarks).all(axis=(1, 2)))
-    down, right = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
+    known = faces.with_landmarks()
     copies = faces.pictures.copy()
     for number in known:
         other, share = rng.choice(known), rng.uniform(0.35, 0.75)
@@ -214,9 +225,8 @@ def stranger_copies(faces: Faces, seed: int) -> Pictures:
         guest = cv2.warpAffine(
             faces.pictures[other], turn, (WIDTH, HEIGHT), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
         )
-        middle = points.mean(axis=0)
-        size = float(np.hypot(*(points[:2].mean(axis=0) - points[3:].mean(axis=0)))) + 1e-3  # eyes to mouth
-        radius = np.hypot((right - middle[0]) / (1.15 * size), (down - middle[1]) / (1.35 * size))
+        middle, size = _middle_and_size(points)
+        radius = np.hypot((_RIGHT - middle[0]) / (1.15 * size), (_DOWN - middle[1]) / (1.35 * size))
         mask = share * np.clip((1.15 - radius) / 0.35, 0.0, 1.0)[..., None]
         copies[number] = np.clip(copies[number] * (1.0 - mask) + guest * mask + 0.5, 0.0, 255.0)
     return copies
