@@ -10,7 +10,7 @@ networks in turn then need no special care, and ranks x batch equals one large b
 
 import datetime
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -147,6 +147,46 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
         part = flat[offset : offset + gradient.numel()]
         gradient.copy_(part.view_as(gradient))
         offset += gradient.numel()
+
+
+def share_out(work: Sequence[float]) -> list[int]:
+    """Returns which rank does each piece of work: from the largest on, each goes to the rank that has least so far.
+
+    Every rank gets the same answer for the same amounts.
+    """
+    if not td.is_initialized():
+        return [rank()] * len(work)
+    owners, loads = [0] * len(work), [0.0] * world_size()
+    for number in sorted(range(len(work)), key=lambda number: -work[number]):
+        owners[number] = loads.index(min(loads))
+        loads[owners[number]] += work[number]
+    return owners
+
+
+def from_owners(
+    own: Mapping[int, Tensor], owners: Sequence[int], sizes: Sequence[int], device: torch.device
+) -> list[Tensor]:
+    """Returns on every rank what its owner (`share_out`) has made of each piece of work, flat; a broadcast a rank.
+
+    Args:
+        own: this rank's pieces by number, float32.
+        owners: rank of each piece.
+        sizes: number of values of each piece.
+        device: of the pieces.
+    """
+    if not td.is_initialized():
+        return [own[number].reshape(-1) for number in range(len(owners))]
+    found = [torch.empty(0)] * len(owners)
+    for owner in sorted(set(owners)):
+        numbers = [number for number, other in enumerate(owners) if other == owner]
+        if owner == rank():
+            flat = torch.cat([own[number].reshape(-1) for number in numbers])
+        else:
+            flat = torch.empty(sum(sizes[number] for number in numbers), device=device)
+        td.broadcast(flat, src=owner)
+        for number, part in zip(numbers, torch.split(flat, [sizes[number] for number in numbers]), strict=True):
+            found[number] = part
+    return found
 
 
 def copy_from_main(module: nn.Module) -> None:

@@ -10,6 +10,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def free_port() -> int:
+    """Returns a port of this machine where ranks can meet."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
 def run_as_ranks(
     num_ranks: int,
     script: str,
@@ -18,9 +26,7 @@ def run_as_ranks(
     timeout_s: int = 240,
 ) -> list[subprocess.CompletedProcess[str]]:
     """Returns what each rank of a script left; one rank runs without a process group, as without torchrun."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, str(ROOT / script), *arguments]
     common = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     common |= environment or {}

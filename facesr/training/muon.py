@@ -5,7 +5,8 @@ convergence, where a CPU's runs end, that is worth several times the images (doc
 
 Source: Jordan, "Muon: an optimizer for hidden layers in neural networks" (kellerjordan.github.io/posts/muon, 2024);
 the step's size after Liu et al., "Muon is scalable for LLM training" (arXiv 2502.16982). `torch.optim.Muon` takes
-matrices alone and rounds them to bfloat16; here kernels count as matrices and equal shapes are computed at once.
+matrices alone and rounds them to bfloat16; here kernels count as matrices, equal shapes are computed at once, and each
+rank computes a share of them, because ranks whose gradients are the same would all compute the same.
 """
 
 from collections import defaultdict
@@ -14,6 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from facesr import dist
 
 _NUM_STEPS = 5
 # Jordan's: they drive singular values from 0.01 up into 0.7 .. 1.2 within five steps, and do not converge further.
@@ -61,36 +64,63 @@ class Muon(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        by_shape: dict[tuple[int, int], list[nn.Parameter]] = defaultdict(list)
         matrices, rest = self.param_groups
-        for weight in matrices["params"]:
-            if weight.grad is not None:
-                by_shape[len(weight), weight[0].numel()].append(weight)
-        for shape, weights in by_shape.items():
-            self._move(weights, matrices["lr"] * 0.2 * max(shape) ** 0.5, matrices["momentum"])
+        weights = [weight for weight in matrices["params"] if weight.grad is not None]
+        for weight in weights:
+            self._update_average(weight, matrices["momentum"])
+        for weight, step in zip(weights, self._steps(weights, matrices["momentum"]), strict=True):
+            moved = _in_memory_order(weight, weight)
+            size = matrices["lr"] * 0.2 * max(_shape(weight)) ** 0.5
+            moved.sub_(step.view(moved.shape).to(weight.dtype), alpha=size)
         # Looked up anew: loading a state replaces both.
         self._adam.param_groups, self._adam.state = [rest], self.state
         self._adam.step()
         return loss
 
-    def _move(self, weights: list[nn.Parameter], size: float, momentum: float) -> None:
-        """Moves weights of one shape by orthogonal steps of the given size."""
-        ahead = weights[0].new_empty(len(weights), len(weights[0]), weights[0][0].numel())
+    def _update_average(self, weight: nn.Parameter, momentum: float) -> None:
+        """Moves a weight's average gradient toward its gradient."""
+        assert weight.grad is not None
+        average = self.state[weight].setdefault("average", torch.zeros_like(weight))
+        average.lerp_(weight.grad, 1.0 - momentum)
+
+    def _steps(self, weights: list[nn.Parameter], momentum: float) -> list[Tensor]:
+        """Returns the orthogonal step of every weight, flat, in the order of its memory."""
+        owners = dist.share_out([_work(weight) for weight in weights])
+        by_shape: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for number, weight in enumerate(weights):
+            if owners[number] == dist.rank():
+                by_shape[_shape(weight)].append(number)
+        own: dict[int, Tensor] = {}
+        for numbers in by_shape.values():
+            own.update(zip(numbers, self._orthogonal([weights[number] for number in numbers], momentum), strict=True))
+        sizes = [weight.numel() for weight in weights]
+        return dist.from_owners(own, owners, sizes, weights[0].device) if weights else []
+
+    def _orthogonal(self, weights: list[nn.Parameter], momentum: float) -> Tensor:
+        """Returns the orthogonal steps (K, M, N) of K weights of one shape, columns in the order of their memory."""
+        ahead = weights[0].new_empty(len(weights), *_shape(weights[0]))
         for weight, row in zip(weights, ahead, strict=True):
             assert weight.grad is not None
-            average = self.state[weight].setdefault("average", torch.zeros_like(weight))
-            average.lerp_(weight.grad, 1.0 - momentum)
-            gradient, target = _in_memory_order(weight.grad, weight), _in_memory_order(average, weight)
-            torch.lerp(gradient, target, momentum, out=row.view(gradient.shape))
-        for weight, step in zip(weights, orthogonal(ahead.float()), strict=True):
-            moved = _in_memory_order(weight, weight)
-            moved.sub_(step.view(moved.shape).to(weight.dtype), alpha=size)
+            gradient, average = weight.grad, self.state[weight]["average"]
+            gradient, average = _in_memory_order(gradient, weight), _in_memory_order(average, weight)
+            torch.lerp(gradient, average, momentum, out=row.view(gradient.shape))
+        return orthogonal(ahead.float())
 
 
 def _in_memory_order(tensor: Tensor, like: Tensor) -> Tensor:
     """Returns a view with the axes as they lie in the memory of `like`: columns may take any order, and copies cost."""
     channels_last = like.ndim == 4 and like.is_contiguous(memory_format=torch.channels_last)
     return tensor.permute(0, 2, 3, 1) if channels_last else tensor
+
+
+def _shape(weight: Tensor) -> tuple[int, int]:
+    return len(weight), weight[0].numel()
+
+
+def _work(weight: Tensor) -> float:
+    """Returns what `orthogonal` costs for a weight, in multiply-accumulates: two large products and 17 small ones."""
+    small, large = sorted(_shape(weight))
+    return small * small * (2.0 * large + 17.0 * small)
 
 
 def _is_matrix(weight: Tensor) -> bool:

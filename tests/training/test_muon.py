@@ -1,12 +1,17 @@
 """Muon: orthogonal steps for kernels between features, Adam for the rest."""
 
 import copy
+import os
+from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, multiprocessing, nn
 
+from facesr import dist
+from facesr.training import muon
 from facesr.training.muon import Muon, orthogonal
+from tests.ranks import free_port
 
 
 def _network() -> nn.Sequential:
@@ -135,3 +140,49 @@ def test_refuses_rates_out_of_range(wrong: dict[str, float]) -> None:
     """A wrong number is refused where it is given."""
     with pytest.raises(ValueError):
         Muon(_network().parameters(), **wrong)
+
+
+def _steps_of_a_rank(rank: int, port: int, folder: str) -> None:
+    """Takes three steps as one of two ranks; writes the weights and how many matrices this rank made orthogonal."""
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    dist.initialise(torch.device("cpu"))
+    computed = 0
+
+    def counted(matrices: Tensor) -> Tensor:
+        nonlocal computed
+        computed += len(matrices)
+        return orthogonal(matrices)
+
+    muon.orthogonal = counted  # type: ignore[attr-defined]
+    network, optimizer = _three_steps()
+    torch.save((network.state_dict(), optimizer.state_dict(), computed), f"{folder}/{rank}.pt")
+    dist.shutdown()
+
+
+def _three_steps() -> tuple[nn.Module, Muon]:
+    network = _network()
+    optimizer = Muon(network.parameters(), lr=1e-2)
+    for seed in range(3):
+        _with_gradients(network, seed)
+        optimizer.step()
+    return network, optimizer
+
+
+def test_ranks_share_the_matrices_and_move_as_one(tmp_path: Path) -> None:
+    """Each of two ranks computes one of the two matrices; weights and states are those of one rank, to the bit."""
+    multiprocessing.spawn(_steps_of_a_rank, (free_port(), str(tmp_path)), nprocs=2)  # type: ignore[no-untyped-call]
+    network, optimizer = _three_steps()
+    for rank in range(2):
+        weights, state, computed = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert computed == 3
+        torch.testing.assert_close(weights, network.state_dict(), rtol=0.0, atol=0.0)
+        torch.testing.assert_close(state["state"], optimizer.state_dict()["state"], rtol=0.0, atol=0.0)
+
+
+def test_shares_work_out_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The largest first, each to the rank with the least; one process does all."""
+    assert dist.share_out([3.0, 1.0]) == [0, 0]
+    monkeypatch.setattr("facesr.dist.td.is_initialized", lambda: True)
+    monkeypatch.setattr("facesr.dist.td.get_world_size", lambda: 2)
+    assert dist.share_out([1.0, 5.0, 2.0, 4.0, 2.0]) == [1, 0, 1, 1, 0]
+    assert dist.share_out([]) == []
