@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, multiprocessing, nn
+from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
 
 from facesr import dist
 from facesr.training import muon
@@ -153,7 +154,7 @@ def _steps_of_a_rank(rank: int, port: int, folder: str) -> None:
         computed += len(matrices)
         return orthogonal(matrices)
 
-    muon.orthogonal = counted  # type: ignore[attr-defined]
+    muon.orthogonal = counted
     network, optimizer = _three_steps()
     torch.save((network.state_dict(), optimizer.state_dict(), computed), f"{folder}/{rank}.pt")
     dist.shutdown()
@@ -170,7 +171,7 @@ def _three_steps() -> tuple[nn.Module, Muon]:
 
 def test_ranks_share_the_matrices_and_move_as_one(tmp_path: Path) -> None:
     """Each of two ranks computes one of the two matrices; weights and states are those of one rank, to the bit."""
-    multiprocessing.spawn(_steps_of_a_rank, (free_port(), str(tmp_path)), nprocs=2)  # type: ignore[no-untyped-call]
+    spawn(_steps_of_a_rank, (free_port(), str(tmp_path)), nprocs=2)  # type: ignore[no-untyped-call]
     network, optimizer = _three_steps()
     for rank in range(2):
         weights, state, computed = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
