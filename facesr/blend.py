@@ -1,7 +1,6 @@
 """Snapshots between two: their mean weights, as a method or as a file.
 
-    uv run python -m facesr.blend runs/a/snapshots/best.safetensors runs/b/snapshots/best.safetensors \
-        --weight 0.3 --out blend.safetensors
+    uv run python -m facesr.blend runs/a runs/b --weight 0.3 --out blend.safetensors
 
 evaluate.py and submit.py blend on the fly with `blend_with=` and `blend_weight=`; a blend that is trained on or shipped
 is written as a snapshot of its own.
@@ -13,7 +12,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from facesr.checkpoint import Snapshot, read_snapshot, write_snapshot
+from facesr.checkpoint import Snapshot, read_snapshot, snapshot_at, write_snapshot
 from facesr.errors import ConfigError, exit_code_of
 
 # A manifest's texts have at most 200 characters, and a blend's name holds two names.
@@ -79,7 +78,7 @@ def blend_sha256(first: str, second: str, weight: float) -> str:
 
 
 def write_blend(first_path: Path, second_path: Path, weight: float, out: Path) -> str:
-    """Writes the blend of two snapshot files as a snapshot and returns its sha256.
+    """Writes the blend of two snapshot files, or best ones of run folders, as a snapshot and returns its sha256.
 
     Raises:
         CheckpointError: a snapshot is missing or damaged, or the file cannot be written.
@@ -89,7 +88,7 @@ def write_blend(first_path: Path, second_path: Path, weight: float, out: Path) -
         raise ConfigError(f"--weight {weight:g} is out of range; give a share from 0 to 1.")
     if out.exists():
         raise ConfigError(f"{out} exists; choose another --out, or remove it.")
-    first, second = read_snapshot(first_path), read_snapshot(second_path)
+    first, second = read_snapshot(snapshot_at(first_path)), read_snapshot(snapshot_at(second_path))
     check_same_network(first, first_path, second, second_path)
     return write_snapshot(out, blended(first, second, weight))
 
@@ -97,8 +96,8 @@ def write_blend(first_path: Path, second_path: Path, weight: float, out: Path) -
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code, 2 on a user's error."""
     parser = argparse.ArgumentParser(prog="python -m facesr.blend", description="Writes the mean of two snapshots.")
-    parser.add_argument("first", type=Path, help="snapshot file")
-    parser.add_argument("second", type=Path, help="snapshot file of the same network")
+    parser.add_argument("first", type=Path, help="snapshot file or run folder")
+    parser.add_argument("second", type=Path, help="another of the same network")
     parser.add_argument("--weight", type=float, required=True, help="the second one's share of the weights, 0 to 1")
     parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
     chosen = parser.parse_args(arguments)

@@ -24,6 +24,8 @@ from facesr.errors import CheckpointError
 from facesr.weights import from_eight_bits, sha256_of
 
 SNAPSHOT_FORMAT = "facesr-generator-1"
+# Where a run's folder has the snapshot that it is known by.
+BEST = Path("snapshots") / "best.safetensors"
 _STATE_NAME = re.compile(r"^(\d{9,})\.pt$")
 _SNAPSHOT_NAME = re.compile(r"^(\d{9,})\.safetensors$")
 
@@ -126,6 +128,19 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> str:
     metadata = {"facesr": json.dumps(about, sort_keys=True)}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in snapshot.state.items()}
     return write_with_digest(path, save(tensors, metadata))
+
+
+def snapshot_at(path: Path) -> Path:
+    """Returns the file that `path` names: of a run's folder its best snapshot, any other path as it is.
+
+    Raises:
+        CheckpointError: a folder without one.
+    """
+    if not path.is_dir():
+        return path
+    if not (path / BEST).is_file():
+        raise CheckpointError(f"{path} holds no {BEST}; give a run folder that has been validated once.")
+    return path / BEST
 
 
 def read_snapshot(path: Path) -> Snapshot:

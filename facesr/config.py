@@ -130,7 +130,7 @@ class TrainSettings:
     validation_every_kimg: float
     state_every_kimg: float
     num_snapshots_kept: int
-    start_from: str | None  # snapshot file, or pretrained:NAME, whose generator weights are the starting point
+    start_from: str | None  # snapshot file, run folder or pretrained:NAME, whose generator's weights are the start
     judges: list[str]  # further embedders for validation, by configuration name
     schedule: ScheduleSettings
     data: DataSettings

@@ -23,7 +23,6 @@ from facesr.weights import load_into
 INTERPOLATIONS: dict[str, type[nn.Module]] = {"bicubic": Bicubic, "nearest": Nearest}
 # The search of facesr.latent, which the scripts open: its generator has settings of its own.
 PULSE = "pulse"
-BEST = Path("snapshots") / "best.safetensors"
 EQUAL_SHARES = 0.5
 # What the remark of a picture begins with whose face a method has invented.
 SYNTHETIC = "synthetic face"
@@ -122,10 +121,6 @@ def open_method(
 
 def _snapshot_path(spec: str) -> Path:
     path = snapshot_file(spec)
-    if path.is_dir():
-        if not (path / BEST).is_file():
-            raise CheckpointError(f"{path} holds no {BEST}; give a run folder that has been validated once.")
-        path = path / BEST
     if not path.is_file():
         raise CheckpointError(
             f"{spec} is neither {' nor '.join(INTERPOLATIONS)} nor a snapshot file, run folder or {PREFIX}NAME; "

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from facesr.checkpoint import BEST
 from facesr.errors import ConfigError, DataError
 from facesr.evaluation.examples import window
 from facesr.evaluation.out_folder import SUMMARY, write_bytes, write_text
@@ -30,7 +31,7 @@ from facesr.evaluation.study_page import pictures_section, study_page
 from facesr.evaluation.tables import aligned
 from facesr.image import read_png
 from facesr.pretrained.shipped import PREFIX
-from facesr.restoration import BEST, INTERPOLATIONS, PULSE
+from facesr.restoration import INTERPOLATIONS, PULSE
 
 STUDY_FORMAT = 1
 

@@ -1,6 +1,6 @@
 """Snapshots that come with the package, under the names ``pretrained:NAME``, and the command that adds one.
 
-    uv run python -m facesr.pretrained.shipped runs/asc19_final/snapshots/best.safetensors asc19_final
+    uv run python -m facesr.pretrained.shipped runs/asc19_final asc19_final
 
 The command writes weights in 8 bits, a quarter of the bytes; README.md beside this file says how each is kept.
 Wherever a snapshot is asked for (evaluate.py method=, submit.py checkpoint=, train.py start_from=, blend_with=) such a
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from facesr.checkpoint import read_snapshot, write_snapshot
+from facesr.checkpoint import read_snapshot, snapshot_at, write_snapshot
 from facesr.errors import CheckpointError, FaceSRError
 from facesr.weights import from_eight_bits, sha256_of, to_eight_bits
 
@@ -30,13 +30,14 @@ def shipped_names(folder: Path = FOLDER) -> list[str]:
 
 
 def snapshot_file(spec: str, folder: Path = FOLDER) -> Path:
-    """Returns the path that `spec` names: the shipped snapshot for ``pretrained:NAME``, else `spec` as it is.
+    """Returns the file that `spec` names: the shipped snapshot for ``pretrained:NAME``, else as `snapshot_at` says.
 
     Raises:
-        CheckpointError: no snapshot of that name is shipped, or its file is not the one that was shipped.
+        CheckpointError: no snapshot of that name is shipped, its file is not the one that was shipped, or a run's
+            folder holds none.
     """
     if not spec.startswith(PREFIX):
-        return Path(spec).expanduser()
+        return snapshot_at(Path(spec).expanduser())
     name = spec.removeprefix(PREFIX)
     if name not in shipped_names(folder):
         known = ", ".join(PREFIX + other for other in shipped_names(folder)) or "none"
@@ -57,7 +58,7 @@ def ship(source: Path, name: str, folder: Path = FOLDER) -> Path:
     """
     if not _NAME.fullmatch(name):
         raise CheckpointError(f"{name} cannot be a shipped snapshot's name; use a-z, 0-9 and _.")
-    snapshot = read_snapshot(source)
+    snapshot = read_snapshot(snapshot_at(source))
     packed = to_eight_bits(snapshot.state)
     for key, tensor in from_eight_bits(packed).items():
         if not torch.isfinite(tensor).all():
@@ -70,7 +71,7 @@ def ship(source: Path, name: str, folder: Path = FOLDER) -> Path:
 def main() -> None:
     """Ships the snapshot that the command line names."""
     parser = argparse.ArgumentParser(description="Adds a snapshot to those that come with the package.")
-    parser.add_argument("snapshot", type=Path, help="runs/NAME/snapshots/best.safetensors")
+    parser.add_argument("snapshot", type=Path, help="a snapshot file or run folder")
     parser.add_argument("name", help="what it will be called: pretrained:NAME")
     arguments = parser.parse_args()
     try:

@@ -1,8 +1,7 @@
 """What one training taught, added to a network that went another way from the same start.
 
-    uv run python -m facesr.training.task_arithmetic runs/asc19_psnr_grown/snapshots/best.safetensors \
-        --before runs/asc19_psnr_long/snapshots/best.safetensors --after runs/asc19_final/snapshots/best.safetensors \
-        --out start.safetensors
+    uv run python -m facesr.training.task_arithmetic runs/asc19_psnr_grown --before runs/asc19_psnr_long \
+        --after runs/asc19_final_narrow --out start.safetensors
 
 writes the first network's weights plus the difference that lies between the two others ("task vector"), a snapshot that
 `start_from=` takes. When a reference has been trained on, what a loss with a recogniser taught its former state need
@@ -68,9 +67,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m facesr.training.task_arithmetic", description="Adds what one training taught to a network."
     )
-    parser.add_argument("target", help="snapshot that it is added to: a file or pretrained:NAME, like the next two")
-    parser.add_argument("--before", required=True, help="snapshot that the training started from")
-    parser.add_argument("--after", required=True, help="snapshot that it ended with")
+    parser.add_argument("target", help="what it is added to: a snapshot file, run folder or pretrained:NAME")
+    parser.add_argument("--before", required=True, help="what the training started from, likewise")
+    parser.add_argument("--after", required=True, help="what it ended with, likewise")
     parser.add_argument("--share", type=float, default=1.0, help="how much of the difference, above 0 to 2; default 1")
     parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
     chosen = parser.parse_args(arguments)

@@ -182,11 +182,13 @@ def test_auto_precision_is_bf16_where_the_processor_has_it(
         choose_precision("half", torch.device("cpu"))
 
 
-def test_start_from_a_snapshot_begins_with_its_weights(tiny: Make) -> None:
+@pytest.mark.parametrize("kind", ["file", "run folder"])
+def test_start_from_a_snapshot_begins_with_its_weights(tiny: Make, kind: str) -> None:
     first = tiny("name=first", "duration_kimg=0.016")
     train(first)
     best = Path(first.runs_dir) / "first" / "snapshots" / "best.safetensors"
-    second = tiny("name=second", "duration_kimg=0.004", "generator_optimizer.lr=0", f"start_from={best}")
+    start = {"file": best, "run folder": best.parent.parent}[kind]
+    second = tiny("name=second", "duration_kimg=0.004", "generator_optimizer.lr=0", f"start_from={start}")
     train(second)
     expected = read_snapshot(best).state
     for name, tensor in final_state(second)["generator"].items():

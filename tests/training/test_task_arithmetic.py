@@ -65,7 +65,8 @@ def test_what_does_not_fit_is_one_sentence(tmp_path: Path, capsys: pytest.Captur
     for arguments, sentence in (
         ([str(small), "--before", str(small), "--after", str(wide)], "run1 do not fit the network of run run2"),
         ([str(small), "--before", str(small), "--after", str(small), "--share", "3"], "--share 3 is out of range"),
-        ([str(small), "--before", str(small), "--after", str(tmp_path / "no")], "no"),
+        ([str(small), "--before", str(small), "--after", str(tmp_path / "none")], "none is not a file"),
+        ([str(tmp_path), "--before", str(small), "--after", str(small)], "give a run folder that has been validated"),
     ):
         assert main([*arguments, "--out", str(out)]) == 2
         assert sentence in capsys.readouterr().err
