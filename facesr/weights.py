@@ -182,6 +182,15 @@ def from_eight_bits(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return whole
 
 
+def as_weights_of(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the weights of a smaller network of its kind as this one's, where it can grow (`FaceSR.grown`).
+
+    What it has grown is the same for any weights; a network that cannot grow gets them as they are.
+    """
+    weights: dict[str, Tensor] = getattr(network, "grown", dict)(state)
+    return weights
+
+
 def load_into(module: nn.Module, state: Mapping[str, Tensor], path: Path, *, ignore: tuple[str, ...] = ()) -> None:
     """Loads a state dict into a network, or says which name or shape does not fit.
 

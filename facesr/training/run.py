@@ -27,7 +27,7 @@ from facesr.training.schedule import learning_rate_factor
 from facesr.training.state import Clock, unpack_state
 from facesr.training.step import Players
 from facesr.training.validation import Scores, Validator
-from facesr.weights import load_into
+from facesr.weights import as_weights_of, load_into
 
 # Of a run with embedder=none: what the validation of general pictures is ranked by.
 RANKING_WITHOUT_JUDGE = "psnr_y"
@@ -173,8 +173,7 @@ def build_players(settings: TrainSettings, device: torch.device) -> Players:
     if settings.start_from is not None:
         start = snapshot_file(settings.start_from)
         state = read_snapshot(start).state
-        # A network may start as a smaller one of its kind.
-        load_into(generator, getattr(generator, "grown", dict)(state), start)
+        load_into(generator, as_weights_of(generator, state), start)
     dist.copy_from_main(generator)
     terms: dict[str, LossTerm] = {}
     adversarial: Adversarial | None = None

@@ -13,16 +13,16 @@ Source: Ilharco et al., "Editing models with task arithmetic", ICLR 2023 (arXiv 
 import argparse
 import hashlib
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 
 from facesr.build import build
 from facesr.checkpoint import Snapshot, read_snapshot, write_snapshot
 from facesr.errors import ConfigError, exit_code_of
 from facesr.pretrained.shipped import snapshot_file
+from facesr.weights import as_weights_of
 
 
 def with_task(target: Snapshot, before: Snapshot, after: Snapshot, share: float = 1.0) -> Snapshot:
@@ -35,7 +35,7 @@ def with_task(target: Snapshot, before: Snapshot, after: Snapshot, share: float 
         ConfigError: the weights of `before` or `after` do not fit the network of `target`.
     """
     network: nn.Module = build(target.generator)
-    old, new = (_as_weights_of(network, snapshot.state) for snapshot in (before, after))
+    old, new = (as_weights_of(network, snapshot.state) for snapshot in (before, after))
     shapes = [{name: value.shape for name, value in state.items()} for state in (target.state, old, new)]
     for snapshot, found in ((before, shapes[1]), (after, shapes[2])):
         if found != shapes[0]:
@@ -54,12 +54,6 @@ def with_task(target: Snapshot, before: Snapshot, after: Snapshot, share: float 
         scores={},
         sha256="",  # of a file that does not exist yet
     )
-
-
-def _as_weights_of(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns the weights as those of a network that may have grown; what it has grown is the same for any state."""
-    grown: dict[str, Tensor] = getattr(network, "grown", dict)(state)
-    return grown
 
 
 def main(arguments: list[str] | None = None) -> int:
