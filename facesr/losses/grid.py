@@ -1,0 +1,70 @@
+"""Grid: what repeats in the restored picture with the pixels of the input, and is not in the truth.
+
+A generator draws every pixel of the input as SCALE x SCALE pixels, each by other weights. Where a loss rewards texture,
+the weights of one place may always draw darker than their neighbours: hair or skin shows a lattice of SCALE pixels.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from facesr.losses.term import LossInputs, LossTerm
+from facesr.resample import SCALE
+
+# Cells of SCALE x SCALE pixels that a lattice is looked for in, by side, and how far such windows lie apart.
+WINDOW_CELLS, STEP_CELLS = 6, 2
+# Of luma, as in PSNR of Y; the eye sees a lattice of light and dark, hardly one of hues.
+_LUMA = (0.299, 0.587, 0.114)
+# Differences below a quarter of a grey level are no lattice; it keeps square roots away from 0.
+_FLOOR = (0.25 / 255.0) ** 2
+
+
+def _cells(pictures: Tensor) -> Tensor:
+    """Returns detail finer than SCALE pixels by place in its cell, (N, SCALE^2, h, w), of pictures (N, 3, 4h, 4w)."""
+    luma = (pictures * pictures.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    # A mean over exactly one period around each pixel: both ends of SCALE + 1 taps count half.
+    taps = pictures.new_ones(SCALE + 1)
+    taps[0] = taps[-1] = 0.5
+    taps = taps / SCALE
+    wide = functional.pad(luma, (SCALE // 2,) * 4, mode="reflect")
+    smooth = functional.conv2d(functional.conv2d(wide, taps.view(1, 1, 1, -1)), taps.view(1, 1, -1, 1))
+    return functional.pixel_unshuffle(luma - smooth, SCALE)
+
+
+def lattice(pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the strength of the lattice in each window, and what it would be by chance, as mean squares.
+
+    Args:
+        pictures: float32 (N, 3, 4h, 4w) in [0, 1]; h and w at least 6 (24 pixels).
+
+    Returns:
+        The variance, over the SCALE^2 places in a cell, of the mean detail at that place in a window of 6x6 cells; and
+        the mean square of the window's detail divided by its 36 cells, which is the expectation of the former where
+        details do not know of cells. Both float32 (N, rows, columns), in squared units of the pictures.
+
+    Raises:
+        ValueError: the pictures are smaller than a window.
+    """
+    height, width = pictures.shape[-2:]
+    least = WINDOW_CELLS * SCALE
+    if min(height, width) < least:
+        raise ValueError(f"pictures of {width}x{height} pixels have no lattice to look for; at least {least}x{least}")
+    cells = _cells(pictures)
+    mean = functional.avg_pool2d(cells, WINDOW_CELLS, STEP_CELLS)
+    square = functional.avg_pool2d(cells.square(), WINDOW_CELLS, STEP_CELLS)
+    return mean.var(1, correction=0), square.mean(1) / WINDOW_CELLS**2
+
+
+class Grid(LossTerm):
+    """How much stronger a lattice the restored picture has than chance or the truth would give it.
+
+    Pictures have to be at least 24 pixels high and wide. Edges along rows or columns look like a lattice in the truth,
+    too, and are forgiven by that.
+    """
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        """Returns the scalar mean over windows of max(lattice - max(chance, that of the truth), 0), as amplitudes."""
+        strength, chance = lattice(inputs.restored)
+        with torch.no_grad():
+            allowed = torch.maximum(lattice(inputs.high)[0], chance)
+        return ((strength + _FLOOR).sqrt() - (allowed + _FLOOR).sqrt()).clamp_min(0.0).mean()
