@@ -17,6 +17,8 @@ from torch import Tensor
 from facesr.errors import DataError, ImageError
 from facesr.files import whole_file
 
+# What red, green and blue add to light and dark. Source: ITU-R BT.601.
+LUMA = (0.299, 0.587, 0.114)
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Signature and the chunk IHDR, after which other chunks may come.
 _HEADER_BYTES = 33

@@ -14,10 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from facesr.config import AugmentationSettings
-from facesr.image import round_to_grey_levels
+from facesr.image import LUMA, round_to_grey_levels
 
 # Rec. 601 luma weights of R, G and B (ITU-R BT.601-7, section 2.5.1).
-LUMA = (0.299, 0.587, 0.114)
 
 
 # Where each of the 5 landmarks is found in a mirrored picture: the left eye is the right one, and so on.

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from facesr.data.face_canvas import FINE, Sheet
 from facesr.data.face_geometry import COLUMNS, FIELD, ROWS, V_AXIS, Field, Pose, Shape, carried, dome
 from facesr.data.face_identity import Identity, Picture, generator, vivid_colour
+from facesr.image import LUMA
 
 Image = NDArray[np.float32]  # (height, width, 3)
 
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 _SUPER = 2  # samples per output pixel of the colour
 _SPARE = 128  # samples by which a person's patch of the skin's texture may be moved
 
@@ -199,5 +199,5 @@ def photograph(
         scene = cv2.GaussianBlur(scene, (0, 0), picture.softness)
     scene = scene + np.float32(picture.noise / 255.0) * rng.standard_normal(scene.shape, dtype=np.float32)
     if picture.grey:
-        scene = np.repeat((scene @ _LUMA)[..., None], 3, axis=2)
+        scene = np.repeat((scene @ np.array(LUMA, np.float32))[..., None], 3, axis=2)
     return np.asarray(np.clip(scene * 255.0 + 0.5, 0, 255), np.uint8)

@@ -23,12 +23,12 @@ from tqdm import tqdm
 from facesr.data.picture_files import Unusable, list_pictures, read_picture
 from facesr.data.set_writer import Row, SetPlan, SetWriter
 from facesr.errors import DataError, exit_code_of
+from facesr.image import LUMA
 
 SCALE = 4  # of the task, as in facesr.resample, which would load torch for it (seconds)
 PATCHES_VERSION = 1  # raised when the same settings give other patches
 LINE_SECONDS = 10.0  # between lines of progress where there is no terminal
 # Rec. 601 luma weights of R, G and B (ITU-R BT.601-7, section 2.5.1).
-_LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ def detail_of(patch: NDArray[np.uint8]) -> float:
 
     A clear sky has about 0.5, a wall of bricks 4, grass 15 and more.
     """
-    luma = patch.astype(np.float32) @ _LUMA
+    luma = patch.astype(np.float32) @ np.array(LUMA, np.float32)
     return float((np.abs(np.diff(luma, axis=0)).mean() + np.abs(np.diff(luma, axis=1)).mean()) / 2.0)
 
 

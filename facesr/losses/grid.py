@@ -8,20 +8,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from facesr.image import LUMA
 from facesr.losses.term import LossInputs, LossTerm
 from facesr.resample import SCALE
 
 # Cells of SCALE x SCALE pixels that a lattice is looked for in, by side, and how far such windows lie apart.
 WINDOW_CELLS, STEP_CELLS = 6, 2
-# Of luma, as in PSNR of Y; the eye sees a lattice of light and dark, hardly one of hues.
-_LUMA = (0.299, 0.587, 0.114)
 # Differences below a quarter of a grey level are no lattice; it keeps square roots away from 0.
 _FLOOR = (0.25 / 255.0) ** 2
 
 
 def _cells(pictures: Tensor) -> Tensor:
     """Returns detail finer than SCALE pixels by place in its cell, (N, SCALE^2, h, w), of pictures (N, 3, 4h, 4w)."""
-    luma = (pictures * pictures.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    # The eye sees a lattice of light and dark, hardly one of hues.
+    luma = (pictures * pictures.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
     # A mean over exactly one period around each pixel: both ends of SCALE + 1 taps count half.
     taps = pictures.new_ones(SCALE + 1)
     taps[0] = taps[-1] = 0.5

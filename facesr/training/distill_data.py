@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from facesr.embedders.builtin import HEIGHT, WIDTH
 from facesr.errors import DataError
-from facesr.image import to_float, to_uint8
+from facesr.image import LUMA, to_float, to_uint8
 from facesr.resample import downscale_to_grey_levels, resize, upscale
 
 HELD_OUT_SHARE = 8  # one identity in so many
@@ -116,7 +116,7 @@ def varied_copies(pictures: Pictures, seed: int) -> Pictures:
             warp = warp @ np.array([[-1.0, 0.0, WIDTH - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
         turned = cv2.warpAffine(picture, warp, (WIDTH, HEIGHT), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
         levels = turned.astype(np.float32) / 255.0
-        grey = levels @ np.array([0.299, 0.587, 0.114], np.float32)
+        grey = levels @ np.array(LUMA, np.float32)
         saturation = 0.0 if rng.random() < 0.1 else rng.uniform(0.6, 1.3)
         levels = grey[..., None] + saturation * (levels - grey[..., None])
         levels = np.clip(levels, 0.0, 1.0) ** rng.uniform(0.65, 1.5) * rng.uniform(0.85, 1.1)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facesr.data.augment import LUMA
+from facesr.image import LUMA
 from facesr.losses.adversarial import Vanilla, r1_penalty
 from facesr.models.style_generator import StyleGenerator
 from facesr.training.step import AUTOCAST_DTYPES, Players

@@ -14,8 +14,8 @@ from safetensors import safe_open
 
 from facesr.build import load_settings
 from facesr.config import FaceGeneratorSettings
-from facesr.data.augment import LUMA
 from facesr.errors import FaceSRError
+from facesr.image import LUMA
 from facesr.latent.stylegan2 import StyleGAN2
 from facesr.models.style_generator import StyleGenerator
 from facesr.protocols import LatentGenerator
