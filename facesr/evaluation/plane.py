@@ -15,6 +15,7 @@ _ZOOM = 2  # drawn twice as large and shrunk, which smooths the lines
 _LEFT, _RIGHT, _TOP, _BOTTOM = 90, 40, 60, 70
 _MARGIN = 0.08  # of the range, on each side of the outermost points
 _GREY = "#888888"
+_LINE = 18  # pixels from one line of labels to the next
 
 Box = tuple[float, float, float, float]
 
@@ -129,22 +130,29 @@ class _Canvas:
             self.taken.append(box)
 
     def label(self, marker: Marker) -> None:
-        """Writes a marker's label at the first side or corner of it that is free, else at its right.
+        """Writes a marker's label at the first free place: a side or corner of it, or lines off at the end of a stroke.
 
-        Inside a family, whose ends are labelled, a label without a free one is left out.
+        Without a free place the label stands at its right; inside a family, whose ends are labelled, it is left out.
         """
         x, y = self.x(marker.x), self.y(marker.y)
         gap, near = 9 * _ZOOM, 6 * _ZOOM
         sides = [((x + gap, y), "lm"), ((x - gap, y), "rm"), ((x, y - gap), "mb"), ((x, y + gap), "mt")]
         sides += [((x + near, y - near), "lb"), ((x + near, y + near), "lt")]
         sides += [((x - near, y - near), "rb"), ((x - near, y + near), "rt")]
+        num_beside = len(sides)
+        for lines in () if marker.is_inner else (1, 2, 3):
+            off = gap + lines * _LINE * _ZOOM
+            sides += [((x, y - off), "mb"), ((x, y + off), "mt"), ((x, y - off), "lb"), ((x, y + off), "lt")]
         boxes = [self.draw.textbbox(place, marker.label, self.font, anchor=anchor) for place, anchor in sides]
         free = [number for number, box in enumerate(boxes) if self._is_free(box)]
         if not free and marker.is_inner:
             return
         chosen = free[0] if free else 0
         self.taken.append(boxes[chosen])
-        self.draw.text(sides[chosen][0], marker.label, "black", self.font, anchor=sides[chosen][1])
+        place, anchor = sides[chosen]
+        if chosen >= num_beside:
+            self.draw.line([(x, y + math.copysign(near, place[1] - y)), place], _GREY, _ZOOM)
+        self.draw.text(place, marker.label, "black", self.font, anchor=anchor)
 
     def _is_free(self, box: Box) -> bool:
         inside = self.left <= box[0] and box[2] <= self.right + 30 * _ZOOM and self.top <= box[1] <= self.bottom

@@ -188,7 +188,17 @@ def test_limits_outside_the_range_are_left_out():
     assert (pixels(markers, {1.5: "near"}) != pixels(markers)).any()
 
 
-def test_labels_of_crowded_points_take_corners_before_they_cover_each_other(monkeypatch):
+CORNERS = {"blind": (9.08, 0.1206), "final": (9.15, 0.11), "final, flips": (9.01, 0.107), "psnr_long": (8.9, 0.1226)}
+LINES_OFF = {
+    "psnr_grown_long": (8.738, 0.1111),
+    "blind": (9.839, 0.1085),
+    "final": (9.164, 0.1035),
+    "final, flips": (8.977, 0.1025),
+}
+
+
+@pytest.mark.parametrize("points", [CORNERS, LINES_OFF], ids=["corners are enough", "some lines off"])
+def test_labels_of_crowded_points_move_before_they_cover_each_other(monkeypatch, points):
     written = []
     plain = ImageDraw.ImageDraw.text
 
@@ -198,9 +208,8 @@ def test_labels_of_crowded_points_take_corners_before_they_cover_each_other(monk
         return plain(draw, place, words, fill, font, anchor, **more)
 
     monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
-    points = {"blind": (9.08, 0.1206), "final": (9.15, 0.11), "final, flips": (9.01, 0.107), "psnr_long": (8.9, 0.1226)}
     markers = [Marker(x, y, f"asc19_{name}") for name, (x, y) in points.items()]
-    plane_png(Plane("", "", "", {}), [*markers, Marker(14.658, 0.3464, "far")])
+    plane_png(Plane("", "", "", {}), [*markers, Marker(15.524, 0.3464, "far"), Marker(13.2, 0.41, "high")])
     assert len(written) == 4
     for first, second in itertools.combinations(written, 2):
         assert first[0] >= second[2] or second[0] >= first[2] or first[1] >= second[3] or second[1] >= first[3]
