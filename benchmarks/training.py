@@ -1,4 +1,4 @@
-"""Images per second of a training step: generator only, with the GAN, and with the identity loss.
+"""Images per second of a training step: generator only, with the GAN, with the identity loss, and with every term.
 
     uv run benchmarks/training.py [--experiment builtin] [--batch-sizes 8 16] [--seconds 3] [--rounds 3]
     uv run benchmarks/training.py --override generator.channels=96 --override discriminator=vgg
@@ -14,6 +14,7 @@ import dataclasses
 import itertools
 import statistics
 import time
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -26,12 +27,18 @@ from facesr.training.run import build_players
 from facesr.training.step import Players, train_step
 
 WIDTH, HEIGHT = 96, 112
-PARTS = {"generator": (), "+ GAN": ("adversarial",), "+ GAN + identity": ("adversarial", "identity")}
+# Loss terms beside the pixel term; None stands for all that the experiment has.
+PARTS = {
+    "generator": (),
+    "+ GAN": ("adversarial",),
+    "+ GAN + identity": ("adversarial", "identity"),
+    "the whole loss": None,
+}
 # Precision and whether the layout is channels-last; the first one is what the others are compared with.
 VARIANTS = (("fp32", False), ("fp32", True), ("bf16", False), ("bf16", True))
 
 
-def settings_for(base: TrainSettings, terms: tuple[str, ...], precision: str, channels_last: bool) -> TrainSettings:
+def settings_for(base: TrainSettings, terms: Iterable[str], precision: str, channels_last: bool) -> TrainSettings:
     """Returns settings with the pixel term and the given ones, all of them active from the start."""
     losses = {name: copy.deepcopy(node) for name, node in base.losses.items() if name in ("pixel", *terms)}
     for node in losses.values():
@@ -60,7 +67,7 @@ def images_per_second(players: Players, faces: Tensor, seconds: float) -> float:
     return num_steps * len(faces) / (time.perf_counter() - start)
 
 
-def measure(base: TrainSettings, terms: tuple[str, ...], num_faces: int, given: argparse.Namespace) -> list[float]:
+def measure(base: TrainSettings, terms: Iterable[str], num_faces: int, given: argparse.Namespace) -> list[float]:
     """Returns the median images per second of each variant."""
     device = choose_device(given.device)
     variants = [
@@ -91,7 +98,8 @@ def main() -> None:
     print(f"images/s of a training step, {base.name}, {WIDTH}x{HEIGHT}, {name} (in brackets: times the first column)")
     titles = [f"{precision}{' channels-last' if layout else ''}" for precision, layout in VARIANTS]
     print(f"{'':18}{'batch':>6}" + "".join(f"{title:>22}" for title in titles))
-    for (part, terms), num_faces in itertools.product(PARTS.items(), given.batch_sizes):
+    for (part, named), num_faces in itertools.product(PARTS.items(), given.batch_sizes):
+        terms = tuple(base.losses) if named is None else named
         missing = [term for term in terms if term not in base.losses]
         if missing:
             print(f"{part:18}{num_faces:6}  {base.name} has no losses.{missing[0]}")
