@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from facesr.errors import ConfigError
-from facesr.image import LUMA, round_to_grey_levels, to_float, to_uint8
+from facesr.image import luma, round_to_grey_levels, to_float, to_uint8
 from facesr.resample import SCALE, downscale_to_grey_levels, resize
 
 DOWNSCALERS = ("official", "bicubic", "nearest", "bilinear", "area", "lanczos")
@@ -193,7 +193,7 @@ class PoissonNoise:
         """Returns the picture (3, H, W) with noise."""
         clean = picture.detach().clamp(0.0, 1.0).double().cpu()
         if self.grey:
-            clean = (clean * torch.tensor(LUMA, dtype=torch.float64)[:, None, None]).sum(0, keepdim=True)
+            clean = luma(clean)
         counted = torch.from_numpy(generator.poisson(clean.numpy() * self.photons)) / self.photons
         return picture + (counted - clean).to(picture)
 

@@ -165,6 +165,12 @@ def to_float(pictures: NDArray[np.uint8] | Tensor) -> Tensor:
     return tensor.permute(0, 3, 1, 2).to(torch.float32) / 255.0
 
 
+def luma(batch: Tensor) -> Tensor:
+    """Returns the luma of RGB pictures (..., 3, H, W), (..., 1, H, W), in float32 at least."""
+    weights = torch.tensor(LUMA, device=batch.device, dtype=torch.promote_types(batch.dtype, torch.float32))
+    return (batch * weights[:, None, None]).sum(-3, keepdim=True)
+
+
 def round_to_grey_levels(batch: Tensor) -> Tensor:
     """Returns the batch clamped to [0, 1] and rounded (half up) to whole multiples of 1/255, as float32."""
     return (batch.float().clamp(0.0, 1.0) * 255.0 + 0.5).floor() / 255.0

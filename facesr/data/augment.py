@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from facesr.config import AugmentationSettings
-from facesr.image import LUMA, round_to_grey_levels
+from facesr.image import luma, round_to_grey_levels
 
 # Rec. 601 luma weights of R, G and B (ITU-R BT.601-7, section 2.5.1).
 
@@ -176,8 +176,8 @@ def _colour(faces: Tensor, draws: Draws) -> Tensor:
     def column(values: NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(values).to(faces.device)[:, None, None, None]
 
-    luma = (faces * torch.tensor(LUMA, device=faces.device)[None, :, None, None]).sum(1, keepdim=True)
+    grey = luma(faces)
     saturation = np.where(draws.grey, 0.0, draws.saturation).astype(np.float32)
-    faces = luma + (faces - luma) * column(saturation)
-    middle = luma.mean((2, 3), keepdim=True)
+    faces = grey + (faces - grey) * column(saturation)
+    middle = grey.mean((2, 3), keepdim=True)
     return middle + (faces - middle) * column(draws.contrast) + column(draws.brightness)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from facesr.image import LUMA
+from facesr.image import luma
 from facesr.losses.term import LossInputs, LossTerm
 from facesr.resample import SCALE
 
@@ -21,14 +21,14 @@ _FLOOR = (0.25 / 255.0) ** 2
 def _cells(pictures: Tensor) -> Tensor:
     """Returns detail finer than SCALE pixels by place in its cell, (N, SCALE^2, h, w), of pictures (N, 3, 4h, 4w)."""
     # The eye sees a lattice of light and dark, hardly one of hues.
-    luma = (pictures * pictures.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    light = luma(pictures)
     # A mean over exactly one period around each pixel: both ends of SCALE + 1 taps count half.
     taps = pictures.new_ones(SCALE + 1)
     taps[0] = taps[-1] = 0.5
     taps = taps / SCALE
-    wide = functional.pad(luma, (SCALE // 2,) * 4, mode="reflect")
+    wide = functional.pad(light, (SCALE // 2,) * 4, mode="reflect")
     smooth = functional.conv2d(functional.conv2d(wide, taps.view(1, 1, 1, -1)), taps.view(1, 1, -1, 1))
-    return functional.pixel_unshuffle(luma - smooth, SCALE)
+    return functional.pixel_unshuffle(light - smooth, SCALE)
 
 
 def lattice(pictures: Tensor) -> tuple[Tensor, Tensor]:

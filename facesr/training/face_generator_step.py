@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facesr.image import LUMA
+from facesr.image import luma
 from facesr.losses.adversarial import Vanilla, r1_penalty
 from facesr.models.style_generator import StyleGenerator
 from facesr.training.step import AUTOCAST_DTYPES, Players
@@ -80,8 +80,8 @@ def augment(pictures: Tensor, probability: float) -> Tensor:
     )
     lit = moved + normal(BRIGHTNESS)
     contrasted = 0.5 + (lit - 0.5) * torch.exp2(normal(LOG2_CONTRAST))
-    luma = (contrasted * torch.tensor(LUMA, device=device)[:, None, None]).sum(1, keepdim=True)
-    return luma + (contrasted - luma) * torch.exp2(normal(LOG2_SATURATION))
+    grey = luma(contrasted)
+    return grey + (contrasted - grey) * torch.exp2(normal(LOG2_SATURATION))
 
 
 def shifted(pictures: Tensor, down: Tensor, right: Tensor) -> Tensor:
