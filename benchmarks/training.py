@@ -14,7 +14,6 @@ import dataclasses
 import itertools
 import statistics
 import time
-from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -27,18 +26,17 @@ from facesr.training.run import build_players
 from facesr.training.step import Players, train_step
 
 WIDTH, HEIGHT = 96, 112
-# Loss terms beside the pixel term; None stands for all that the experiment has.
-PARTS = {
+# Loss terms beside the pixel term; an experiment with others has a row for its whole loss, too.
+PARTS: dict[str, tuple[str, ...]] = {
     "generator": (),
     "+ GAN": ("adversarial",),
     "+ GAN + identity": ("adversarial", "identity"),
-    "the whole loss": None,
 }
 # Precision and whether the layout is channels-last; the first one is what the others are compared with.
 VARIANTS = (("fp32", False), ("fp32", True), ("bf16", False), ("bf16", True))
 
 
-def settings_for(base: TrainSettings, terms: Iterable[str], precision: str, channels_last: bool) -> TrainSettings:
+def settings_for(base: TrainSettings, terms: tuple[str, ...], precision: str, channels_last: bool) -> TrainSettings:
     """Returns settings with the pixel term and the given ones, all of them active from the start."""
     losses = {name: copy.deepcopy(node) for name, node in base.losses.items() if name in ("pixel", *terms)}
     for node in losses.values():
@@ -67,7 +65,7 @@ def images_per_second(players: Players, faces: Tensor, seconds: float) -> float:
     return num_steps * len(faces) / (time.perf_counter() - start)
 
 
-def measure(base: TrainSettings, terms: Iterable[str], num_faces: int, given: argparse.Namespace) -> list[float]:
+def measure(base: TrainSettings, terms: tuple[str, ...], num_faces: int, given: argparse.Namespace) -> list[float]:
     """Returns the median images per second of each variant."""
     device = choose_device(given.device)
     variants = [
@@ -98,8 +96,10 @@ def main() -> None:
     print(f"images/s of a training step, {base.name}, {WIDTH}x{HEIGHT}, {name} (in brackets: times the first column)")
     titles = [f"{precision}{' channels-last' if layout else ''}" for precision, layout in VARIANTS]
     print(f"{'':18}{'batch':>6}" + "".join(f"{title:>22}" for title in titles))
-    for (part, named), num_faces in itertools.product(PARTS.items(), given.batch_sizes):
-        terms = tuple(base.losses) if named is None else named
+    parts = dict(PARTS)
+    if not any(set(base.losses) == {"pixel", *terms} for terms in PARTS.values()):
+        parts["the whole loss"] = tuple(base.losses)
+    for (part, terms), num_faces in itertools.product(parts.items(), given.batch_sizes):
         missing = [term for term in terms if term not in base.losses]
         if missing:
             print(f"{part:18}{num_faces:6}  {base.name} has no losses.{missing[0]}")
