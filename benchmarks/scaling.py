@@ -22,7 +22,7 @@ from torch import Tensor
 from facesr.build import load_group, load_settings
 from facesr.config import TrainSettings
 from facesr.dist import choose_device
-from facesr.models.facesr import count_macs
+from facesr.models.counting import count_macs
 from facesr.training.run import build_players, choose_precision
 from facesr.training.step import train_step
 

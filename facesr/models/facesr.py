@@ -14,7 +14,6 @@ block at the output's size is not worth its time.
 import math
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -164,29 +163,3 @@ class FaceSR(nn.Module):
         detail = self.shuffle(self.to_rgb(features))[..., : 4 * height, : 4 * width]
         restored: Tensor = upscale(low.float()) + detail.float()
         return restored
-
-
-def count_parameters(module: nn.Module) -> int:
-    """Returns the number of learned values of a network."""
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
-def count_macs(module: nn.Module, height: int, width: int) -> int:
-    """Returns the multiply-accumulates of the convolutions and linear layers for one (3, height, width) picture."""
-    total = 0
-
-    def add(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal total
-        if isinstance(layer, nn.ConvTranspose2d):
-            total += inputs[0].shape[-1] * inputs[0].shape[-2] * layer.weight.numel()
-        elif isinstance(layer, nn.Conv2d):
-            total += output.shape[-1] * output.shape[-2] * layer.weight.numel()
-        elif isinstance(layer, nn.Linear):
-            total += layer.weight.numel()
-
-    hooks = [layer.register_forward_hook(add) for layer in module.modules()]
-    with torch.no_grad():
-        module(torch.zeros(1, 3, height, width))
-    for hook in hooks:
-        hook.remove()
-    return total

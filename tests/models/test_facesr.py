@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from facesr.models.facesr import FaceSR, Hourglass, count_macs, count_parameters
+from facesr.models.counting import count_macs, count_parameters
+from facesr.models.facesr import FaceSR, Hourglass
 from facesr.resample import upscale
 
 SMALL = {"channels": 32, "num_groups": 1, "num_blocks": 1, "num_hourglass_blocks": 1, "channels_up": 32}
