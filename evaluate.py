@@ -58,6 +58,7 @@ from facesr.evaluation.tradeoff import (
 from facesr.latent.pulse import open_pulse
 from facesr.latent.status import write_pictures, write_status
 from facesr.log import Console, Progress
+from facesr.places import Place
 from facesr.protocols import Embedder
 from facesr.restoration import EQUAL_SHARES, PULSE, Method, open_method
 from facesr.submission.restore import PICTURES, read_restored
@@ -126,10 +127,10 @@ def open_judges(settings: EvaluateSettings, device: torch.device) -> list[Embedd
         return []
 
     def make() -> list[Embedder]:
-        found: list[Embedder] = [build(judge_node("embedder=none", settings.embedder))]
+        found: list[Embedder] = [build(judge_node("embedder=none", settings.embedder), Place.EMBEDDER)]
         for name in settings.judges:
             if name not in [judge.name for judge in found]:
-                found.append(build(judge_node(f"judges=[{name}]", load_group("embedder", name))))
+                found.append(build(judge_node(f"judges=[{name}]", load_group("embedder", name)), Place.EMBEDDER))
         return found
 
     judges = dist.in_turn(make)

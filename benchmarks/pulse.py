@@ -18,6 +18,7 @@ from facesr.dist import choose_device
 from facesr.image import round_to_grey_levels
 from facesr.latent.operator import Operator, operator_for
 from facesr.latent.search import search
+from facesr.places import Place
 from facesr.protocols import LatentGenerator
 from facesr.resample import SCALE
 
@@ -61,7 +62,10 @@ def main() -> None:
     chosen = parser.parse_args()
     device = choose_device(chosen.device)
     generator = (
-        build(load_group("latent_generator", chosen.generator, chosen.set)).eval().requires_grad_(False).to(device)
+        build(load_group("latent_generator", chosen.generator, chosen.set), Place.LATENT_GENERATOR)
+        .eval()
+        .requires_grad_(False)
+        .to(device)
     )
     published = load_settings("evaluate", EvaluateSettings, [f"generator={chosen.generator}"]).pulse
     # An eps that is never reached: every face takes every step.

@@ -20,15 +20,15 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import ConfigCompositionException, HydraException, InstantiationException
+from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from facesr import dist
 from facesr.errors import EXIT_USER_ERROR, ConfigError, FaceSRError
+from facesr.places import Place, resolved
 
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "configs"
-ALLOWED_TARGETS = ("facesr.", "torch.optim.")
 
 Settings = TypeVar("Settings")
 
@@ -37,41 +37,63 @@ Settings = TypeVar("Settings")
 _ALIASES = {"evaluate": {"generator": "latent_generator"}, "submit": {"generator": "latent_generator"}}
 
 
-def build(node: Mapping[str, Any], *args: Any, **extra: Any) -> Any:
+def build(node: Mapping[str, Any], place: Place, **extra: Any) -> Any:
     """Returns the object that a ``_target_`` node describes; nested nodes are built first.
 
-    Only facesr's own classes and torch.optim's may be named, so a configuration cannot call anything else.
+    All targets are resolved and checked before the first is called.
+
+    Args:
+        node: ``_target_`` and the arguments.
+        place: what the node has to be; it decides which targets are accepted.
+        **extra: arguments that no configuration holds.
 
     Raises:
-        ConfigError: no or a foreign ``_target_``, or an unknown or ill-typed argument.
+        ConfigError: no ``_target_`` or one that the place does not accept, or an unknown or ill-typed argument.
         FaceSRError: whatever the class itself has to say to the user.
     """
-    if "_target_" not in node:
-        raise ConfigError(f"a configuration node lacks _target_ (it has {', '.join(map(str, node)) or 'nothing'}).")
-    _check_targets(node)
-    try:
-        return hydra.utils.instantiate(dict(node), *args, **extra, _convert_="all")
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, FaceSRError):
-            raise cause from None
+    return _planned(node, place)(**extra)
+
+
+def _planned(node: Mapping[str, Any], place: Place) -> Callable[..., Any]:
+    """Returns what builds a node; everything that it names is resolved."""
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        has = ", ".join(map(str, node)) if isinstance(node, Mapping) and node else "nothing"
+        raise ConfigError(f"a configuration node lacks _target_ (it has {has}); it has to name {place.value.what}.")
+    target = node["_target_"]
+    make = resolved(target, place)
+    arguments: dict[str, Any] = {}
+    inner: dict[str, Callable[..., Any]] = {}
+    for key, value in node.items():
+        # Hydra gives a meaning to some (_partial_, _args_ and others); none is used here, and no argument begins so.
+        if key != "_target_" and str(key).startswith("_"):
+            raise ConfigError(f"{target}: the argument {key} is not allowed; leave it out.")
+        if isinstance(value, Mapping) and "_target_" in value and place.nested is not None:
+            inner[key] = _planned(value, place.nested)
+        elif _names_target(value):
+            raise ConfigError(f"{target}: a _target_ is not allowed in its argument {key}; give a plain value.")
+        elif key != "_target_":
+            arguments[key] = value
+
+    def made(**extra: Any) -> Any:
+        built = {key: plan() for key, plan in inner.items()}
+        try:
+            thing = make(**arguments, **built, **extra)
         # The classes' own TypeErrors and ValueErrors (a misspelt argument, a value out of range) are the user's.
-        if isinstance(cause, TypeError | ValueError | ImportError | AttributeError) or cause is None:
-            first_line = str(cause if cause is not None else error).splitlines()[0]
-            raise ConfigError(f"{node['_target_']} cannot be built: {first_line}") from error
-        raise cause from None
+        except (TypeError, ValueError, OverflowError, ImportError, AttributeError) as error:
+            first_line = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ConfigError(f"{target} cannot be built: {first_line}") from error
+        if not isinstance(thing, place.value.kind):
+            raise ConfigError(f"{target} is not {place.value.what}; choose another one.")
+        return thing
+
+    return made
 
 
-def _check_targets(value: Any) -> None:
+def _names_target(value: Any) -> bool:
+    """Returns whether a node stands anywhere inside a value."""
     if isinstance(value, Mapping):
-        target = value.get("_target_")
-        if target is not None and not str(target).startswith(ALLOWED_TARGETS):
-            raise ConfigError(f"_target_ {target!r} is not allowed; only facesr.* and torch.optim.* may be named.")
-        for inner in value.values():
-            _check_targets(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            _check_targets(inner)
+        return "_target_" in value or any(map(_names_target, value.values()))
+    return isinstance(value, list | tuple) and any(map(_names_target, value))
 
 
 def known_names(group: str) -> list[str]:

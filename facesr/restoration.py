@@ -15,6 +15,7 @@ from facesr.checkpoint import Snapshot, read_snapshot
 from facesr.errors import CheckpointError, ConfigError
 from facesr.image import to_float, to_uint8
 from facesr.models.interpolation import Bicubic, Nearest
+from facesr.places import Place
 from facesr.pretrained.shipped import PREFIX, snapshot_file
 from facesr.resample import SCALE
 from facesr.tiles import Stretch, Tiles, pictures_at_once
@@ -136,7 +137,7 @@ def generator_of(snapshot: Snapshot, path: Path) -> nn.Module:
         ConfigError: the snapshot names a network that this version does not have.
         WeightsError: the weights do not fit that network.
     """
-    generator = build(snapshot.generator)
+    generator = build(snapshot.generator, Place.GENERATOR)
     assert isinstance(generator, nn.Module)
     load_into(generator, snapshot.state, path)
     return generator.eval().requires_grad_(False)

@@ -9,6 +9,7 @@ import torch
 from facesr.build import build, known_names, load_group, load_settings, run_script
 from facesr.config import TrainSettings
 from facesr.errors import ConfigError, FaceSRError, WeightsError
+from facesr.places import Place
 
 NETWORKS = [(group, name) for group in ("generator", "discriminator") for name in known_names(group)]
 
@@ -17,7 +18,7 @@ NETWORKS = [(group, name) for group in ("generator", "discriminator") for name i
 def test_every_experiment_composes_and_its_networks_build(name: str) -> None:
     settings = load_settings("train", TrainSettings, [f"experiment={name}"])
     assert settings.name == name
-    generator = build(settings.generator)
+    generator = build(settings.generator, Place.GENERATOR)
     assert generator(torch.zeros(1, 3, 7, 6)).shape == (1, 3, 28, 24)
     has_adversarial = any("adversarial" in str(node["_target_"]) for node in settings.losses.values())
     assert has_adversarial == bool(settings.discriminator)
@@ -39,17 +40,17 @@ def test_the_preliminarys_two_runs_are_one_network() -> None:
 def test_every_network_option_builds(group: str, name: str) -> None:
     node = load_group(group, name)
     if node:
-        assert isinstance(build(node), torch.nn.Module)
+        assert isinstance(build(node, Place[group.upper()]), torch.nn.Module)
 
 
 @pytest.mark.parametrize("name", known_names("loss"))
 def test_every_loss_option_builds(name: str) -> None:
-    assert build(load_group("loss", name)).weight > 0
+    assert build(load_group("loss", name), Place.LOSS).weight > 0
 
 
 @pytest.mark.parametrize("name", known_names("degradation"))
 def test_every_degradation_builds(name: str) -> None:
-    low = build(load_group("degradation", name))(torch.rand(2, 3, 16, 24), 1, 0)
+    low = build(load_group("degradation", name), Place.DEGRADATION)(torch.rand(2, 3, 16, 24), 1, 0)
     assert low.shape == (2, 3, 4, 6)
 
 
@@ -64,10 +65,10 @@ def test_every_embedder_builds_or_says_what_is_missing(
         assert load_group("embedder", name) == {}
         return
     if name == "builtin":
-        assert build(load_group("embedder", name)).dim == 512
+        assert build(load_group("embedder", name), Place.EMBEDDER).dim == 512
         return
     with pytest.raises((WeightsError, ConfigError)) as caught:
-        build(load_group("embedder", name))
+        build(load_group("embedder", name), Place.EMBEDDER)
     assert "\n" not in str(caught.value)
 
 
@@ -78,20 +79,33 @@ def test_every_embedder_builds_or_says_what_is_missing(
         ({"_target_": "os.system", "command": "true"}, "not allowed"),
         ({"_target_": "facesr.losses.pixel.L1", "weight": {"_target_": "builtins.eval"}}, "not allowed"),
         ({"_target_": "facesr.losses.pixel.L1", "weigth": 1.0}, "cannot be built"),
+        (
+            {
+                "_target_": "facesr.losses.pixel.L1",
+                "weight": [{"_target_": "facesr.embedders.builtin.BuiltinEmbedder"}],
+            },
+            "_target_ is not",
+        ),
+        ({"_target_": "facesr.losses.pixel.L1", "weight": 1.0, "_partial_": True}, "_partial_ is not allowed"),
+        ({"_target_": "facesr.losses.pixel.L1", "_args_": [1.0, 0.0]}, "_args_ is not allowed"),
+        ({"_target_": "facesr.losses.pixel.torch.load"}, "not allowed|cannot be built"),
+        ({"_target_": "facesr.models.srresnet.SRResNet"}, "not allowed as a loss term"),
+        ({"_target_": ["facesr.losses.pixel.L1"]}, "not allowed"),
+        ({"_target_": "facesr.losses.pixel.LossTerm", "weight": 1.0, "start_kimg": 0}, "defines no LossTerm"),
         ({"_target_": "facesr.losses.pixel.Nothing"}, "cannot be built"),
         ({"_target_": "facesr.losses.pixel.L1", "weight": -1.0, "start_kimg": 0}, "must be above 0"),
     ],
 )
 def test_a_bad_node_is_one_sentence(node: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words) as caught:
-        build(node)
+        build(node, Place.LOSS)
     assert "\n" not in str(caught.value)
 
 
 def test_a_users_error_inside_a_nested_node_stays_itself() -> None:
     node = load_group("loss", "identity", ["embedder.weights=/nowhere.safetensors"])
     with pytest.raises(FaceSRError, match="/nowhere"):
-        build(node)
+        build(node, Place.LOSS)
 
 
 @pytest.mark.parametrize(
@@ -122,3 +136,11 @@ def test_a_key_without_value_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="bicubic"):
         load_group("generator", "nothing")
+
+
+def test_nothing_is_called_before_all_targets_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = load_group("loss", "identity")
+    node["embedder"]["_target_"] = "facesr.embedders.builtin.torch.load"
+    monkeypatch.setattr("facesr.losses.identity.Identity.__init__", lambda *a, **k: pytest.fail("was called"))
+    with pytest.raises(ConfigError, match=r"not allowed|cannot be built"):
+        build(node, Place.LOSS)

@@ -9,6 +9,7 @@ import torch
 
 from facesr.checkpoint import Snapshot, digest_of, newest_state, read_snapshot, write_bytes, write_snapshot, write_state
 from facesr.errors import CheckpointError, FaceSRError
+from facesr.places import Place
 from facesr.restoration import open_method, restore_pictures
 from facesr.weights import to_eight_bits
 
@@ -20,7 +21,7 @@ def snapshot(**changes: object) -> Snapshot:
     from facesr.build import build
 
     torch.manual_seed(0)
-    network = build(NODE)
+    network = build(NODE, Place.GENERATOR)
     torch.nn.init.normal_(network.to_rgb.weight, std=0.05)
     fields = {
         "state": network.state_dict(), "generator": NODE, "run": "tester", "kimg": 1.5, "config_sha256": "c" * 64,

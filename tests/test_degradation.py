@@ -30,9 +30,10 @@ from facesr.degradation import (
 )
 from facesr.errors import ConfigError
 from facesr.image import read_png, round_to_grey_levels, to_float, to_uint8
+from facesr.places import Place
 from facesr.resample import downscale_to_grey_levels
 
-RANDOM: Degradation = build(load_group("degradation", "random"))
+RANDOM: Degradation = build(load_group("degradation", "random"), Place.DEGRADATION)
 ANY = np.random.default_rng(0)
 
 
@@ -239,7 +240,11 @@ def test_a_blurred_picture_has_less_detail_and_stronger_is_less_alike() -> None:
     high = pictures(4, 112, 96)
     official = Official()(high, 0, 0)
     distances = [
-        float((build(load_group("degradation", "random", [f"strength={s}"]))(high, 0, 0) - official).abs().mean())
+        float(
+            (build(load_group("degradation", "random", [f"strength={s}"]), Place.DEGRADATION)(high, 0, 0) - official)
+            .abs()
+            .mean()
+        )
         for s in (0.25, 0.5, 1.0)
     ]
     assert distances == sorted(distances)
@@ -267,7 +272,7 @@ def test_a_gpu_gives_the_same_pictures() -> None:
 )
 def test_bad_ranges_are_one_sentence(override: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words) as caught:
-        build(load_group("degradation", "random", [override]))
+        build(load_group("degradation", "random", [override]), Place.DEGRADATION)
     assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
 
 

@@ -17,6 +17,7 @@ from facesr.build import build, load_group
 from facesr.checkpoint import Snapshot, read_snapshot, write_snapshot
 from facesr.errors import CheckpointError, ConfigError, FaceSRError
 from facesr.image import to_float, to_uint8
+from facesr.places import Place
 from facesr.restoration import Method, open_method, restore_pictures
 from facesr.submission.manifest import _is_text
 from facesr.tiles import Tiles
@@ -77,7 +78,7 @@ def method_of(name: str) -> Method:
     """Returns a small network of every layer at full strength; training starts with far-off layers at a tenth."""
     group, values = SMALL[name]
     torch.manual_seed(0)
-    network = build({**load_group("generator", group), **values})
+    network = build({**load_group("generator", group), **values}, Place.GENERATOR)
     for parameter in network.parameters():
         if parameter.ndim == 4:
             nn.init.kaiming_normal_(parameter)
@@ -197,7 +198,7 @@ def write(path: Path, seed: int, **changes: Any) -> Path:
     torch.manual_seed(seed)
     node = changes.pop("generator", NODE)
     about = {"run": path.stem, "kimg": 10.0 + seed, "config_sha256": str(seed) * 64, "loss_judges": (), **changes}
-    write_snapshot(path, Snapshot(build(node).state_dict(), node, scores={}, sha256="", **about))
+    write_snapshot(path, Snapshot(build(node, Place.GENERATOR).state_dict(), node, scores={}, sha256="", **about))
     return path
 
 

@@ -25,6 +25,7 @@ from facesr.evaluation.pairs import Pair, Pairs, batches, list_pictures, png_siz
 from facesr.evaluation.scoring import together
 from facesr.files import make_empty
 from facesr.image import read_png, to_float, to_uint8, write_png
+from facesr.places import Place
 from facesr.resample import SCALE
 
 OFFICIAL = "official"
@@ -117,7 +118,9 @@ def degradation_of(case: Case) -> Degradation:
         case "jpeg":
             return Chain(after=(Jpeg(round(strength)),))
         case "second_order":
-            found: Degradation = build(load_group("degradation", "random", [f"strength={strength:g}"]))
+            found: Degradation = build(
+                load_group("degradation", "random", [f"strength={strength:g}"]), Place.DEGRADATION
+            )
             return found
     return Chain(downscaler=case.operator)
 

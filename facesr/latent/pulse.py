@@ -27,6 +27,7 @@ from facesr.latent.schedule import SCHEDULES
 from facesr.latent.search import OPTIMIZERS, PRECISIONS, Found, Watcher, search
 from facesr.latent.sphere import Variables
 from facesr.log import Progress
+from facesr.places import Place
 from facesr.protocols import LatentGenerator
 from facesr.restoration import PULSE, SYNTHETIC, Method
 from facesr.weights import cache_dir
@@ -131,9 +132,8 @@ def open_pulse(settings: EvaluateSettings | SubmitSettings, device: torch.device
         raise ConfigError("blend_with has no meaning with method=pulse; leave it out.")
     if settings.protocol.perceptual is not None:
         raise ConfigError(f"method=pulse makes faces and protocol {settings.protocol.name} scores none; leave one out.")
-    generator = build(settings.latent_generator)
-    if not (isinstance(generator, nn.Module) and isinstance(generator, LatentGenerator)):
-        raise ConfigError(f"generator {settings.latent_generator['_target_']} has no latent space to search.")
+    generator = build(settings.latent_generator, Place.LATENT_GENERATOR)
+    assert isinstance(generator, nn.Module) and isinstance(generator, LatentGenerator)
     generator = generator.eval().requires_grad_(False).to(device)
     module = Pulse(generator, settings.pulse, Kept(cache_dir() / PULSE), settings.latent_generator)
     identity = json.dumps(module.identity, sort_keys=True)

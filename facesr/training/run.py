@@ -17,6 +17,7 @@ from facesr.errors import ConfigError, DataError
 from facesr.log import Console, Stats
 from facesr.losses.adversarial import Adversarial
 from facesr.losses.term import LossTerm
+from facesr.places import Place
 from facesr.power import PowerMeter
 from facesr.pretrained.shipped import snapshot_file
 from facesr.protocols import Embedder, FaceSet
@@ -65,8 +66,8 @@ def set_up(settings: TrainSettings, device: torch.device) -> Run:
     settings = replace(settings, precision=choose_precision(settings.precision, device))
 
     # Rank 0 first: data that is rendered or fetched into a cache is then there for the others.
-    faces = dist.in_turn(lambda: build(settings.data.train))
-    pairs = dist.in_turn(lambda: build(settings.data.validation))
+    faces = dist.in_turn(lambda: build(settings.data.train, Place.DATA))
+    pairs = dist.in_turn(lambda: build(settings.data.validation, Place.DATA))
     judges = dist.in_turn(lambda: open_judges(settings))
     feed = Feed(
         faces,
@@ -134,12 +135,12 @@ def open_judges(settings: TrainSettings) -> list[Embedder]:
     Raises:
         ConfigError: a judge is unknown, or `none` is among the further ones.
     """
-    judges: list[Embedder] = [build(settings.embedder)] if settings.embedder else []
+    judges: list[Embedder] = [build(settings.embedder, Place.EMBEDDER)] if settings.embedder else []
     for name in settings.judges:
         node = load_group("embedder", name)
         if not node:
             raise ConfigError(f"judges names {name}, which is no judge; leave it out.")
-        judges.append(build(node))
+        judges.append(build(node, Place.EMBEDDER))
     return judges
 
 
@@ -167,7 +168,7 @@ def build_players(settings: TrainSettings, device: torch.device) -> Players:
         ConfigError: an adversarial loss without a discriminator, or the reverse.
     """
     layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-    generator: nn.Module = build(settings.generator).to(device, memory_format=layout)
+    generator: nn.Module = build(settings.generator, Place.GENERATOR).to(device, memory_format=layout)
     if not any(parameter.requires_grad for parameter in generator.parameters()):
         raise ConfigError(f"generator {settings.generator['_target_']} has nothing to train; choose another one.")
     if settings.start_from is not None:
@@ -178,7 +179,7 @@ def build_players(settings: TrainSettings, device: torch.device) -> Players:
     terms: dict[str, LossTerm] = {}
     adversarial: Adversarial | None = None
     for name, node in settings.losses.items():
-        term = build(node).to(device)
+        term = build(node, Place.LOSS).to(device)
         if isinstance(term, Adversarial):
             adversarial = term
         else:
@@ -191,12 +192,12 @@ def build_players(settings: TrainSettings, device: torch.device) -> Players:
             )
     players = Players(
         generator=generator,
-        generator_optimizer=build(settings.generator_optimizer, params=list(generator.parameters())),
+        generator_optimizer=build(settings.generator_optimizer, Place.OPTIMIZER, params=list(generator.parameters())),
         terms=terms,
         precision=settings.precision,
         gradient_clip_norm=settings.gradient_clip_norm,
         adversarial=adversarial,
-        degradation=build(settings.degradation),
+        degradation=build(settings.degradation, Place.DEGRADATION),
         seed=settings.seed,
     )
     if adversarial is not None:
@@ -204,11 +205,11 @@ def build_players(settings: TrainSettings, device: torch.device) -> Players:
             raise ConfigError(
                 "losses has an adversarial term but there is no discriminator; give discriminator=unet or vgg."
             )
-        players.discriminator = build(settings.discriminator).to(device, memory_format=layout)
+        players.discriminator = build(settings.discriminator, Place.DISCRIMINATOR).to(device, memory_format=layout)
         assert players.discriminator is not None
         dist.copy_from_main(players.discriminator)
         players.discriminator_optimizer = build(
-            settings.discriminator_optimizer, params=list(players.discriminator.parameters())
+            settings.discriminator_optimizer, Place.OPTIMIZER, params=list(players.discriminator.parameters())
         )
     if settings.compile:
         players.generator.compile()

@@ -14,6 +14,7 @@ from facesr.data.leaf import World, outline, surface
 from facesr.data.prepared import PreparedSet, dead_leaves_pairs
 from facesr.errors import ConfigError, DataError
 from facesr.image import to_float
+from facesr.places import Place
 from facesr.resample import downscale_uint8, upscale
 
 SEED = 7
@@ -128,5 +129,5 @@ def test_pairs_leave_no_margin_and_bad_numbers_are_one_sentence(
     assert np.array_equal(pairs.high, render_pictures(3, 16, 16, SEED, first=50))
     node = {"_target_": "facesr.data.prepared.dead_leaves", "num_pictures": 0, "patch_px": 16, "margin_px": 0}
     with pytest.raises(ConfigError, match="num_pictures must be at least 1") as caught:
-        build(node, seed=0)
+        build(node, Place.DATA, seed=0)
     assert "\n" not in str(caught.value)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from facesr.build import build, load_group
 from facesr.image import list_png, round_to_grey_levels, stack_pictures, to_float
+from facesr.places import Place
 from facesr.protocols import Embedder
 from facesr.resample import upscale
 
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.shared
 
 def judge(name: str, shared: Path, monkeypatch: pytest.MonkeyPatch) -> Embedder:
     monkeypatch.setenv("FACESR_WEIGHTS", str(shared / "weights"))
-    embedder = build(load_group("embedder", name))
+    embedder = build(load_group("embedder", name), Place.EMBEDDER)
     assert isinstance(embedder, Embedder)
     return embedder
 

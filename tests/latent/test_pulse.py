@@ -247,7 +247,7 @@ def test_seed_0_is_valid_and_differs_from_seed_1(run_evaluate, folders):
 def test_a_generator_without_latents_is_refused(folders, keys, pulse_settings):
     settings = load_settings("evaluate", EvaluateSettings, [f"{key}={value}" for key, value in keys.items()])
     settings.latent_generator = {"_target_": "facesr.models.interpolation.Bicubic"}
-    with pytest.raises(ConfigError, match="no latent space"):
+    with pytest.raises(ConfigError, match="not allowed as a latent generator"):
         module.open_pulse(settings, CPU)
 
 

@@ -14,6 +14,7 @@ from facesr.build import build, load_group
 from facesr.errors import WeightsError
 from facesr.latent.stylegan2 import StyleGAN2, load_generator
 from facesr.models.style_generator import StyleGenerator
+from facesr.places import Place
 from facesr.protocols import LatentGenerator
 from facesr.weights import sha256_of
 
@@ -187,12 +188,14 @@ def test_every_configuration_builds_up_to_its_weights(
     monkeypatch.setenv("FACESR_CACHE", str(tmp_path))
     monkeypatch.delenv("FACESR_WEIGHTS", raising=False)
     with pytest.raises(WeightsError, match="were not found: give generator") as caught:
-        build(load_group("latent_generator", name))
+        build(load_group("latent_generator", name), Place.LATENT_GENERATOR)
     assert "\n" not in str(caught.value)
 
 
 def test_the_configured_faces_load_what_training_writes(file: Path) -> None:
     torch.save(published_state(num_mapping_layers=2, height=7, width=6), file)
-    generator = build(load_group("latent_generator", "faces", [f"weights={file}", "num_fit_samples=100"]))
+    generator = build(
+        load_group("latent_generator", "faces", [f"weights={file}", "num_fit_samples=100"]), Place.LATENT_GENERATOR
+    )
     assert isinstance(generator, LatentGenerator)
     assert generator.name == "faces" and generator.size == (24, 28)

@@ -10,6 +10,7 @@ import torch
 from facesr.build import build, load_group
 from facesr.image import stack_pictures, to_float
 from facesr.metrics import default_metrics
+from facesr.places import Place
 from facesr.protocols import MetricInputs
 from facesr.resample import downscale_to_grey_levels
 from facesr.restoration import open_method, restore_pictures
@@ -46,7 +47,10 @@ def test_bicubic_on_the_official_pairs(shared, monkeypatch):
     low, high = (stack_pictures(shared / "asc19" / folder / name for name in names) for folder in ("val_LR", "val_HR"))
     cpu = torch.device("cpu")
     restored = restore_pictures(open_method("bicubic", cpu), low, device=cpu)
-    judges = [build(load_group("embedder", name)) for name in ("edgeface", "mobilefacenet_casia", "mobilefacenet_ms1m")]
+    judges = [
+        build(load_group("embedder", name), Place.EMBEDDER)
+        for name in ("edgeface", "mobilefacenet_casia", "mobilefacenet_ms1m")
+    ]
     metrics = default_metrics(judges, with_low=True)
     parts = [
         [metric(MetricInputs(*(to_float(p[start : start + 50]) for p in (restored, high, low)))) for metric in metrics]

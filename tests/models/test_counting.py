@@ -23,6 +23,7 @@ from facesr.models.style_layers import (
     Noise,
     ToRgb,
 )
+from facesr.places import Place
 
 # Layer, shapes of its inputs, and the products counted by hand: places x channels in x channels out x kernel.
 BY_HAND: list[tuple[Callable[[], nn.Module], list[tuple[int, ...]], int]] = [
@@ -95,7 +96,7 @@ SMALL: dict[str, dict[str, int]] = {
 
 def made(group: str, name: str) -> nn.Module:
     """Returns a narrow network of a configuration."""
-    network = build({**load_group(group, name), **SMALL[name]})
+    network = build({**load_group(group, name), **SMALL[name]}, Place[group.upper()])
     assert isinstance(network, nn.Module)
     return network.eval()
 
@@ -126,7 +127,7 @@ def test_the_u_net_as_counted_by_hand() -> None:
     full, half, quarter, eighth = 112 * 96, 56 * 48, 28 * 24, 14 * 12
     down = half * 64 * 128 * 16 + quarter * 128 * 256 * 16 + eighth * 256 * 512 * 16
     up = quarter * 512 * 256 * 9 + half * 256 * 128 * 9 + full * 128 * 64 * 9
-    network = build(load_group("discriminator", "unet")).eval()
+    network = build(load_group("discriminator", "unet"), Place.DISCRIMINATOR).eval()
     assert count_macs(network, 112, 96) == full * (3 * 64 * 9 + 2 * 64 * 64 * 9 + 64 * 9) + down + up
 
 

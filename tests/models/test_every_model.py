@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from facesr.build import CONFIG_DIR, build, load_group
 from facesr.errors import ConfigError
 from facesr.models.counting import count_macs, count_parameters
+from facesr.places import Place
 
 # The smallest networks of each kind: the promises do not depend on the width.
 SMALL_GENERATORS: dict[str, dict[str, Any]] = {
@@ -39,7 +40,7 @@ def small(group: str, name: str, seed: int = 0) -> nn.Module:
     """Returns a small network of configs/<group>/<name>.yaml."""
     values = SMALL_GENERATORS[name] if group == "generator" else SMALL_DISCRIMINATORS[name]
     torch.manual_seed(seed)
-    network = build({**configured(group, name), **values})
+    network = build({**configured(group, name), **values}, Place[group.upper()])
     assert isinstance(network, nn.Module)
     return network
 
@@ -144,7 +145,7 @@ def test_figures_in_the_configuration_are_true(group: str, name: str) -> None:
     text = (CONFIG_DIR / group / f"{name}.yaml").read_text()
     found = re.search(r"(?:([\d.]+) M|no) parameters, ([\d.]+) GMAC per face", text)
     assert found, f"configs/{group}/{name}.yaml states no figures"
-    network = build(configured(group, name)).eval()
+    network = build(configured(group, name), Place[group.upper()]).eval()
     assert f"{count_parameters(network) / 1e6:.2f}" == (found[1] or "0.00")
     if group == "discriminator":
         work = count_macs(network, 112, 96)
@@ -161,7 +162,7 @@ def test_counts_below_one_are_told_to_the_user(group: str, name: str) -> None:
     for key in node:
         if key != "_target_":
             with pytest.raises(ConfigError, match=f"{key}=0 is too small"):
-                build({**node, key: 0})
+                build({**node, key: 0}, Place[group.upper()])
 
 
 def test_every_configuration_is_covered() -> None:

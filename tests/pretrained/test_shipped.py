@@ -13,6 +13,7 @@ from facesr.checkpoint import Snapshot, read_snapshot, write_snapshot
 from facesr.config import TrainSettings
 from facesr.errors import CheckpointError, WeightsError
 from facesr.image import read_png
+from facesr.places import Place
 from facesr.pretrained.shipped import FOLDER, PREFIX, ship, shipped_names, snapshot_file
 from facesr.restoration import open_method, restore_pictures
 from facesr.training.run import build_players
@@ -27,7 +28,7 @@ CARD = FOLDER / "README.md"
 def written(path: Path, factor: float = 1.0) -> Path:
     """Writes a snapshot of a small network; `factor` scales its weights."""
     torch.manual_seed(0)
-    state = {name: factor * tensor for name, tensor in build(NODE).state_dict().items()}
+    state = {name: factor * tensor for name, tensor in build(NODE, Place.GENERATOR).state_dict().items()}
     write_snapshot(path, Snapshot(state, NODE, "tester", 1.5, "c" * 64, ("builtin",), {"is/builtin": 0.5}, ""))
     return path
 

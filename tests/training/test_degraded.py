@@ -15,6 +15,7 @@ from facesr.errors import EXIT_REQUEUE, ConfigError
 from facesr.image import to_float
 from facesr.losses.pixel import L1
 from facesr.models.interpolation import Bicubic
+from facesr.places import Place
 from facesr.resample import downscale_to_grey_levels
 from facesr.training import loop, step
 from facesr.training.loop import train
@@ -54,14 +55,14 @@ def faces(num: int = 4) -> Tensor:
 
 
 def random() -> Degradation:
-    found: Degradation = build(load_group("degradation", "random"))
+    found: Degradation = build(load_group("degradation", "random"), Place.DEGRADATION)
     return found
 
 
 def test_by_default_the_generator_is_given_the_official_pictures(tiny: Make) -> None:
     high = faces()
     assert torch.equal(given([high], 0.5), downscale_to_grey_levels(high))
-    assert isinstance(build(tiny("name=x").degradation), Official)
+    assert isinstance(build(tiny("name=x").degradation, Place.DEGRADATION), Official)
 
 
 def test_the_draws_belong_to_a_faces_place_in_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
