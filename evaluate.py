@@ -30,6 +30,7 @@ import torch
 from torch import nn
 
 from facesr import dist
+from facesr.blend_parts import BlendParts
 from facesr.build import build, load_group, run_script
 from facesr.config import EvaluateSettings
 from facesr.data.export import export_builtin, export_dead_leaves
@@ -225,12 +226,18 @@ def opened_subject(
                 "kimg": made.kimg,
                 "flip_ensemble": made.flip_ensemble,
                 "commit": made.commit,
+                **blend_facts(made.blend),
                 **power_facts(made.energy_joules, made.seconds, settings.power_limit_watts),
             }
             name = submission.manifest.team
             yield Subject("submission", name, submission.folder, made.loss_judges, facts, is_claim=True)
     else:
         yield restored_subject(Path(settings.restored or ""))
+
+
+def blend_facts(blend: BlendParts | None) -> dict[str, Any]:
+    """Returns what a submission's manifest says of its blend, as summary.json has it for a method."""
+    return {} if blend is None else {"blend_weight": blend.weight, "blend_sha256": blend.weights_sha256[1]}
 
 
 def tell_search(method: Method, low: Path, out: Path, device: torch.device) -> None:

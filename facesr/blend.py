@@ -7,11 +7,11 @@ is written as a snapshot of its own.
 """
 
 import argparse
-import hashlib
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+from facesr.blend_parts import BlendParts
 from facesr.checkpoint import Snapshot, read_snapshot, snapshot_at, write_snapshot
 from facesr.errors import ConfigError, exit_code_of
 
@@ -46,11 +46,12 @@ def blended(first: Snapshot, second: Snapshot, weight: float) -> Snapshot:
     A weight of 0 gives the first one's pixels and 1 the second one's. Both should descend from one training (the second
     started from the first): networks that learned apart have no common order of channels, and their mean restores
     nothing. Only what takes part, with a share above 0, counts for `loss_judges` and, summed up, for `kimg`. Both
-    digests are `blend_sha256` of the two.
+    digests are those of `facesr.blend_parts`.
 
     Source: Wang et al., "ESRGAN: enhanced super-resolution generative adversarial networks", arXiv 1809.00219,
     section 3.4 (network interpolation, equation 4).
     """
+    parts = parts_of(first, second, weight)
     # Exactly one of the two at the ends, even where the other one holds a value that is not finite.
     ends = {0.0: first.state, 1.0: second.state}
     state = ends.get(weight) or {
@@ -62,19 +63,16 @@ def blended(first: Snapshot, second: Snapshot, weight: float) -> Snapshot:
         state=state,
         run=f"{first.run[:_MAX_NAME_LENGTH]}+{weight:g}*{second.run[:_MAX_NAME_LENGTH]}",
         kimg=sum(snapshot.kimg for snapshot in taking_part),
-        config_sha256=blend_sha256(first.config_sha256, second.config_sha256, weight),
+        config_sha256=parts.blend_config_sha256,
         loss_judges=tuple(sorted({judge for snapshot in taking_part for judge in snapshot.loss_judges})),
         scores={},
-        sha256=blend_sha256(first.sha256, second.sha256, weight),
+        sha256=parts.blend_weights_sha256,
     )
 
 
-def blend_sha256(first: str, second: str, weight: float) -> str:
-    """Returns the digest of a blend: the sha256 of four lines of text, ``blend``, the two digests and the share.
-
-    Each ends with a line feed; the share is the shortest decimal that reads back as the same double, such as 0.25.
-    """
-    return hashlib.sha256(f"blend\n{first}\n{second}\n{float(weight)!r}\n".encode()).hexdigest()
+def parts_of(first: Snapshot, second: Snapshot, weight: float) -> BlendParts:
+    """Returns what the blend of two snapshots is made of."""
+    return BlendParts((first.sha256, second.sha256), (first.config_sha256, second.config_sha256), float(weight))
 
 
 def write_blend(first_path: Path, second_path: Path, weight: float, out: Path) -> str:

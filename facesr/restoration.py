@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from facesr.blend import blended, check_same_network
+from facesr.blend import blended, check_same_network, parts_of
+from facesr.blend_parts import BlendParts
 from facesr.build import build
 from facesr.checkpoint import Snapshot, read_snapshot
 from facesr.errors import CheckpointError, ConfigError
@@ -35,13 +36,11 @@ class Blend:
 
     Attributes:
         path: its file.
-        weights_sha256: of that file.
-        weight: its share of the weights, 0 to 1.
+        parts: digests of both snapshots, and the second one's share.
     """
 
     path: Path
-    weights_sha256: str
-    weight: float
+    parts: BlendParts
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Method:
     Attributes:
         name: ``bicubic``, ``nearest``, the name of the run, or ``FIRST+WEIGHT*SECOND`` for a blend.
         generator: network in evaluation mode, on its device.
-        weights_sha256: of the snapshot file, of a blend as `facesr.blend` says; empty for a method without weights.
+        weights_sha256: of the snapshot file, of a blend as `facesr.blend_parts` says; empty without weights.
         loss_judges: recognisers that were part of its training loss.
         config_sha256: digest of the run's configuration; empty for a method without weights.
         kimg: thousands of images it was trained on.
@@ -106,8 +105,8 @@ def open_method(
         second_path = _snapshot_path(blend_with)
         second = read_snapshot(second_path)
         check_same_network(snapshot, path, second, second_path)
-        blend = Blend(second_path, second.sha256, float(blend_weight))
-        snapshot = blended(snapshot, second, blend.weight)
+        blend = Blend(second_path, parts_of(snapshot, second, blend_weight))
+        snapshot = blended(snapshot, second, blend.parts.weight)
     return Method(
         name=snapshot.run,
         generator=generator_of(snapshot, path).to(device),

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from facesr.blend import blend_sha256, blended
+from facesr.blend import blended
 from facesr.blend import main as write_blend_as_told
+from facesr.blend_parts import BlendParts, blend_sha256
 from facesr.build import build, load_group
 from facesr.checkpoint import Snapshot, read_snapshot, write_snapshot
 from facesr.errors import CheckpointError, ConfigError, FaceSRError
@@ -242,11 +243,8 @@ def test_what_a_blend_says_of_itself(pair: tuple[str, str]) -> None:
     assert method.config_sha256 == blend_sha256("1" * 64, "2" * 64, 0.25)
     assert method.loss_judges == ("builtin", "edgeface")
     assert method.path == Path(pair[0]) and method.blend is not None
-    assert (method.blend.path, method.blend.weights_sha256, method.blend.weight) == (
-        Path(pair[1]),
-        second.sha256,
-        0.25,
-    )
+    assert method.blend.path == Path(pair[1])
+    assert method.blend.parts == BlendParts((first.sha256, second.sha256), ("1" * 64, "2" * 64), 0.25)
     assert open_method(pair[0], CPU).blend is None
     # A judge counts where its share of the weights is not 0.
     assert open_method(*pair_at(pair, 0)).loss_judges == ("edgeface",)

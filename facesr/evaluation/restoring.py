@@ -62,8 +62,12 @@ def restore_folder(
         "flip_ensemble": flip_ensemble,
     }
     if method.blend is not None:
-        blend = method.blend
-        facts |= {"blend_with": str(blend.path), "blend_weight": blend.weight, "blend_sha256": blend.weights_sha256}
+        parts = method.blend.parts
+        facts |= {
+            "blend_with": str(method.blend.path),
+            "blend_weight": parts.weight,
+            "blend_sha256": parts.weights_sha256[1],
+        }
     return Subject("method", method.name, folder, method.loss_judges, facts)
 
 

@@ -20,6 +20,7 @@ from facesr.config import SubmitSettings
 from facesr.errors import ConfigError, DataError, SubmissionError
 from facesr.restoration import Method
 from facesr.submission.attachment_rules import (
+    BLEND_PREFIX,
     MAX_ATTACHMENTS,
     MAX_DEPTH,
     MODEL_DIR,
@@ -36,7 +37,6 @@ from facesr.weights import sha256_of
 Attachments = Mapping[str, bytes | Path]
 README = "README.txt"
 _SNAPSHOTS, _CONFIG = "snapshots", "config.yaml"
-_BLEND_PREFIX = "blend_with-"
 
 
 def attachments_for(settings: SubmitSettings, method: Method) -> Attachments:
@@ -98,7 +98,7 @@ def _check(attachments: Attachments) -> None:
 
 def _model_names(method: Method) -> dict[str, Path]:
     """Returns the snapshots of a method by the names that they have in model/, the blend's second one last."""
-    paths = {"": method.path} if method.blend is None else {"": method.path, _BLEND_PREFIX: method.blend.path}
+    paths = {"": method.path} if method.blend is None else {"": method.path, BLEND_PREFIX: method.blend.path}
     return {f"{MODEL_DIR}/{prefix}{_plain(path.name)}": path for prefix, path in paths.items() if path is not None}
 
 
@@ -111,7 +111,7 @@ def _model_files(method: Method) -> Attachments:
         )
         return {f"{MODEL_DIR}/{README}": text.encode()}
     files: dict[str, bytes | Path] = dict(snapshots)
-    for prefix, path in zip(("", _BLEND_PREFIX), snapshots.values(), strict=False):
+    for prefix, path in zip(("", BLEND_PREFIX), snapshots.values(), strict=False):
         config = path.parent.parent / _CONFIG
         if path.parent.name == _SNAPSHOTS and config.is_file():
             files[f"{MODEL_DIR}/{prefix}{_CONFIG}"] = config
@@ -178,7 +178,7 @@ def _keys(settings: SubmitSettings, method: Method) -> list[str]:
     values = {
         "checkpoint": snapshots[0] or method.name,
         "blend_with": snapshots[1],
-        "blend_weight": None if method.blend is None else method.blend.weight,
+        "blend_weight": None if method.blend is None else method.blend.parts.weight,
         "low": "LR",
         "protocol": settings.protocol.name,
         "protocol.num_pictures": pictures,

@@ -2,8 +2,11 @@
 
 `restoration.json` lies beside the restored pictures and holds what was measured; `manifest.json` in the archive is
 the same record with the team and the protocol before it and, for a protocol whose archives have folders, the
-attachments behind it. Both are flat JSON objects with exactly the keys below; docs/submission.md is the schema for
+attachments behind it. Both are JSON objects with exactly the keys below; docs/submission.md is the schema for
 readers. Writing is canonical: equal records give equal bytes.
+
+Format 1 has the keys that every restoration has. Format 2 has besides the keys of _OPTIONAL that apply to it, and is
+written only where one does, so that a plain restoration's bytes, and who can read them, never change.
 """
 
 import json
@@ -15,15 +18,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from facesr.blend_parts import BlendParts
 from facesr.errors import SubmissionError
 from facesr.submission.attachment_rules import is_attachment_name
 from facesr.submission.names import is_unsafe, shown
 
-MANIFEST_FORMAT = "facesr-submission-1"
-RESTORATION_FORMAT = "facesr-restoration-1"
+# Without and with optional keys.
+MANIFEST_FORMATS = ("facesr-submission-1", "facesr-submission-2")
+RESTORATION_FORMATS = ("facesr-restoration-1", "facesr-restoration-2")
 MAX_TEAM_LENGTH = 64
 _MAX_TEXT_LENGTH = 200
 _MAX_ITEMS = 64
+# Digits of a whole number; a longer one is no amount of anything here, and slow to read.
+_MAX_DIGITS = 400
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
@@ -48,6 +55,8 @@ class Restoration:
         code_sha256: digest of the package's source files.
         packages: name -> version of what decides the pixels.
         files: name of each picture -> sha256 of its PNG file.
+        blend: what a blend of two snapshots is made of; None for one snapshot or none. The digests above are the
+            blend's own.
     """
 
     model: str
@@ -65,6 +74,7 @@ class Restoration:
     code_sha256: str
     packages: Mapping[str, str]
     files: Mapping[str, str]
+    blend: BlendParts | None = None
 
 
 @dataclass(frozen=True)
@@ -98,17 +108,22 @@ def max_manifest_bytes(num_pictures: int, num_attachments: int = 0) -> int:
 
 def restoration_bytes(restoration: Restoration) -> bytes:
     """Returns restoration.json; equal records give equal bytes."""
-    return _to_bytes({"format": RESTORATION_FORMAT, **asdict(restoration)})
+    return _to_bytes(RESTORATION_FORMATS, {}, restoration, {})
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:
     """Returns manifest.json; equal manifests give equal bytes."""
-    head = {"format": MANIFEST_FORMAT, "team": manifest.team, "protocol": manifest.protocol}
+    head = {"team": manifest.team, "protocol": manifest.protocol}
     tail = {} if manifest.attachments is None else {"attachments": manifest.attachments}
-    return _to_bytes({**head, **asdict(manifest.restoration), **tail})
+    return _to_bytes(MANIFEST_FORMATS, head, manifest.restoration, tail)
 
 
-def _to_bytes(record: dict[str, Any]) -> bytes:
+def _to_bytes(
+    formats: tuple[str, str], head: dict[str, Any], restoration: Restoration, tail: Mapping[str, Any]
+) -> bytes:
+    facts = asdict(restoration)
+    optional = {key: value for key in _OPTIONAL if (value := facts.pop(key)) is not None}
+    record = {"format": formats[bool(optional)], **head, **facts, **optional, **tail}
     record = {
         key: dict(sorted(value.items())) if isinstance(value, Mapping) else value for key, value in record.items()
     }
@@ -121,8 +136,7 @@ def parse_restoration(data: bytes, label: str) -> Restoration:
     Raises:
         SubmissionError: it is not exactly such a record; the sentence begins with `label`.
     """
-    record = _parse(data, label, RESTORATION_FORMAT, _RESTORATION_CHECKS)
-    return _restoration(record)
+    return _restoration(_parse(data, label, RESTORATION_FORMATS, _RESTORATION_CHECKS), label)
 
 
 def parse_manifest(data: bytes, label: str, *, has_attachments: bool = False) -> Manifest:
@@ -139,32 +153,58 @@ def parse_manifest(data: bytes, label: str, *, has_attachments: bool = False) ->
     checks: dict[str, Callable[[Any], bool]] = {"team": is_team, "protocol": _is_text, **_RESTORATION_CHECKS}
     if has_attachments:
         checks["attachments"] = _is_attachments
-    record = _parse(data, label, MANIFEST_FORMAT, checks)
-    return Manifest(record["team"], record["protocol"], _restoration(record), record.get("attachments"))
+    record = _parse(data, label, MANIFEST_FORMATS, checks)
+    return Manifest(record["team"], record["protocol"], _restoration(record, label), record.get("attachments"))
 
 
-def _restoration(record: dict[str, Any]) -> Restoration:
+def _restoration(record: dict[str, Any], label: str) -> Restoration:
     values = {key: record[key] for key in _RESTORATION_CHECKS}
     values["loss_judges"] = tuple(values["loss_judges"])
     for key in ("kimg", "seconds", "energy_joules"):
         values[key] = None if values[key] is None else float(values[key])
-    return Restoration(**values)
+    return Restoration(**values, blend=_blend(record, label))
 
 
-def _parse(data: bytes, label: str, wanted: str, checks: Mapping[str, Callable[[Any], bool]]) -> dict[str, Any]:
+def _blend(record: Mapping[str, Any], label: str) -> BlendParts | None:
+    """Returns the parts of a blend after computing its digests from them; None where the record states none."""
+    stated = record.get("blend")
+    if stated is None:
+        return None
+    weights, configs = tuple(stated["weights_sha256"]), tuple(stated["config_sha256"])
+    parts = BlendParts(weights, configs, float(stated["weight"]))
+    digests = {"weights_sha256": parts.blend_weights_sha256, "config_sha256": parts.blend_config_sha256}
+    wrong = [key for key, sha256 in digests.items() if record[key] != sha256]
+    if wrong:
+        raise SubmissionError(
+            f"{label} has a {wrong[0]} that does not follow from the parts and the weight of its blend; "
+            "pack with submit.py."
+        )
+    return parts
+
+
+def _parse(
+    data: bytes, label: str, formats: tuple[str, str], required: Mapping[str, Callable[[Any], bool]]
+) -> dict[str, Any]:
     try:
-        record = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        record = json.loads(
+            data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_int=_whole_number
+        )
     except UnicodeDecodeError as error:
         raise SubmissionError(f"{label} is not UTF-8 text; pack with submit.py.") from error
     except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0][:100]
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
         raise SubmissionError(f"{label} is not valid JSON ({reason}); pack with submit.py.") from error
     if not isinstance(record, dict):
         raise SubmissionError(f"{label} is no JSON object; pack with submit.py.")
     found = record.get("format")
-    if found != wanted:
+    if found not in formats:
         given = shown([found]) if isinstance(found, str) else "none"
-        raise SubmissionError(f"{label} has the format {given} where {wanted!r} is read; pack with this version.")
+        wanted = " or ".join(map(repr, formats))
+        raise SubmissionError(f"{label} has the format {given} where {wanted} is read; pack with this version.")
+    checks = {
+        **required,
+        **({key: _OPTIONAL[key] for key in _OPTIONAL if key in record} if found == formats[1] else {}),
+    }
     unknown, missing = sorted(set(record) - set(checks) - {"format"}), sorted(set(checks) - set(record))
     if unknown or missing:
         what = f"has the unknown key {shown(unknown)}" if unknown else f"lacks the key {shown(missing)}"
@@ -179,12 +219,18 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) != len(pairs):
         repeated = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
-        raise ValueError(f"the key {shown(repeated)} comes twice")
+        raise ValueError(f"the key {shown(repeated[:1])} comes twice")
     return record
 
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is no number")
+
+
+def _whole_number(text: str) -> int:
+    if len(text) > _MAX_DIGITS:
+        raise ValueError(f"it holds a number of {len(text.lstrip('-'))} digits")
+    return int(text)
 
 
 def is_team(value: Any) -> bool:
@@ -245,6 +291,21 @@ def _is_attachments(value: Any) -> bool:
     return _is_digests(value, is_attachment_name)
 
 
+def _is_blend(value: Any) -> bool:
+    if not isinstance(value, dict) or set(value) != {"weights_sha256", "config_sha256", "weight"}:
+        return False
+    return (
+        _is_pair(value["weights_sha256"], _is_sha256)
+        and _is_pair(value["config_sha256"], _is_sha256_or_empty)
+        and _is_amount(value["weight"])
+        and value["weight"] <= 1
+    )
+
+
+def _is_pair(value: Any, is_right: Callable[[Any], bool]) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(is_right, value))
+
+
 _RESTORATION_CHECKS: dict[str, Callable[[Any], bool]] = {
     "model": _is_text,
     "weights_sha256": _is_sha256_or_empty,
@@ -262,3 +323,5 @@ _RESTORATION_CHECKS: dict[str, Callable[[Any], bool]] = {
     "packages": _is_packages,
     "files": _is_files,
 }
+# Keys of format 2, each there only where it applies.
+_OPTIONAL: dict[str, Callable[[Any], bool]] = {"blend": _is_blend}

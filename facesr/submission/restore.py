@@ -133,12 +133,13 @@ def _facts(method: Method, low: LowPictures, options: RestoreOptions) -> Restora
         code_sha256=code_sha256(),
         packages=package_versions(),
         files={},
+        blend=None if method.blend is None else method.blend.parts,
     )
 
 
 def _folder_name(facts: Restoration, options: RestoreOptions) -> str:
     """Returns a name that changes with whatever may change a pixel; the commit does not, the code's digest does."""
-    deciding = {key: value for key, value in vars(facts).items() if key not in ("commit", "dirty", "files")}
+    deciding = {key: value for key, value in vars(facts).items() if key not in ("commit", "dirty", "files", "blend")}
     text = json.dumps({**deciding, "batch_size": options.batch_size, "tiles": vars(options.tiles)}, sort_keys=True)
     readable = re.sub(r"[^A-Za-z0-9._-]+", "-", facts.model).strip(".-")[:60] or "method"
     return f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"

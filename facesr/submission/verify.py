@@ -19,13 +19,8 @@ from pathlib import Path
 from facesr.config import EvaluationProtocol
 from facesr.errors import DataError, SubmissionError
 from facesr.submission.archive import Archive, Member
-from facesr.submission.attachment_rules import (
-    MAX_ATTACHMENTS,
-    MODEL_DIR,
-    SCRIPT_DIR,
-    WEIGHTS_ENDING,
-    check_attachment_sizes,
-)
+from facesr.submission.attached_model import check_model
+from facesr.submission.attachment_rules import MAX_ATTACHMENTS, MODEL_DIR, SCRIPT_DIR, check_attachment_sizes
 from facesr.submission.layout import Contents, Layout
 from facesr.submission.low import LowPictures
 from facesr.submission.manifest import Manifest, max_manifest_bytes, parse_manifest
@@ -38,7 +33,6 @@ MAX_TOTAL_PIXELS = 1 << 30
 # Finder adds a second member for each file: enough are read to say so by name.
 _MEMBERS_PER_PICTURE = 4
 _SPARE_MEMBERS = 64
-_SNAPSHOTS_OF_A_BLEND = 2
 
 
 @dataclass(frozen=True)
@@ -205,15 +199,4 @@ def _check_manifest(
             "its manifest",
             f"files in {MODEL_DIR}/ and {SCRIPT_DIR}/",
         )
-        _check_model(manifest.attachments, manifest.restoration.weights_sha256, label)
-
-
-def _check_model(attachments: Mapping[str, str], weights_sha256: str, label: str) -> None:
-    """Checks that what restored is there: the file of these weights, or a blend's two, whose digest is no file's."""
-    model = {name: sha256 for name, sha256 in attachments.items() if name.startswith(f"{MODEL_DIR}/")}
-    is_blend = sum(name.endswith(WEIGHTS_ENDING) for name in model) >= _SNAPSHOTS_OF_A_BLEND
-    if weights_sha256 and weights_sha256 not in model.values() and not is_blend:
-        raise SubmissionError(
-            f"{label} holds no file in {MODEL_DIR}/ with the sha256 that its manifest gives as weights_sha256; "
-            "pack the snapshot that restored the pictures."
-        )
+        check_model(manifest.attachments, manifest.restoration, label)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from facesr.blend_parts import BlendParts
 from facesr.evaluation import restoring
 from facesr.evaluation.restoring import restore_folder
 from facesr.image import read_png, write_png
@@ -56,7 +57,12 @@ def test_a_blend_is_among_the_facts(low: Path, tmp_path: Path) -> None:
     plain = open_method("nearest", CPU)
     facts = restore_folder(plain, low, tmp_path / "plain", CPU, 4).facts
     assert not any(key.startswith("blend") for key in facts)
-    method = Method("a+0.25*b", plain.generator, path=Path("a"), blend=Blend(Path("b"), "d" * 64, 0.25))
+    method = Method(
+        "a+0.25*b",
+        plain.generator,
+        path=Path("a"),
+        blend=Blend(Path("b"), BlendParts(("c" * 64, "d" * 64), ("e" * 64, "f" * 64), 0.25)),
+    )
     facts = restore_folder(method, low, tmp_path / "blend", CPU, 4).facts
     assert (facts["path"], facts["blend_with"], facts["blend_weight"]) == ("a", "b", 0.25)
     assert facts["blend_sha256"] == "d" * 64

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import submit
+from facesr.blend_parts import BlendParts
 from facesr.build import load_settings
 from facesr.checkpoint import Snapshot, write_snapshot
 from facesr.config import SubmitSettings
@@ -228,7 +229,8 @@ def test_a_snapshot_of_another_ending(tmp_path):
 
 def test_both_snapshots_of_a_blend(tmp_path):
     first, second = write_run(tmp_path / "runs" / "psnr"), write_run(tmp_path / "runs" / "gan", 1)
-    method = Method("psnr+0.25*gan", torch.nn.Identity(), path=first, blend=Blend(second, "a" * 64, 0.25))
+    parts = BlendParts(("a" * 64, "b" * 64), ("c" * 64, "d" * 64), 0.25)
+    method = Method("psnr+0.25*gan", torch.nn.Identity(), path=first, blend=Blend(second, parts))
     found = attachments_for(settings(tmp_path), method)
     assert list(found) == [
         *("model/best.safetensors", "model/blend_with-best.safetensors", "model/config.yaml"),

@@ -6,11 +6,12 @@ import struct
 import subprocess
 import tracemalloc
 import zipfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
+from facesr.blend_parts import BlendParts
 from facesr.config import EvaluationProtocol
 from facesr.errors import ConfigError, SubmissionError
 from facesr.submission import attachment_rules
@@ -33,6 +34,19 @@ def refused(bench, archive: bytes, *words: str, low: bool = True) -> None:
 
 def renamed(members: list[tuple[str, bytes]], old: str, new: str) -> list[tuple[str, bytes]]:
     return [(new + name.removeprefix(old) if name.startswith(old) else name, data) for name, data in members]
+
+
+def of_a_blend(bench) -> dict[str, object]:
+    """Returns what a manifest says of a blend of the two snapshots that are attached."""
+    names = ("model/best.safetensors", "model/blend_with-best.safetensors")
+    first, second = (hashlib.sha256(bench.attachments[name]).hexdigest() for name in names)
+    parts = BlendParts((first, second), ("b" * 64, "c" * 64), 0.25)
+    return {
+        "format": "facesr-submission-2",
+        "weights_sha256": parts.blend_weights_sha256,
+        "config_sha256": parts.blend_config_sha256,
+        "blend": asdict(parts),
+    }
 
 
 class TestHonest:
@@ -68,9 +82,29 @@ class TestHonest:
         names = [f"HR_images/{name}", "manifest.json", "model/a.txt", "script/a.py"]
         assert list(Layout.of(foldered.protocol).contents(names, "a.zip").pictures) == [name]
 
-    def test_a_blend_names_two_snapshots_and_no_file_has_its_digest(self, foldered, zipped):
+    def test_a_blend_needs_both_of_its_parts(self, foldered, zipped):
         foldered.attachments["model/blend_with-best.safetensors"] = b"the other weights"
-        foldered.verify(zipped(foldered.members(weights_sha256="e" * 64)))
+        foldered.verify(zipped(foldered.members(**of_a_blend(foldered))))
+        lacking = "no file in model/ with the sha256 that its manifest gives as a part of its blend"
+        for name in ("model/blend_with-best.safetensors", "model/best.safetensors"):
+            stated = of_a_blend(foldered)
+            replaced, foldered.attachments[name] = foldered.attachments[name], b"other weights"
+            refused(foldered, zipped(foldered.members(**stated)), lacking)
+            foldered.attachments[name] = replaced
+
+    def test_two_snapshots_do_not_stand_for_any_digest(self, foldered, zipped):
+        foldered.attachments["model/blend_with-best.safetensors"] = b"the other weights"
+        for model in ("demo", "demo+0.25*other", "demo+1e999*other", "demo+0.2.5*other"):
+            members = foldered.members(weights_sha256="e" * 64, model=model)
+            refused(foldered, zipped(members), "no file in model/ with the sha256", "as weights_sha256; pack")
+
+    def test_a_blend_of_format_1_passes_where_its_name_says_enough(self, foldered, zipped):
+        foldered.attachments["model/blend_with-best.safetensors"] = b"the other weights"
+        digest = of_a_blend(foldered)["weights_sha256"]
+        foldered.verify(zipped(foldered.members(weights_sha256=digest, model="a+0.5*b+0.25*c")))
+        refused(foldered, zipped(foldered.members(weights_sha256=digest, model="a+0.26*b")), "no file in model/")
+        foldered.attachments["model/blend_with-third.safetensors"] = b"more weights"
+        refused(foldered, zipped(foldered.members(weights_sha256=digest, model="a+0.25*c")), "no file in model/")
 
     def test_without_weights_no_snapshot_is_asked_for(self, foldered, zipped):
         del foldered.attachments["model/best.safetensors"]

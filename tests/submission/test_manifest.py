@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from facesr.blend_parts import BlendParts
 from facesr.errors import SubmissionError
 from facesr.submission.manifest import (
     is_team,
@@ -37,8 +38,11 @@ def test_a_restoration_is_no_manifest(bench):
         parse_manifest(restoration_bytes(bench.manifest.restoration), "m")
 
 
+BLEND = {"weights_sha256": ["1" * 64, "2" * 64], "config_sha256": ["3" * 64, ""], "weight": 0.25}
 WRONG = [
-    ({"format": "facesr-submission-2"}, "format 'facesr-submission-2' where 'facesr-submission-1'"),
+    ({"format": "facesr-submission-3"}, "format 'facesr-submission-3' where 'facesr-submission-1' or"),
+    ({"blend": BLEND}, "unknown key 'blend'"),
+    ({"format": "facesr-submission-2", "extra": 1}, "unknown key 'extra'"),
     ({"format": 1}, "format none"),
     ({"team": ""}, "'team'"),
     ({"team": 7}, "'team'"),
@@ -132,16 +136,70 @@ def test_missing_key(bench):
         (b'{"format": "a", "format": "b"}', "'format' comes twice"),
         (b'{"seconds": NaN}', "NaN is no number"),
         (b'{"seconds": -Infinity}', "-Infinity is no number"),
-        (b'{"seconds": ' + b"9" * 5000 + b"}", "not valid JSON"),
+        (b'{"seconds": ' + b"9" * 5000 + b"}", r"not valid JSON \(it holds a number of 5000 digits\); pack"),
+        (b'{"seconds": -' + b"9" * 50_000 + b"}", r"not valid JSON \(it holds a number of 50000 digits\); pack"),
+        (b'{"seconds": 0.' + b"9" * 50_000 + b"}", "format none"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"a":' * 50 + b"1" + b"}" * 50, "format none"),
         (b"{} {}", "not valid JSON"),
     ],
-    ids=range(12),
+    ids=range(14),
 )
 def test_odd_json(data, word):
     with pytest.raises(SubmissionError, match=word):
         parse_manifest(data, "m")
+
+
+def test_repeated_keys_are_named_whole():
+    pairs = ", ".join(f'"{letter * 60}": 1' for letter in "abab")
+    with pytest.raises(SubmissionError, match=f"\\(the key '{'a' * 60}' comes twice\\); pack"):
+        parse_manifest(f"{{{pairs}}}".encode(), "m")
+
+
+def of_a_blend(bench, **changes):
+    """Returns the record of a blend whose digests follow from its parts, with changes."""
+    parts = BlendParts(tuple(BLEND["weights_sha256"]), tuple(BLEND["config_sha256"]), BLEND["weight"])
+    digests = {"weights_sha256": parts.blend_weights_sha256, "config_sha256": parts.blend_config_sha256}
+    return bench.record(**{"format": "facesr-submission-2", "blend": BLEND, **digests, **changes})
+
+
+def test_a_blend_states_its_parts(bench):
+    manifest = parse_manifest(json.dumps(of_a_blend(bench)).encode(), "m")
+    assert manifest.restoration.blend == BlendParts(("1" * 64, "2" * 64), ("3" * 64, ""), 0.25)
+    assert parse_manifest(manifest_bytes(manifest), "m") == manifest
+    assert b'"format": "facesr-submission-2"' in manifest_bytes(manifest)
+    record = restoration_bytes(manifest.restoration)
+    assert b'"format": "facesr-restoration-2"' in record
+    assert parse_restoration(record, "r") == manifest.restoration
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"weights_sha256": "a" * 64},
+        {"config_sha256": "a" * 64},
+        {"blend": {**BLEND, "weight": 0.26}},
+        {"blend": {**BLEND, "weights_sha256": ["2" * 64, "1" * 64]}},
+        {"blend": {**BLEND, "config_sha256": ["3" * 64, "3" * 64]}},
+    ],
+)
+def test_a_blend_whose_digests_do_not_follow(bench, changes):
+    with pytest.raises(SubmissionError, match="does not follow from the parts and the weight of its blend; pack"):
+        parse_manifest(json.dumps(of_a_blend(bench, **changes)).encode(), "m")
+
+
+@pytest.mark.parametrize(
+    "blend",
+    [
+        *(None, [], {}, {**BLEND, "more": 1}, {**BLEND, "weight": 1.5}, {**BLEND, "weight": True}),
+        *({**BLEND, "weight": "0.25"}, {**BLEND, "weights_sha256": ["1" * 64]}, {**BLEND, "weights_sha256": "1" * 64}),
+        *({**BLEND, "weights_sha256": ["1" * 64, ""]}, {**BLEND, "config_sha256": ["x", ""]}),
+    ],
+    ids=range(11),
+)
+def test_odd_blends(bench, blend):
+    with pytest.raises(SubmissionError, match="wrong kind for 'blend'"):
+        parse_manifest(json.dumps(of_a_blend(bench, blend=blend)).encode(), "m")
 
 
 def test_infinite_seconds_written_as_a_large_number(bench):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import submit
-from facesr.blend import blend_sha256
+from facesr.blend_parts import blend_sha256
 from facesr.build import load_settings
 from facesr.checkpoint import Snapshot, write_snapshot
 from facesr.config import SubmitSettings
