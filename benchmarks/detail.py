@@ -14,8 +14,9 @@ from torch import Tensor
 
 from facesr.dist import choose_device
 from facesr.errors import exit_code_of
-from facesr.image import list_png, stack_pictures, to_float
+from facesr.image import to_float
 from facesr.losses.grid import WINDOW_CELLS, lattice
+from facesr.png import list_png, stack_pictures
 from facesr.restoration import open_method, restore_pictures
 
 # Half a grey level of amplitude, which rounding alone leaves, over the cells of a window.

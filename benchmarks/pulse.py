@@ -20,7 +20,7 @@ from facesr.latent.operator import Operator, operator_for
 from facesr.latent.search import search
 from facesr.places import Place
 from facesr.protocols import LatentGenerator
-from facesr.resample import SCALE
+from facesr.task import SCALE
 
 LOW_SIDE_OF_SQUARES = 16
 

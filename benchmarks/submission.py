@@ -20,7 +20,7 @@ import numpy as np
 from facesr.config import EvaluationProtocol
 from facesr.dist import choose_device
 from facesr.errors import SubmissionError
-from facesr.image import write_png
+from facesr.png import write_png
 from facesr.restoration import open_method
 from facesr.submission.low import LowPictures
 from facesr.submission.pack import pack

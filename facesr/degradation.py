@@ -21,7 +21,8 @@ from torch.nn import functional
 
 from facesr.errors import ConfigError
 from facesr.image import luma, round_to_grey_levels, to_float, to_uint8
-from facesr.resample import SCALE, downscale_to_grey_levels, resize
+from facesr.resample import downscale_to_grey_levels, resize
+from facesr.task import SCALE
 
 DOWNSCALERS = ("official", "bicubic", "nearest", "bilinear", "area", "lanczos")
 LANCZOS_LOBES = 3

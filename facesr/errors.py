@@ -7,13 +7,22 @@ the program and keeps its traceback.
 import sys
 from collections.abc import Callable
 
+from facesr.names import one_line
+
 EXIT_USER_ERROR = 2
 # EX_TEMPFAIL of sysexits.h: a run that was asked to stop has saved its state, and a scheduler may requeue it.
 EXIT_REQUEUE = 75
 
 
 class FaceSRError(Exception):
-    """Base of every error that is reported to the user as one sentence."""
+    """Base of every error that is reported to the user as one sentence.
+
+    The sentence may hold names of files, which may hold anything; as text it is one line that commands no terminal.
+    """
+
+    def __str__(self) -> str:
+        """Returns the sentence, printable."""
+        return one_line(super().__str__())
 
 
 class ConfigError(FaceSRError):

@@ -1,161 +1,16 @@
-"""Pictures at the edges of the harness: PNG files, uint8 arrays and float tensors.
+"""Batches of pictures as float tensors, and the one rounding back to uint8.
 
-Inside, a batch is RGB float32 in [0, 1], (N, 3, H, W). On disk and in arrays it is uint8, (H, W, 3), RGB.
-The one rounding from float to uint8 is `to_uint8`.
+Inside, a batch is RGB float32 in [0, 1], (N, 3, H, W). On disk and in arrays it is uint8, (H, W, 3), RGB
+(`facesr.png`). The one rounding from float to uint8 is `to_uint8`.
 """
 
-import zlib
-from collections.abc import Iterable
-from pathlib import Path
-
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from facesr.errors import DataError, ImageError
-from facesr.files import whole_file
-
-# What red, green and blue add to light and dark. Source: ITU-R BT.601.
-LUMA = (0.299, 0.587, 0.114)
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# Signature and the chunk IHDR, after which other chunks may come.
-_HEADER_BYTES = 33
-# Type of the chunk, keyword and its end. Source: PNG specification (W3C, third edition), section 11.3.3.2.
-_REMARK = b"tEXtComment\0"
-# Files that file managers leave behind; a folder that holds one is still a folder of pictures.
-IGNORED_NAMES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
-
-
-def read_png(path: Path) -> NDArray[np.uint8]:
-    """Returns the 8-bit RGB picture of a PNG file, uint8 (H, W, 3).
-
-    Raises:
-        ImageError: the file is missing, is no PNG, cannot be decoded, or is not 8-bit RGB.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"{path} cannot be read: {error.strerror}.") from error
-    return decode_png(data, str(path))
-
-
-def decode_png(data: bytes, name: str) -> NDArray[np.uint8]:
-    """Returns the 8-bit RGB picture of PNG bytes, uint8 (H, W, 3); `name` is used in errors.
-
-    Raises:
-        ImageError: the bytes are no PNG, cannot be decoded, or are not 8-bit RGB.
-    """
-    width, height, bit_depth, colour_type = png_header(data, name)
-    if bit_depth != 8 or colour_type != 2:
-        kinds = {0: "greyscale", 2: "RGB", 3: "palette", 4: "greyscale with alpha", 6: "RGB with alpha"}
-        kind = kinds.get(colour_type, "of an unknown colour type")
-        raise ImageError(f"{name} is {bit_depth}-bit {kind}; save it as an 8-bit RGB PNG without alpha.")
-    # Checked here, because libpng would write its own lines about a damaged file to the terminal.
-    if not _chunks_are_whole(data):
-        raise ImageError(f"{name} is a damaged PNG; write it again.")
-    try:
-        # The pixels as they are stored: an orientation noted beside them is not applied.
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error as error:
-        # OpenCV refuses pictures of more than 2^30 pixels this way.
-        raise ImageError(f"{name} is {width}x{height} and cannot be decoded; use smaller pictures.") from error
-    if picture is None or picture.shape != (height, width, 3):
-        raise ImageError(f"{name} is a damaged PNG; write it again.")
-    return np.asarray(picture, np.uint8)
-
-
-def _chunks_are_whole(data: bytes) -> bool:
-    """Returns whether the PNG's chunks follow each other with right checksums up to the end mark.
-
-    Source: PNG specification (W3C, third edition), sections 5.3 and 5.6: length, type, content, CRC-32 of type and
-    content. Zero bytes after the end mark are let pass.
-    """
-    start = len(PNG_SIGNATURE)
-    while start + 12 <= len(data):
-        end = start + 8 + int.from_bytes(data[start : start + 4], "big")
-        if end + 4 > len(data) or zlib.crc32(data[start + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
-            return False
-        if data[start + 4 : start + 8] == b"IEND":
-            return not data[end + 4 :].strip(b"\0")
-        start = end + 4
-    return False
-
-
-def png_header(data: bytes, name: str) -> tuple[int, int, int, int]:
-    """Returns (width, height, bit depth, colour type) from the first bytes of a PNG, without decoding it.
-
-    Raises:
-        ImageError: the bytes do not begin with a PNG header.
-    """
-    if len(data) < 33 or not data.startswith(PNG_SIGNATURE) or data[12:16] != b"IHDR":
-        raise ImageError(f"{name} is no PNG file; convert it to an 8-bit RGB PNG.")
-    width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-    return width, height, data[24], data[25]
-
-
-def encode_png(picture: NDArray[np.uint8], remark: str = "") -> bytes:
-    """Returns the bytes of an 8-bit RGB PNG for a picture, uint8 (H, W, 3); equal arguments give equal bytes.
-
-    Args:
-        picture: the pixels.
-        remark: ASCII text that the file says about itself, in a chunk tEXt with the keyword Comment; "" for none.
-    """
-    done, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 6])
-    if not done:
-        raise ValueError("the picture could not be encoded as PNG")
-    encoded = data.tobytes()
-    if not remark:
-        return encoded
-    content = _REMARK + remark.encode("ascii")
-    chunk = len(content[4:]).to_bytes(4, "big") + content + zlib.crc32(content).to_bytes(4, "big")
-    return encoded[:_HEADER_BYTES] + chunk + encoded[_HEADER_BYTES:]
-
-
-def png_remark(data: bytes) -> str:
-    """Returns the remark that `encode_png` put into PNG bytes, "" where there is none behind the header."""
-    start = _HEADER_BYTES + 4
-    if data[start : start + len(_REMARK)] != _REMARK:
-        return ""
-    end = start + 4 + int.from_bytes(data[_HEADER_BYTES:start], "big")
-    return data[start + len(_REMARK) : end].decode("latin-1")
-
-
-def write_png(path: Path, picture: NDArray[np.uint8], remark: str = "") -> None:
-    """Writes an 8-bit RGB PNG, with a remark if one is given, so that the file is either whole or absent.
-
-    Raises:
-        ImageError: the file cannot be written.
-    """
-    data = encode_png(picture, remark)
-    try:
-        with whole_file(path) as temporary:
-            temporary.write_bytes(data)
-    except OSError as error:
-        raise ImageError(f"{path} cannot be written: {error.strerror}.") from error
-
-
-def list_png(folder: Path) -> dict[str, Path]:
-    """Returns {id: path} of the PNG files of a folder, sorted by id (the file name without ``.png``).
-
-    Raises:
-        DataError: the folder is missing, empty, or holds something other than PNG files.
-    """
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; give the folder that holds the PNG files.")
-    entries = sorted(entry for entry in folder.iterdir() if entry.name not in IGNORED_NAMES)
-    strange = [entry.name for entry in entries if entry.suffix.lower() != ".png" or not entry.is_file()]
-    if strange:
-        raise DataError(f"{folder} holds {strange[0]!r}, which is no PNG file; leave only PNG pictures there.")
-    found: dict[str, Path] = {}
-    for entry in entries:
-        if entry.stem in found:
-            raise DataError(f"{folder} holds {entry.name!r} and {found[entry.stem].name!r}; keep one of them.")
-        found[entry.stem] = entry
-    if not found:
-        raise DataError(f"{folder} holds no PNG files; give the folder that holds the pictures.")
-    return found
+from facesr.errors import ImageError
+from facesr.task import LUMA
 
 
 def to_float(pictures: NDArray[np.uint8] | Tensor) -> Tensor:
@@ -186,22 +41,3 @@ def to_uint8(batch: Tensor) -> NDArray[np.uint8]:
         raise ImageError("a restored picture holds values that are not finite; use an earlier snapshot.")
     levels = (batch.detach().float().clamp(0.0, 1.0) * 255.0 + 0.5).floor().to(torch.uint8)
     return np.ascontiguousarray(levels.permute(0, 2, 3, 1).cpu().numpy())
-
-
-def stack_pictures(paths: Iterable[Path]) -> NDArray[np.uint8]:
-    """Returns the pictures of PNG files of one size as one array, uint8 (N, H, W, 3).
-
-    Raises:
-        ImageError: a file cannot be read, or its size differs from the first one's.
-    """
-    pictures: list[NDArray[np.uint8]] = []
-    for path in paths:
-        picture = read_png(path)
-        if pictures and picture.shape != pictures[0].shape:
-            have, want = picture.shape, pictures[0].shape
-            raise ImageError(
-                f"{path} is {have[1]}x{have[0]} where the pictures before it are {want[1]}x{want[0]}; "
-                "all pictures of a folder need one size."
-            )
-        pictures.append(picture)
-    return np.stack(pictures)

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-SCALE = 4
+from facesr.task import SCALE
 
 
 def cubic_kernel(x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from facesr.image import to_float, to_uint8
 from facesr.models.interpolation import Bicubic, Nearest
 from facesr.places import Place
 from facesr.pretrained.shipped import PREFIX, snapshot_file
-from facesr.resample import SCALE
+from facesr.task import SCALE
 from facesr.tiles import Stretch, Tiles, pictures_at_once
 from facesr.weights import load_into
 

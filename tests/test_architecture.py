@@ -19,9 +19,9 @@ SCRIPTS = [ROOT / name for name in ("train.py", "evaluate.py", "submit.py")]
 
 # Units of the package by floor. A unit imports itself and lower floors; only ground modules import each other.
 FLOORS: dict[str, int] = {
-    **dict.fromkeys(
-        ("errors", "protocols", "config", "files", "image", "resample", "degradation", "tiles", "places"), 0
-    ),
+    **dict.fromkeys(("errors", "protocols", "config", "files", "names", "task", "png", "image", "resample"), 0),
+    **dict.fromkeys(("degradation", "tiles", "places"), 0),
+    **dict.fromkeys(("dist", "checkpoint", "blend", "blend_parts", "weights", "log", "power"), 0),
     **dict.fromkeys(("dist", "checkpoint", "blend", "blend_parts", "weights", "log", "power"), 0),
     **dict.fromkeys(("build", "data", "models", "losses", "embedders", "metrics", "pretrained"), 1),
     "restoration": 2,

@@ -29,8 +29,9 @@ from facesr.degradation import (
     shrink,
 )
 from facesr.errors import ConfigError
-from facesr.image import read_png, round_to_grey_levels, to_float, to_uint8
+from facesr.image import round_to_grey_levels, to_float, to_uint8
 from facesr.places import Place
+from facesr.png import read_png
 from facesr.resample import downscale_to_grey_levels
 
 RANDOM: Degradation = build(load_group("degradation", "random"), Place.DEGRADATION)

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from facesr.image import list_png, stack_pictures, to_float, to_uint8
+from facesr.image import to_float, to_uint8
+from facesr.png import list_png, stack_pictures
 from facesr.resample import (
     cubic_kernel,
     downscale,

@@ -20,8 +20,10 @@ from facesr.data.builtin import render_faces
 from facesr.data.dead_leaves import MIN_SIDE, render_pictures
 from facesr.data.prepared import PreparedSet
 from facesr.errors import DataError, exit_code_of
-from facesr.image import write_png
-from facesr.resample import SCALE, downscale_uint8
+from facesr.names import is_left_behind
+from facesr.png import write_png
+from facesr.resample import downscale_uint8
+from facesr.task import SCALE
 
 # The validation faces of configs/data/builtin.yaml: persons that training does not show.
 NUM_BUILTIN = 96
@@ -91,7 +93,7 @@ def _write(out: Path, faces: NDArray[np.uint8]) -> int:
     try:
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
-            strange = sorted({path.name for path in folder.iterdir()} - set(names))
+            strange = sorted({path.name for path in folder.iterdir() if not is_left_behind(path.name)} - set(names))
             if strange:
                 raise DataError(f"{folder} holds {strange[0]!r} from elsewhere; give another folder.")
     except OSError as error:

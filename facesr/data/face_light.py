@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from facesr.data.face_canvas import FINE, Sheet
 from facesr.data.face_geometry import COLUMNS, FIELD, ROWS, V_AXIS, Field, Pose, Shape, carried, dome
 from facesr.data.face_identity import Identity, Picture, generator, vivid_colour
-from facesr.image import LUMA
+from facesr.task import LUMA
 
 Image = NDArray[np.float32]  # (height, width, 3)
 

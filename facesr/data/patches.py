@@ -23,9 +23,8 @@ from tqdm import tqdm
 from facesr.data.picture_files import Unusable, list_pictures, read_picture
 from facesr.data.set_writer import Row, SetPlan, SetWriter
 from facesr.errors import DataError, exit_code_of
-from facesr.image import LUMA
+from facesr.task import LUMA, SCALE
 
-SCALE = 4  # of the task, as in facesr.resample, which would load torch for it (seconds)
 PATCHES_VERSION = 1  # raised when the same settings give other patches
 LINE_SECONDS = 10.0  # between lines of progress where there is no terminal
 # Rec. 601 luma weights of R, G and B (ITU-R BT.601-7, section 2.5.1).

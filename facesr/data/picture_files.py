@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from facesr.errors import DataError
+from facesr.names import is_passed_over
 
 # Formats Pillow decodes by itself; EPS, which runs Ghostscript on the file, is not among them.
 Image.init()  # else Pillow does not know the rarer ones
@@ -77,10 +78,10 @@ def list_pictures(source: Path) -> list[str]:
             folders.clear()
             continue
         visited.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+        folders[:] = sorted(name for name in folders if not is_passed_over(name))
         prefix = Path(folder).relative_to(source)
         for name in names:
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
+            if not is_passed_over(name) and Path(name).suffix.lower() in SUFFIXES:
                 found.append((prefix / name).as_posix())
     return sorted(found)
 

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from facesr.data.builtin import builtin_cache
 from facesr.data.dead_leaves import dead_leaves_cache
 from facesr.errors import DataError
-from facesr.image import list_png, stack_pictures
-from facesr.resample import SCALE, downscale_uint8
+from facesr.png import list_png, stack_pictures
+from facesr.resample import downscale_uint8
+from facesr.task import SCALE
 from facesr.weights import cache_dir
 
 SET_FORMAT = 1

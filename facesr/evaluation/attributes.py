@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from facesr.errors import DataError
 from facesr.evaluation.bootstrap import Statistics, describe
-from facesr.evaluation.pairs import shown
+from facesr.names import shown
 
 EMPTY = "not given"
 MOST_GROUPS = 30

@@ -27,8 +27,8 @@ from facesr.evaluation.resolution import ResolutionCurve, curve_csv, curve_png
 from facesr.evaluation.result import Evaluation, Subject, describe_judges, summary_of
 from facesr.evaluation.scoring import score
 from facesr.evaluation.tables import per_image_csv
-from facesr.image import png_remark
 from facesr.metrics import default_metrics
+from facesr.png import png_remark
 from facesr.protocols import Embedder
 from facesr.restoration import SYNTHETIC
 

@@ -14,6 +14,7 @@ import numpy as np
 from facesr.config import EvaluationProtocol
 from facesr.errors import ConfigError, DataError, ImageError
 from facesr.evaluation.pairs import Pair, Pairs, Picture, list_pictures
+from facesr.names import is_passed_over
 
 
 def official_pairs(restored: Path, high: Path, low: Path | None, protocol: EvaluationProtocol) -> Pairs:
@@ -50,7 +51,11 @@ def official_pairs(restored: Path, high: Path, low: Path | None, protocol: Evalu
     if not items:
         raise DataError(f"{restored} holds no picture that has an original of the same name in {high}.")
     scored = {pair.restored.name for pair in items}
-    missing = sorted(path.name for path in high.iterdir() if path.suffix == ".png" and path.name not in scored)
+    missing = sorted(
+        path.name
+        for path in high.iterdir()
+        if path.suffix == ".png" and path.name not in scored and not is_passed_over(path.name)
+    )
 
     def read(path: Path) -> Picture:
         picture = _decode(path)

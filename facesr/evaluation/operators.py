@@ -24,9 +24,10 @@ from facesr.errors import ConfigError, ImageError
 from facesr.evaluation.pairs import Pair, Pairs, batches, list_pictures, png_size
 from facesr.evaluation.scoring import together
 from facesr.files import make_empty
-from facesr.image import read_png, to_float, to_uint8, write_png
+from facesr.image import to_float, to_uint8
 from facesr.places import Place
-from facesr.resample import SCALE
+from facesr.png import read_png, write_png
+from facesr.task import SCALE
 
 OFFICIAL = "official"
 

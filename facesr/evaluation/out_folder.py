@@ -11,6 +11,7 @@ from typing import Any
 
 from facesr.errors import DataError
 from facesr.files import whole_file
+from facesr.names import is_left_behind
 
 QUESTION = "question.json"
 SUMMARY = "summary.json"
@@ -27,7 +28,7 @@ def claim(folder: Path, question: Mapping[str, Any]) -> None:
         raise DataError(f"out={folder} is a file; give a folder that does not exist yet.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        entries = {entry.name for entry in folder.iterdir()}
+        entries = {entry.name for entry in folder.iterdir() if not is_left_behind(entry.name)}
         if entries == {QUESTION}:
             pass  # an evaluation that was refused before it wrote anything: its question binds nobody
         elif QUESTION in entries:

@@ -4,7 +4,7 @@ Every fault is an error before anything is scored. Only headers are read here; p
 """
 
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from facesr.config import EvaluationProtocol
 from facesr.errors import DataError, ImageError
-from facesr.image import list_png, png_header, read_png
+from facesr.names import shown
+from facesr.png import list_png, png_header, read_png
 
 Picture = NDArray[np.uint8]
 # Metrics take some 200 bytes a pixel: 400 faces of 96x112 or four pictures of 1024x1024 are below one gigabyte.
@@ -84,7 +85,7 @@ def list_pictures(folder: Path) -> dict[str, Path]:
     """Returns {id: path} of a folder's PNG files sorted by id; ids in Unicode form C, as archives hold them.
 
     Raises:
-        DataError: see `facesr.image.list_png`.
+        DataError: see `facesr.png.list_png`.
     """
     return dict(sorted((unicodedata.normalize("NFC", key), path) for key, path in list_png(folder).items()))
 
@@ -98,11 +99,6 @@ def require_same_names(first: dict[str, Path], folder: Path, second: dict[str, P
         if names:
             listed = shown([f"{name}.png" for name in names])
             raise DataError(f"{listed}: in {holder} but not in {lacking}; both need exactly the same names.")
-
-
-def shown(names: Sequence[str], most: int = 3) -> str:
-    """Returns the first names of a list for an error message."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def png_size(path: Path) -> tuple[int, int]:

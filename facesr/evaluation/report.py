@@ -13,7 +13,7 @@ from facesr.evaluation.pairs import Picture
 from facesr.evaluation.report_style import STYLE
 from facesr.evaluation.result import Evaluation, Judge, environment, warnings_of
 from facesr.evaluation.tables import digits, shown_figure
-from facesr.image import encode_png
+from facesr.png import encode_png
 from facesr.protocols import Column
 
 _ROW_TITLES = {"worst": "Least alike", "best": "Most alike", "random": "Chosen at random"}

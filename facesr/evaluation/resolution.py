@@ -21,8 +21,9 @@ from facesr.evaluation.charts import Axes, curves_png
 from facesr.evaluation.pairs import Pair, Pairs, batches, list_pictures, png_size
 from facesr.evaluation.scoring import together
 from facesr.evaluation.tables import aligned
-from facesr.image import read_png, round_to_grey_levels, to_float
+from facesr.image import round_to_grey_levels, to_float
 from facesr.metrics.identity_similarity import cosine, embed
+from facesr.png import read_png
 from facesr.protocols import Embedder
 from facesr.resample import resize
 

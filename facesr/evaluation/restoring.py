@@ -12,7 +12,7 @@ from facesr.evaluation.pairs import Pair, Pairs, batches, list_pictures, png_siz
 from facesr.evaluation.result import Subject
 from facesr.evaluation.scoring import together
 from facesr.files import make_empty
-from facesr.image import read_png, write_png
+from facesr.png import read_png, write_png
 from facesr.restoration import Method, restore_pictures
 from facesr.tiles import Tiles, pictures_at_once
 

@@ -24,7 +24,7 @@ from facesr.evaluation.result import Evaluation, environment, warnings_of
 from facesr.evaluation.sheet import Cell, sheet_png
 from facesr.evaluation.study_page import pictures_section, study_page
 from facesr.evaluation.tables import aligned, digits
-from facesr.image import read_png
+from facesr.png import read_png
 
 STUDY_FORMAT = 1
 NUM_SHOWN = 2  # faces in a cell of the sheet, at most

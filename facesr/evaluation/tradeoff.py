@@ -29,7 +29,7 @@ from facesr.evaluation.result import Evaluation, environment
 from facesr.evaluation.sheet import MOST_PIXELS, Cell, sheet_png
 from facesr.evaluation.study_page import pictures_section, study_page
 from facesr.evaluation.tables import aligned
-from facesr.image import read_png
+from facesr.png import read_png
 from facesr.pretrained.shipped import PREFIX
 from facesr.restoration import INTERPOLATIONS, PULSE
 

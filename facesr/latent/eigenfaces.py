@@ -21,9 +21,11 @@ from facesr.data.builtin import RENDERER_VERSION
 from facesr.data.prepared import PreparedSet, builtin
 from facesr.errors import DataError, WeightsError, exit_code_of
 from facesr.files import whole_file
-from facesr.image import to_uint8, write_png
+from facesr.image import to_uint8
 from facesr.latent.eigenfaces_fit import NUM_LATENTS, fit
-from facesr.resample import SCALE, upscale
+from facesr.png import write_png
+from facesr.resample import upscale
+from facesr.task import SCALE
 from facesr.weights import cache_dir, read_state_dict, sha256_of
 
 FIT_VERSION = 1

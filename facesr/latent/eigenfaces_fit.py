@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facesr.errors import DataError
-from facesr.resample import SCALE, downscale, upscale
+from facesr.resample import downscale, upscale
+from facesr.task import SCALE
 
 NUM_LATENTS = 512
 # More directions than are kept: the last ones of a subspace iteration are the least exact.

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from facesr.data.crop import FFHQ_SIDE, REFERENCE_HEIGHT, REFERENCE_WIDTH
 from facesr.errors import ConfigError, ImageError
-from facesr.resample import SCALE, cubic_kernel, downscale, resize
+from facesr.resample import cubic_kernel, downscale, resize
+from facesr.task import SCALE
 
 OPERATORS = ("auto", "competition", "square")
 _LOW_REFERENCE = (REFERENCE_WIDTH // SCALE, REFERENCE_HEIGHT // SCALE)

@@ -16,9 +16,9 @@ import torch
 from facesr import dist
 from facesr.errors import DataError
 from facesr.files import make_empty, whole_file
-from facesr.image import read_png, write_png
 from facesr.latent.pulse import Pulse
 from facesr.latent.search import Found
+from facesr.png import read_png, write_png
 from facesr.restoration import Method
 
 STATUS = "pulse_status.csv"

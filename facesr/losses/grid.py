@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from facesr.image import luma
 from facesr.losses.term import LossInputs, LossTerm
-from facesr.resample import SCALE
+from facesr.task import SCALE
 
 # Cells of SCALE x SCALE pixels that a lattice is looked for in, by side, and how far such windows lie apart.
 WINDOW_CELLS, STEP_CELLS = 6, 2

@@ -3,7 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facesr.resample import SCALE, upscale
+from facesr.resample import upscale
+from facesr.task import SCALE
 
 
 class Bicubic(nn.Module):

@@ -19,7 +19,8 @@ from dataclasses import dataclass, replace
 from io import BufferedReader
 
 from facesr.errors import SubmissionError
-from facesr.submission.names import MANIFEST_NAME, shown
+from facesr.names import shown
+from facesr.submission.names import MANIFEST_NAME
 
 _END = struct.Struct("<4s4H2IH")
 _CENTRAL = struct.Struct("<4s6H3I5H2I")

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from facesr.config import SubmitSettings
 from facesr.errors import ConfigError, DataError, SubmissionError
+from facesr.names import is_passed_over, shown
 from facesr.restoration import Method
 from facesr.submission.attachment_rules import (
     BLEND_PREFIX,
@@ -30,7 +31,7 @@ from facesr.submission.attachment_rules import (
     is_hidden,
 )
 from facesr.submission.layout import Layout
-from facesr.submission.names import duplicates, is_junk, is_unsafe, shown, with_folders
+from facesr.submission.names import duplicates, is_unsafe, with_folders
 from facesr.weights import sha256_of
 
 # Member -> the file that it is made from, or its bytes.
@@ -144,7 +145,7 @@ def _programs(folder: Path) -> Iterator[Path]:
         if depth > MAX_DEPTH:
             raise DataError(f"{inside} lies below more than {MAX_DEPTH} folders; give script=DIR with fewer.")
         for entry in sorted(os.scandir(inside), key=lambda entry: entry.name):
-            if is_hidden(entry.name) or is_junk(entry.name):
+            if is_hidden(entry.name) or is_passed_over(entry.name):
                 continue
             if entry.is_symlink():
                 raise DataError(f"{entry.path} is a symbolic link; put the file itself into script={folder}.")

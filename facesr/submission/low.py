@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from facesr.config import EvaluationProtocol
 from facesr.errors import DataError
-from facesr.image import list_png, read_png, stack_pictures
+from facesr.names import shown
+from facesr.png import list_png, read_png, stack_pictures
 from facesr.submission.manifest import is_picture_name
-from facesr.submission.names import duplicates, shown
+from facesr.submission.names import duplicates
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,9 @@ from typing import Any
 
 from facesr.blend_parts import BlendParts
 from facesr.errors import SubmissionError
+from facesr.names import shown
 from facesr.submission.attachment_rules import is_attachment_name
-from facesr.submission.names import is_unsafe, shown
+from facesr.submission.names import is_unsafe
 
 # Without and with optional keys.
 MANIFEST_FORMATS = ("facesr-submission-1", "facesr-submission-2")
@@ -30,7 +31,7 @@ MAX_TEAM_LENGTH = 64
 _MAX_TEXT_LENGTH = 200
 _MAX_ITEMS = 64
 # Digits of a whole number; a longer one is no amount of anything here, and slow to read.
-_MAX_DIGITS = 400
+_MAX_DIGITS = 1000
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 

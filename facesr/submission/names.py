@@ -1,4 +1,4 @@
-"""Names inside an archive: which are allowed, and how foreign ones are shown.
+"""Names inside an archive: which are allowed.
 
 A member's name comes from a stranger. It is compared and printed, but never used as a path: pictures are written
 under the ids that the organiser's own folder (or, without one, the checked manifest) gives.
@@ -7,28 +7,19 @@ under the ids that the organiser's own folder (or, without one, the checked mani
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from facesr.errors import SubmissionError
+from facesr.names import is_left_behind, shown
 
 MANIFEST_NAME = "manifest.json"
 MAX_NAME_BYTES = 200
-_JUNK = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
 _ARCHIVES = (
     *(".zip", ".tar", ".tgz", ".gz", ".tbz2", ".bz2", ".txz", ".xz", ".lzma", ".lz4", ".zst", ".7z", ".rar"),
     *(".cab", ".iso", ".jar", ".apk", ".whl", ".egg", ".deb", ".rpm"),
 )
 # Names that Windows keeps for devices, with any extension.
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-
-
-def shown(names: Iterable[str], most: int = 3) -> str:
-    """Returns the first names, quoted, in ASCII and cut to a readable length, and how many more there are."""
-    listed = list(names)
-    quoted = [ascii(name if len(name) <= 60 else f"{name[:28]}...{name[-28:]}") for name in listed[:most]]
-    if len(listed) > most:
-        quoted.append(f"{len(listed) - most} more")
-    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} and {quoted[-1]}"
 
 
 def is_unsafe(name: str) -> bool:
@@ -45,8 +36,7 @@ def is_unsafe(name: str) -> bool:
 
 def is_junk(name: str) -> bool:
     """Returns whether a file manager left this behind (``__MACOSX``, ``.DS_Store``, ``Thumbs.db``, ...)."""
-    parts = name.removesuffix("/").split("/")
-    return "__MACOSX" in parts or parts[-1].startswith("._") or parts[-1].lower() in _JUNK
+    return any(map(is_left_behind, name.removesuffix("/").split("/")))
 
 
 def is_archive(name: str) -> bool:

@@ -9,7 +9,7 @@ Source: W3C, Portable Network Graphics (PNG) Specification (Third Edition), sect
 import zlib
 
 from facesr.errors import ImageError, SubmissionError
-from facesr.image import PNG_SIGNATURE, decode_png, png_header
+from facesr.png import PNG_SIGNATURE, decode_png, png_header
 
 # 4096 x 4096 where neither protocol nor low pictures say the size.
 MAX_PIXELS = 1 << 24

@@ -26,7 +26,8 @@ import torch
 from numpy.typing import NDArray
 
 from facesr.errors import DataError, SubmissionError
-from facesr.image import encode_png
+from facesr.names import is_passed_over
+from facesr.png import encode_png
 from facesr.power import PowerMeter
 from facesr.restoration import Method, restore_pictures
 from facesr.submission.low import LowPictures
@@ -104,7 +105,8 @@ def read_restored(folder: Path) -> Restoration | None:
     """Returns the record of a restored folder whose pictures are exactly those it names, None for any other."""
     try:
         record = parse_restoration((folder / RECORD).read_bytes(), str(folder / RECORD))
-        if {path.name for path in (folder / PICTURES).iterdir()} != set(record.files):
+        names = {path.name for path in (folder / PICTURES).iterdir() if not is_passed_over(path.name)}
+        if names != set(record.files):
             return None
         for name, sha256 in record.files.items():
             if hashlib.sha256((folder / PICTURES / name).read_bytes()).hexdigest() != sha256:

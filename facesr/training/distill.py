@@ -27,7 +27,8 @@ from facesr.data.order import pose_weights
 from facesr.embedders.builtin import BuiltinEmbedder
 from facesr.embedders.facenet import FaceNet
 from facesr.errors import exit_code_of
-from facesr.image import list_png, stack_pictures, to_float, to_uint8
+from facesr.image import to_float, to_uint8
+from facesr.png import list_png, stack_pictures
 from facesr.protocols import Embedder
 from facesr.resample import upscale
 from facesr.training.distill_data import (

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from facesr.embedders.builtin import HEIGHT, WIDTH
 from facesr.errors import DataError
-from facesr.image import LUMA, to_float, to_uint8
+from facesr.image import to_float, to_uint8
 from facesr.resample import downscale_to_grey_levels, resize, upscale
+from facesr.task import LUMA
 
 HELD_OUT_SHARE = 8  # one identity in so many
 OFFICIAL_SHARE = 0.5  # of the lower-resolution copies that are exactly the benchmark's bicubic pictures

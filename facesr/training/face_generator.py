@@ -29,11 +29,11 @@ from facesr.config import AugmentationSettings, DataSettings, FaceGeneratorSetti
 from facesr.data.feed import Feed
 from facesr.data.prepared import builtin, prepared
 from facesr.errors import EXIT_REQUEUE, CheckpointError, ConfigError, TrainingError
-from facesr.image import write_png
 from facesr.log import Console, Stats
 from facesr.losses.adversarial import Vanilla
 from facesr.models.style_discriminator import StyleDiscriminator
 from facesr.models.style_generator import StyleGenerator
+from facesr.png import write_png
 from facesr.protocols import FaceSet
 from facesr.training.face_generator_sheet import interpolation_sheet, sample_sheet
 from facesr.training.face_generator_step import Adaptation, train_step

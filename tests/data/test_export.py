@@ -8,7 +8,7 @@ from facesr.data import export
 from facesr.data.builtin import builtin_cache, render_faces
 from facesr.data.dead_leaves import render_pictures
 from facesr.errors import DataError
-from facesr.image import read_png
+from facesr.png import read_png
 from facesr.resample import downscale_uint8
 
 

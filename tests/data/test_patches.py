@@ -12,7 +12,7 @@ from facesr.data import patches, set_writer
 from facesr.data.patches import Cutting, choose_places, cut_folder, detail_of, main
 from facesr.data.prepared import PreparedSet
 from facesr.errors import DataError
-from facesr.image import write_png
+from facesr.png import write_png
 
 SMALL = Cutting(size=16, margin=2, stride=16)
 

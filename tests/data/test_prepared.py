@@ -8,7 +8,7 @@ import pytest
 
 from facesr.data.prepared import PreparedSet, pair_folders, pairs_of_set, prepared
 from facesr.errors import DataError, ImageError
-from facesr.image import write_png
+from facesr.png import write_png
 from facesr.resample import downscale_uint8
 
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facesr.build import build, load_group
-from facesr.image import list_png, round_to_grey_levels, stack_pictures, to_float
+from facesr.image import round_to_grey_levels, to_float
 from facesr.places import Place
+from facesr.png import list_png, stack_pictures
 from facesr.protocols import Embedder
 from facesr.resample import upscale
 

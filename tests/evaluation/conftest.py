@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from facesr.config import EvaluationProtocol
-from facesr.image import write_png
+from facesr.png import write_png
 from facesr.resample import downscale_uint8
 
 IDS = ("a", "b", "c", "d", "e", "f", "g")

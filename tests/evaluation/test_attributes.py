@@ -26,7 +26,7 @@ def test_groups_are_read_in_the_order_of_ids(tmp_path):
         ("id,light,light\na,day,day\n", "first line id,NAME"),
         ("id,light\na,day,more\n", "line 2 has 3 cells"),
         ("id,light\na,day\na,night\n", "names id a twice"),
-        ("id,light\na,day\n", "no line for id b"),
+        ("id,light\na,day\n", "no line for id 'b'"),
         ("id,age\n" + "\n".join(f"{key},{key}" for key in ["a", "b", *map(str, range(40))]), None),
     ],
 )

@@ -17,7 +17,7 @@ from facesr.config import EvaluateSettings, SubmitSettings
 from facesr.data.export import export_builtin
 from facesr.embedders.builtin import BuiltinEmbedder, SmallRecogniser
 from facesr.errors import FaceSRError
-from facesr.image import read_png
+from facesr.png import read_png
 from tests.ranks import run_as_ranks
 
 ROOT = Path(evaluate.__file__).resolve().parent

@@ -10,7 +10,7 @@ import pytest
 
 from facesr.errors import DataError, ImageError
 from facesr.evaluation.pairs import batches, read_batch, strict_pairs
-from facesr.image import write_png
+from facesr.png import write_png
 
 
 def picture(width: int, height: int) -> np.ndarray:
@@ -63,14 +63,14 @@ def test_a_folder_that_is_missing_or_empty_or_holds_something_else(faces, protoc
 @pytest.mark.parametrize(("folder", "holder"), [("restored", "high"), ("low", "high"), ("high", "restored")])
 def test_a_name_in_one_folder_only_is_named(faces, protocol, folder, holder):
     (getattr(faces, folder) / "c.png").unlink()
-    with pytest.raises(DataError, match=rf"^c\.png: in \S*{holder} but not in \S*{folder};"):
+    with pytest.raises(DataError, match=rf"^'c\.png': in \S*{holder} but not in \S*{folder};"):
         strict_pairs(faces.restored, faces.high, faces.low, protocol)
 
 
 def test_only_the_first_of_many_names_are_listed(faces, protocol):
     for key in "bcdef":
         (faces.restored / f"{key}.png").unlink()
-    with pytest.raises(DataError, match=r"^b\.png, c\.png, d\.png and 2 more: in"):
+    with pytest.raises(DataError, match=r"^'b\.png', 'c\.png', 'd\.png' and 2 more: in"):
         strict_pairs(faces.restored, faces.high, None, protocol)
 
 

@@ -15,9 +15,9 @@ from facesr.evaluation.perceptual import figures_of, open_perceptual
 from facesr.evaluation.request import checked
 from facesr.evaluation.result import Subject
 from facesr.evaluation.tables import console_table
-from facesr.image import write_png
 from facesr.metrics.niqe import NiqeModel, write_model
 from facesr.metrics.perceptual_index import RmseY
+from facesr.png import write_png
 from facesr.resample import downscale_uint8
 
 IDS = ("1", "2", "3")

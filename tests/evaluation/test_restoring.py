@@ -9,7 +9,7 @@ import torch
 from facesr.blend_parts import BlendParts
 from facesr.evaluation import restoring
 from facesr.evaluation.restoring import restore_folder
-from facesr.image import read_png, write_png
+from facesr.png import read_png, write_png
 from facesr.restoration import Blend, Method, open_method
 from facesr.tiles import Tiles
 

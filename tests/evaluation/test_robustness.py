@@ -22,7 +22,7 @@ from facesr.evaluation.operators import OPERATORS, Case, cases_of, degradation_o
 from facesr.evaluation.restoring import restore_folder
 from facesr.evaluation.robustness import Score, robustness_csv, robustness_png, robustness_sheet, run_cases
 from facesr.evaluation.sheet import Cell, sheet_png
-from facesr.image import list_png, read_png, write_png
+from facesr.png import list_png, read_png, write_png
 from facesr.restoration import open_method
 from tests.ranks import run_as_ranks
 

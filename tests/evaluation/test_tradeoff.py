@@ -25,7 +25,7 @@ from facesr.evaluation.tradeoff import (
     tradeoff_table,
     write_tradeoff,
 )
-from facesr.image import read_png
+from facesr.png import read_png
 
 OPTIONS = Options(torch.device("cpu"), batch_size=4, num_resamples=20, num_examples=1, seed=0)
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from facesr.build import load_settings
 from facesr.config import EvaluateSettings, PulseSettings
 from facesr.embedders.builtin import SmallRecogniser
-from facesr.image import write_png
 from facesr.latent.eigenfaces import Eigenfaces, write_fit
 from facesr.latent.eigenfaces_fit import fit
+from facesr.png import write_png
 from facesr.resample import downscale_uint8
 
 

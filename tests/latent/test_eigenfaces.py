@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import save_file
 
 from facesr.errors import DataError, WeightsError
-from facesr.image import read_png
 from facesr.latent import eigenfaces as module
 from facesr.latent.eigenfaces import Eigenfaces, main, sample_sheet
 from facesr.latent.eigenfaces_fit import fit
+from facesr.png import read_png
 from facesr.protocols import LatentGenerator
 from facesr.weights import read_state_dict
 from tests.latent.conftest import random_faces

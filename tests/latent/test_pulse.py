@@ -16,10 +16,11 @@ import submit
 from facesr.build import known_names, load_settings, run_script
 from facesr.config import EvaluateSettings, SubmitSettings
 from facesr.errors import ConfigError, FaceSRError, ImageError
-from facesr.image import png_remark, read_png, to_float, write_png
+from facesr.image import to_float
 from facesr.latent import pulse as module
 from facesr.latent.kept import Kept
 from facesr.latent.pulse import Pulse
+from facesr.png import png_remark, read_png, write_png
 from facesr.resample import downscale_uint8
 from facesr.restoration import Method, restore_pictures
 from facesr.submission.verify import opened_submission

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facesr.image import read_png
+from facesr.png import read_png
 from tests.latent.conftest import write_folders
 from tests.ranks import run_as_ranks
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from facesr.build import build, load_group
-from facesr.image import stack_pictures, to_float
+from facesr.image import to_float
 from facesr.metrics import default_metrics
 from facesr.places import Place
 from facesr.protocols import MetricInputs

@@ -12,8 +12,8 @@ from facesr.build import build, load_settings
 from facesr.checkpoint import Snapshot, read_snapshot, write_snapshot
 from facesr.config import TrainSettings
 from facesr.errors import CheckpointError, WeightsError
-from facesr.image import read_png
 from facesr.places import Place
+from facesr.png import read_png
 from facesr.pretrained.shipped import FOLDER, PREFIX, ship, shipped_names, snapshot_file
 from facesr.restoration import open_method, restore_pictures
 from facesr.training.run import build_players

@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from facesr.config import EvaluationProtocol
-from facesr.image import encode_png, write_png
+from facesr.png import encode_png, write_png
 from facesr.submission.low import LowPictures
 from facesr.submission.manifest import Manifest, Restoration, manifest_bytes
 from facesr.submission.verify import VerifiedSubmission, opened_submission

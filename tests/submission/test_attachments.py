@@ -16,8 +16,8 @@ from facesr.build import load_settings
 from facesr.checkpoint import Snapshot, write_snapshot
 from facesr.config import SubmitSettings
 from facesr.errors import FaceSRError
-from facesr.image import write_png
 from facesr.models.sicnn import SICNN
+from facesr.png import write_png
 from facesr.restoration import Blend, Method
 from facesr.submission.attachments import attachments_for
 from facesr.submission.verify import opened_submission

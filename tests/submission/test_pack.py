@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from facesr.errors import ConfigError, DataError
-from facesr.image import read_png
+from facesr.png import read_png
 from facesr.resample import upscale
 from facesr.restoration import Method, open_method, restore_pictures
 from facesr.submission.low import LowPictures

@@ -12,8 +12,8 @@ from facesr.build import load_settings
 from facesr.checkpoint import Snapshot, write_snapshot
 from facesr.config import SubmitSettings
 from facesr.errors import FaceSRError
-from facesr.image import read_png, write_png
 from facesr.models.sicnn import SICNN
+from facesr.png import read_png, write_png
 from facesr.resample import upscale
 from facesr.submission.manifest import Restoration
 from facesr.submission.verify import opened_submission

@@ -12,7 +12,7 @@ from facesr.build import load_settings, run_script
 from facesr.checkpoint import Snapshot, write_snapshot
 from facesr.config import SubmitSettings
 from facesr.errors import FaceSRError
-from facesr.image import write_png
+from facesr.png import write_png
 
 pytestmark = pytest.mark.usefixtures("steady_code")
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from facesr.errors import DataError, FaceSRError, SubmissionError
-from facesr.image import encode_png, write_png
+from facesr.png import encode_png, write_png
 from facesr.submission.verify import opened_submission
 
 Zipped = Callable[..., bytes]

@@ -15,10 +15,10 @@ from safetensors import safe_open
 from facesr.build import load_settings
 from facesr.config import FaceGeneratorSettings
 from facesr.errors import FaceSRError
-from facesr.image import LUMA
 from facesr.latent.stylegan2 import StyleGAN2
 from facesr.models.style_generator import StyleGenerator
 from facesr.protocols import LatentGenerator
+from facesr.task import LUMA
 from facesr.training import face_generator
 from facesr.training.face_generator import plan_of, set_up, train, train_face_generator
 from facesr.training.face_generator_sheet import interpolation_sheet, sample_sheet

@@ -11,7 +11,7 @@ from facesr.checkpoint import read_snapshot
 from facesr.config import TrainSettings
 from facesr.data.patches import Cutting, cut_folder
 from facesr.errors import ConfigError
-from facesr.image import write_png
+from facesr.png import write_png
 from facesr.training.loop import train
 from facesr.training.outcome import final_table
 from facesr.training.validation import Scores
