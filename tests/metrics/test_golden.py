@@ -11,6 +11,7 @@ from facesr.build import build, load_group
 from facesr.image import to_float
 from facesr.metrics import default_metrics
 from facesr.places import Place
+from facesr.png import stack_pictures
 from facesr.protocols import MetricInputs
 from facesr.resample import downscale_to_grey_levels
 from facesr.restoration import open_method, restore_pictures
