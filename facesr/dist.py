@@ -18,6 +18,7 @@ import torch.distributed as td
 from torch import Tensor, nn
 
 from facesr.errors import ConfigError
+from facesr.processes import num_cores
 
 Result = TypeVar("Result")
 
@@ -46,13 +47,16 @@ def is_main() -> bool:
 
 
 def choose_device(name: str) -> torch.device:
-    """Returns the device of this rank for ``auto``, ``cpu`` or ``cuda``.
+    """Returns the device of this rank for ``auto``, ``cpu`` or ``cuda``, and keeps torch within this process's cores.
 
     Raises:
         ConfigError: the name is unknown, or CUDA is asked for and absent.
     """
     if name not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"device={name} is unknown; choose auto, cpu or cuda.")
+    # torch sees the affinity, but not a container's quota; 128 threads on the time of 2 cores mostly wait.
+    if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > num_cores():
+        torch.set_num_threads(num_cores())
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device=cuda was asked for, but no CUDA device is available; use device=auto or cpu.")
     if name == "cpu" or not torch.cuda.is_available():

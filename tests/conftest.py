@@ -10,9 +10,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from facesr.processes import num_cores
+
 # Before torch starts its threads: processes that share the cores share them evenly.
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
-    num_threads = max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+    num_threads = max(1, num_cores() // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
     os.environ["OMP_NUM_THREADS"] = str(num_threads)
 
 import pytest
@@ -32,6 +34,12 @@ def missing_browser() -> bool:
     import shutil
 
     return not any(shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Returns how many processes may run tests: a container's quota counts, which xdist does not know."""
+    return num_cores()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

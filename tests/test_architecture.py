@@ -22,6 +22,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("errors", "protocols", "config", "files", "names", "task", "png", "image", "resample"), 0),
     **dict.fromkeys(("degradation", "tiles", "places"), 0),
     **dict.fromkeys(("dist", "checkpoint", "blend", "blend_parts", "weights", "log", "power"), 0),
+    "processes": 0,
     **dict.fromkeys(("build", "data", "models", "losses", "embedders", "metrics", "pretrained"), 1),
     "restoration": 2,
     **dict.fromkeys(("training", "evaluation", "submission", "latent"), 3),

@@ -13,9 +13,6 @@ import argparse
 import csv
 import hashlib
 import json
-import multiprocessing
-import os
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +28,7 @@ from facesr.data.face_geometry import Points, Pose, add_relief, shape_of
 from facesr.data.face_identity import Identity, Picture, draw_identity, draw_picture, generator
 from facesr.data.face_light import photograph
 from facesr.data.set_cache import cached_set
+from facesr.processes import num_cores, worker_pool
 
 RENDERER_VERSION = 3
 HEIGHT, WIDTH = 112, 96
@@ -81,10 +79,6 @@ def _render_range(start: int, stop: int, seed: int, pictures: int) -> tuple[NDAr
     return images, landmarks
 
 
-def _start_worker() -> None:
-    cv2.setNumThreads(1)  # the processes share the cores already
-
-
 def _render(
     num_faces: int, seed: int, pictures: int, first: int, num_workers: int | None
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]:
@@ -92,15 +86,14 @@ def _render(
         raise ValueError("num_faces, seed and first must be >= 0 and pictures_per_identity >= 1")
     identity = np.arange(first, first + num_faces, dtype=np.int64) // pictures
     if num_workers is None:
-        num_workers = (os.cpu_count() or 1) if num_faces >= _POOL_FROM else 0
+        num_workers = num_cores() if num_faces >= _POOL_FROM else 0
     if num_workers <= 1:
         return *_render_range(first, first + num_faces, seed, pictures), identity
     starts = range(first, first + num_faces, _CHUNK)
     stops = [min(start + _CHUNK, first + num_faces) for start in starts]
     images = np.empty((num_faces, HEIGHT, WIDTH, 3), np.uint8)
     landmarks = np.empty((num_faces, 5, 2), np.float32)
-    context = multiprocessing.get_context("spawn")  # forking a process that runs torch's threads can hang
-    with ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start_worker) as pool:
+    with worker_pool(num_workers, "free some and run the same command again") as pool:
         parts = pool.map(_render_range, starts, stops, [seed] * len(stops), [pictures] * len(stops))
         for start, stop, part in zip(starts, stops, parts, strict=True):
             images[start - first : stop - first], landmarks[start - first : stop - first] = part
@@ -116,7 +109,7 @@ def render_faces(
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Pictures (N, 112, 96, 3) RGB uint8 of faces first..first+N-1 and their persons (N,).
 
-    With `num_workers` None every core renders a large set; 0 renders in this process.
+    With `num_workers` None every core that this process may use renders a large set; 0 renders in this process.
     """
     images, _, identity = _render(num_faces, seed, pictures_per_identity, first, num_workers)
     return images, identity

@@ -15,10 +15,7 @@ the exponent; R. Achddou, Y. Gousseau, S. Ladjal, "Fully synthetic training for 
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
-import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -28,6 +25,7 @@ from numpy.typing import NDArray
 from facesr.data.leaf import World, outline, surface
 from facesr.data.set_cache import cached_set
 from facesr.data.set_writer import Row, SetPlan, SetWriter
+from facesr.processes import num_cores, worker_pool
 
 RENDERER_VERSION = 1
 OVERSAMPLING = 2  # canvas pixels per pixel: edges are then mixed from what lies on both sides, as in a camera
@@ -213,20 +211,15 @@ def render_pictures(num: int, width: int, height: int, seed: int = 0, first: int
 def _render_chunks(num: int, side: int, seed: int, first: int, num_workers: int | None) -> Iterator[NDArray[np.uint8]]:
     """Yields the same pictures in order, some at a time; `num_workers` None means every core for a large set."""
     if num_workers is None:
-        num_workers = (os.cpu_count() or 1) if num >= _POOL_FROM else 0
+        num_workers = num_cores() if num >= _POOL_FROM else 0
     starts = range(first, first + num, _CHUNK)
     counts = [min(_CHUNK, first + num - start) for start in starts]
     fixed = ([side] * len(counts), [side] * len(counts), [seed] * len(counts), starts)
     if num_workers <= 1:
         yield from map(render_pictures, counts, *fixed)
         return
-    context = multiprocessing.get_context("spawn")  # forking a process that runs torch's threads can hang
-    with ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start_worker) as pool:
+    with worker_pool(num_workers, "free some and run the same command again") as pool:
         yield from pool.map(render_pictures, counts, *fixed)
-
-
-def _start_worker() -> None:
-    cv2.setNumThreads(1)  # the processes share the cores already
 
 
 def dead_leaves_cache(

@@ -1,17 +1,11 @@
 """Crops pictures piece by piece, in this process or in many, always with the same result in the same order."""
 
-import multiprocessing
-import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,7 +13,7 @@ from facesr.data import crop
 from facesr.data.crop import Framing
 from facesr.data.picture_files import Unusable, read_picture
 from facesr.data.set_writer import Row
-from facesr.errors import DataError
+from facesr.processes import worker_pool
 
 PIECE = 64  # pictures a worker takes at once; fixed, so that results do not depend on the number of workers
 GROUP_PIXELS = 16_000_000  # a worker holds about so many decoded pixels at once, or one picture if it is larger
@@ -134,39 +128,12 @@ def crop_all(pieces: Iterator[Piece], num_workers: int) -> Iterator[tuple[Crops,
     if num_workers <= 1:
         yield from map(crop_piece, pieces)
         return
-    methods = multiprocessing.get_all_start_methods()
-    # Workers fork from a small clean server, because forking a process that runs threads can hang.
-    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    if "forkserver" in methods:
-        context.set_forkserver_preload(["facesr.data.pieces"])
-    with ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start_worker) as pool:
+    advice = "run the same command again with fewer --workers, it goes on where it stopped"
+    with worker_pool(num_workers, advice, preload=("facesr.data.pieces",)) as pool:
         under_way: deque[Future[tuple[Crops, list[Row]]]] = deque()
-        try:
-            for piece in pieces:
-                under_way.append(pool.submit(crop_piece, piece))
-                if len(under_way) >= 2 * num_workers + 1:
-                    yield under_way.popleft().result()
-            while under_way:
+        for piece in pieces:
+            under_way.append(pool.submit(crop_piece, piece))
+            if len(under_way) >= 2 * num_workers + 1:
                 yield under_way.popleft().result()
-        except BrokenProcessPool as error:
-            raise DataError(
-                "a worker process was killed, perhaps for want of memory; run the same command again with fewer "
-                "--workers, it goes on where it stopped."
-            ) from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to answer
-    cv2.setNumThreads(1)  # the processes share the cores already
-    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # likewise torch, which is loaded later
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def follow_parent() -> None:
-        parent.join()
-        os._exit(1)  # the parent was killed; a worker left behind would wait for work for ever
-
-    threading.Thread(target=follow_parent, daemon=True).start()
+        while under_way:
+            yield under_way.popleft().result()

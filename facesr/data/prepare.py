@@ -6,7 +6,6 @@ Run: ``python -m facesr.data.prepare SOURCE OUT [--crop as-is|ffhq|detect|templa
 
 import argparse
 import csv
-import os
 import shutil
 import sys
 import time
@@ -26,6 +25,7 @@ from facesr.data.picture_files import list_pictures
 from facesr.data.pieces import PIECE, Piece, crop_all
 from facesr.data.set_writer import Row, SetPlan, SetWriter
 from facesr.errors import EXIT_USER_ERROR, DataError
+from facesr.processes import num_cores
 
 PREPARE_VERSION = 1  # raised when the same settings give other pictures
 POOL_FROM = {False: 4 * PIECE, True: PIECE // 2}  # by detection: fewer pictures are done before processes start
@@ -41,7 +41,7 @@ class Options:
         duplicates: ``drop`` or ``keep`` files of equal bytes.
         index: CSV table of identities and landmarks, or None.
         limit: take only the first so many pictures, or None.
-        num_workers: processes, or None for all cores.
+        num_workers: processes, or None for every core that this process may use.
         device: where faces are detected, e.g. ``cpu`` or ``cuda``.
         overwrite: replace what another run has left at the output folder.
     """
@@ -177,8 +177,7 @@ def _note_space(writer: SetWriter) -> None:
 def _num_workers(options: Options, num_left: int, detects: bool) -> int:
     if options.num_workers is not None:
         return options.num_workers
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cores if num_left >= POOL_FROM[detects] else 1
+    return num_cores() if num_left >= POOL_FROM[detects] else 1
 
 
 def _fill(writer: SetWriter, pieces: Iterator[Piece], options: Options) -> None:
@@ -269,7 +268,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--index", type=Path, metavar="CSV", help="table with the columns file, identity, landmarks")
     add("--duplicates", choices=("drop", "keep"), default="drop", help="files of equal bytes (default drop)")
     add("--limit", type=int, metavar="N", help="take only the first N pictures in sorted order")
-    add("--workers", type=int, metavar="N", help="processes (default: all cores)")
+    add("--workers", type=int, metavar="N", help="processes (default: every core this process may use)")
     add("--device", default="cpu", help="where faces are detected: cpu (default), cuda or cuda:N")
     add("--overwrite", action="store_true", help="replace a set that was made with other settings")
     return parser.parse_args(arguments)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from facesr.embedders.resize import resize_to
 from facesr.errors import ConfigError, WeightsError
+from facesr.processes import num_cores
 from facesr.weights import find_weights, sha256_of
 
 # Pictures in one call of the session: larger calls take more memory and are no faster.
@@ -55,7 +55,7 @@ class OnnxEmbedder:
             weights: the file itself, wherever it lies.
             sha256: of the file, checked unless `weights` is given.
             name: the judge's name in reports.
-            num_threads: of onnxruntime; None takes the cores that this process may use.
+            num_threads: of onnxruntime; None takes as many as cores that this process may use.
 
         Raises:
             ConfigError: a setting is out of range.
@@ -70,7 +70,7 @@ class OnnxEmbedder:
         self.width, self.height = width, height
         self.weights_sha256 = sha256_of(path)
         self._mean, self._scale, self._channels = mean, scale, channels
-        self._session = _opened(path, num_threads or len(os.sched_getaffinity(0)))
+        self._session = _opened(path, num_threads or num_cores())
         self._input = _only_input(self._session, path)
         self.dim = self._probe(path)
 

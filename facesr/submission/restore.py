@@ -29,6 +29,7 @@ from facesr.errors import DataError, SubmissionError
 from facesr.names import is_passed_over
 from facesr.png import encode_png
 from facesr.power import PowerMeter
+from facesr.processes import num_cores
 from facesr.restoration import Method, restore_pictures
 from facesr.submission.low import LowPictures
 from facesr.submission.manifest import Restoration, parse_restoration, restoration_bytes
@@ -160,7 +161,7 @@ def _restore_into(
     meter = PowerMeter(options.device)
     width, height = max(low.sizes.values(), key=math.prod)
     most = pictures_at_once(_CHUNK, height, width)
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(num_cores()) as pool:
         for names, pictures in low.batches(most):
             with meter:
                 start = time.perf_counter()
