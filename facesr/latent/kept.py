@@ -1,10 +1,9 @@
 """Results of searches on disk, a file a face, so that a stopped run goes on and no face is searched twice.
 
 A file's name is the digest of everything that decides its content: the input's pixels, the search's settings, the
-generator's weights and this code. Ranks and programs that run at once may share the folder.
+generator's weights and the code (`facesr.latent.code`). Ranks and programs that run at once may share the folder.
 """
 
-import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from safetensors.torch import save_file
 
 from facesr.errors import DataError
 from facesr.files import whole_file
+from facesr.latent.code import search_code_sha256
 from facesr.latent.search import Found
 
 _PICTURES = ("picture", "downscaled", "restored")
@@ -33,17 +33,8 @@ def key_of(low: NDArray[np.uint8], deciding: Mapping[str, Any]) -> str:
         deciding: everything else that moves the result, plain containers.
     """
     height, width = low.shape[:2]
-    facts = json.dumps({**deciding, "size": [width, height], "code": _code_sha256()}, sort_keys=True)
+    facts = json.dumps({**deciding, "size": [width, height], "code": search_code_sha256()}, sort_keys=True)
     return hashlib.sha256(facts.encode() + b"\0" + low.tobytes()).hexdigest()
-
-
-@functools.cache
-def _code_sha256() -> str:
-    digest = hashlib.sha256(str(torch.__version__).encode())
-    here = Path(__file__).resolve().parent
-    for path in [*sorted(here.glob("*.py")), here.parent / "resample.py"]:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
 
 
 class Kept:
