@@ -12,27 +12,24 @@ docs/submission.md describes the archive.
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
-from facesr import dist
+from facesr import ranks
 from facesr.build import run_script
 from facesr.config import SubmitSettings
 from facesr.errors import ConfigError
-from facesr.latent.pulse import open_pulse
-from facesr.latent.status import write_pictures, write_status
-from facesr.restoration import PULSE, open_method
-from facesr.submission.attachments import attachments_for
-from facesr.submission.low import LowPictures
-from facesr.submission.pack import check_out, check_team, pack
-from facesr.submission.restore import RestoredFolder, RestoreOptions, restore_folder
+from facesr.names import shown_path
 from facesr.submission.verify import VerifiedSubmission, opened_submission
-from facesr.tiles import Tiles
+
+if TYPE_CHECKING:
+    from facesr.submission.restore import RestoredFolder
+
+# Verifying loads no torch, so that it takes a second and little memory; what restores is imported where it is used.
 
 
 def main(settings: SubmitSettings) -> None:
     """Makes or verifies an archive, and prints what it holds."""
-    if dist.world_size() > 1:
+    if ranks.world_size() > 1:
         raise ConfigError("submit.py runs as one process; start it without torchrun.")
     if settings.verify is not None:
         verify(settings)
@@ -47,19 +44,33 @@ def verify(settings: SubmitSettings) -> None:
             raise ConfigError(f"{key} has no meaning together with verify; leave one of them out.")
     path = Path(settings.verify or "").expanduser()
     with opened_submission(path, settings.protocol, _low(settings) if settings.low else None) as submission:
-        print(f"{path} is a valid submission")
+        print(f"{shown_path(path)} is a valid submission")
         print(table(submission))
 
 
 def submit(settings: SubmitSettings) -> None:
     """Restores `low`, packs and verifies the archive `out`."""
+    from tqdm import tqdm
+
+    from facesr import dist
+    from facesr.latent.pulse import open_pulse
+    from facesr.latent.status import write_pictures, write_status
+    from facesr.restoration import PULSE, open_method
+    from facesr.submission.attachments import attachments_for
+    from facesr.submission.low import LowPictures
+    from facesr.submission.pack import check_out, check_places, check_team, named_out, pack
+    from facesr.submission.restore import RestoreOptions, restore_folder
+    from facesr.tiles import Tiles
+
     spec = settings.checkpoint or settings.method
     if not spec or (settings.checkpoint and settings.method):
         raise ConfigError("give one of checkpoint=RUN_OR_FILE and method=bicubic (they are the same key).")
     if settings.batch_size < 1:
         raise ConfigError(f"batch_size={settings.batch_size} has to be at least 1.")
     # Whatever can be wrong is found before the pictures are restored.
-    team, out = check_team(settings.team), check_out(settings.out)
+    team, out = check_team(settings.team), named_out(settings.out)
+    kept_in = Path(settings.restored_dir).expanduser()
+    check_places(_low(settings), out, kept_in, settings.script)
     low = LowPictures.open(_low(settings), settings.protocol)
     tiles = Tiles(settings.tile_px, settings.tile_overlap_px)
     device = dist.choose_device(settings.device)
@@ -68,11 +79,11 @@ def submit(settings: SubmitSettings) -> None:
     else:
         method = open_method(spec, device, settings.blend_with, settings.blend_weight)
     attachments = attachments_for(settings, method)
+    check_out(out)
     options = RestoreOptions(device, settings.batch_size, settings.flip_ensemble, tiles)
     with tqdm(
         total=len(low.paths), unit=" pictures", desc="restore", disable=not sys.stderr.isatty(), leave=False
     ) as bar:
-        kept_in = Path(settings.restored_dir).expanduser()
         restored = restore_folder(
             method, low, options, kept_in, reuse=settings.reuse, on_batch=lambda done: bar.update(done - bar.n)
         )
@@ -88,7 +99,8 @@ def submit(settings: SubmitSettings) -> None:
         attachments=attachments,
         overwrite=settings.overwrite,
     )
-    print(f"{out} {'was there already, byte for byte' if packed.unchanged else 'is written'}, and it is verified")
+    state = "was there already, byte for byte" if packed.unchanged else "is written"
+    print(f"{shown_path(out)} {state}, and it is verified")
     print(table(packed.submission, restored))
 
 
@@ -98,7 +110,7 @@ def _low(settings: SubmitSettings) -> Path:
     return Path(settings.low).expanduser()
 
 
-def table(submission: VerifiedSubmission, restored: RestoredFolder | None = None) -> str:
+def table(submission: VerifiedSubmission, restored: "RestoredFolder | None" = None) -> str:
     """Returns the lines that describe a submission; seconds, energy and device are as its manifest states them."""
     facts = submission.manifest.restoration
     sizes = sorted({f"{width}x{height}" for width, height in submission.sizes.values()})
@@ -119,7 +131,8 @@ def table(submission: VerifiedSubmission, restored: RestoredFolder | None = None
     if facts.energy_joules is not None:
         rows["energy"] = f"{facts.energy_joules:,.1f} J"
     if restored is not None:
-        rows["folder"] = f"{restored.path}{' (restored before; reuse=false restores again)' if restored.reused else ''}"
+        before = " (restored before; reuse=false restores again)" if restored.reused else ""
+        rows["folder"] = f"{shown_path(restored.path)}{before}"
     return "\n".join(f"  {key:9} {value}" for key, value in rows.items())
 
 

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -24,9 +24,11 @@ from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from facesr import dist
+from facesr import ranks
 from facesr.errors import EXIT_USER_ERROR, ConfigError, FaceSRError
-from facesr.places import Place, resolved
+
+if TYPE_CHECKING:
+    from facesr.places import Place
 
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "configs"
 
@@ -37,7 +39,7 @@ Settings = TypeVar("Settings")
 _ALIASES = {"evaluate": {"generator": "latent_generator"}, "submit": {"generator": "latent_generator"}}
 
 
-def build(node: Mapping[str, Any], place: Place, **extra: Any) -> Any:
+def build(node: Mapping[str, Any], place: "Place", **extra: Any) -> Any:
     """Returns the object that a ``_target_`` node describes; nested nodes are built first.
 
     All targets are resolved and checked before the first is called.
@@ -54,12 +56,15 @@ def build(node: Mapping[str, Any], place: Place, **extra: Any) -> Any:
     return _planned(node, place)(**extra)
 
 
-def _planned(node: Mapping[str, Any], place: Place) -> Callable[..., Any]:
+def _planned(node: Mapping[str, Any], place: "Place") -> Callable[..., Any]:
     """Returns what builds a node; everything that it names is resolved."""
     if not isinstance(node, Mapping) or "_target_" not in node:
         has = ", ".join(map(str, node)) if isinstance(node, Mapping) and node else "nothing"
         raise ConfigError(f"a configuration node lacks _target_ (it has {has}); it has to name {place.value.what}.")
     target = node["_target_"]
+    # Here, because it loads torch, and not every script that is run builds something.
+    from facesr.places import resolved
+
     make = resolved(target, place)
     arguments: dict[str, Any] = {}
     inner: dict[str, Callable[..., Any]] = {}
@@ -160,24 +165,27 @@ def run_script(main: Callable[[Settings], int | None], config_name: str, schema:
     multirun = any(argument in ("-m", "--multirun") for argument in sys.argv[1:])
     try:
         with _one_sentence():
-            if multirun and dist.world_size() > 1:
+            if multirun and ranks.world_size() > 1:
                 raise ConfigError("--multirun cannot be used under torchrun; start one run per configuration.")
             hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(job)()
             if refusal is not None:
                 raise refusal
     except FaceSRError as error:
-        if dist.is_main():
+        if ranks.rank() == 0:
             print(f"error: {error}", file=sys.stderr, flush=True)
         # A rank that has left must not keep the others waiting for it: torchrun ends them.
         _leave(EXIT_USER_ERROR)
     except KeyboardInterrupt:
-        if dist.is_main():
+        if ranks.rank() == 0:
             print("error: interrupted; the same command resumes from the last saved state.", file=sys.stderr)
         _leave(130)
     except Exception:
         traceback.print_exc()
         _leave(1)
-    dist.shutdown()
+    if ranks.world_size() > 1:
+        from facesr import dist
+
+        dist.shutdown()
     sys.exit(exit_code)
 
 
@@ -216,7 +224,7 @@ def _is_readable(argument: str) -> bool:
 def _leave(code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
-    if dist.world_size() > 1:
+    if ranks.world_size() > 1:
         os._exit(code)
     sys.exit(code)
 

@@ -17,6 +17,7 @@ import torch
 import torch.distributed as td
 from torch import Tensor, nn
 
+from facesr import ranks
 from facesr.errors import ConfigError
 from facesr.processes import num_cores
 
@@ -28,12 +29,12 @@ TIMEOUT = datetime.timedelta(minutes=60)
 
 def rank() -> int:
     """Returns this process's rank, 0 when alone."""
-    return td.get_rank() if td.is_initialized() else int(os.environ.get("RANK", "0"))
+    return td.get_rank() if td.is_initialized() else ranks.rank()
 
 
 def world_size() -> int:
     """Returns the number of ranks, 1 when alone."""
-    return td.get_world_size() if td.is_initialized() else int(os.environ.get("WORLD_SIZE", "1"))
+    return td.get_world_size() if td.is_initialized() else ranks.world_size()
 
 
 def is_first_on_machine() -> bool:
@@ -73,7 +74,7 @@ def choose_device(name: str) -> torch.device:
 
 def initialise(device: torch.device) -> None:
     """Joins the process group that torchrun describes in the environment; does nothing for one rank."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not td.is_initialized():
+    if ranks.world_size() > 1 and not td.is_initialized():
         backend = "nccl" if device.type == "cuda" else "gloo"
         td.init_process_group(backend, timeout=TIMEOUT)
 

@@ -27,6 +27,11 @@ def whole_file(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def is_inside(path: Path, folder: Path) -> bool:
+    """Returns whether a path, which need not exist, is a folder or lies below it; links are followed."""
+    return path.resolve().is_relative_to(folder.resolve())
+
+
 def make_empty(folder: Path) -> None:
     """Makes the folder and removes the PNG files of an earlier time, half-written ones too.
 

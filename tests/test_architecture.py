@@ -21,7 +21,7 @@ SCRIPTS = [ROOT / name for name in ("train.py", "evaluate.py", "submit.py")]
 FLOORS: dict[str, int] = {
     **dict.fromkeys(("errors", "protocols", "config", "files", "names", "task", "png", "image", "resample"), 0),
     **dict.fromkeys(("degradation", "tiles", "places"), 0),
-    **dict.fromkeys(("dist", "checkpoint", "blend", "blend_parts", "weights", "log", "power"), 0),
+    **dict.fromkeys(("ranks", "dist", "checkpoint", "blend", "blend_parts", "weights", "log", "power"), 0),
     "processes": 0,
     **dict.fromkeys(("build", "data", "models", "losses", "embedders", "metrics", "pretrained"), 1),
     "restoration": 2,

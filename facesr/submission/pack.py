@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 from facesr.config import EvaluationProtocol
 from facesr.errors import ConfigError, DataError
+from facesr.files import is_inside
 from facesr.names import shown
 from facesr.submission.attachments import Attachments, sha256_of_attachment
 from facesr.submission.layout import Layout
@@ -55,26 +56,57 @@ def check_team(team: str | None) -> str:
     return team
 
 
-def check_out(out: str | None) -> Path:
-    """Returns the path of an archive to write; its folder is made where it is missing.
+def named_out(out: str | None) -> Path:
+    """Returns the path of an archive to write.
 
     Raises:
         ConfigError: it is missing, does not end in .zip, or is a folder.
-        DataError: nothing can be written there.
     """
     if not out or not out.endswith(".zip") or Path(out).name == ".zip":
         raise ConfigError(f"out={out or ''} does not end in .zip; give out=FILE.zip.")
     path = Path(out).expanduser()
     if path.is_dir():
         raise ConfigError(f"out={out} is a folder; give out=FILE.zip.")
+    return path
+
+
+def check_places(low: Path, out: Path, kept_in: Path, script: str | None = None) -> None:
+    """Checks that nothing is written into a folder that is read: it would be taken for one of its files.
+
+    Args:
+        low: folder of the low-resolution pictures.
+        out: archive to write.
+        kept_in: folder below which restored folders are kept.
+        script: folder of programs to pack, or None.
+
+    Raises:
+        ConfigError: `out` or `kept_in` lies in `low` or `script`, or `out` inside a restored folder.
+    """
+    read = {"low": low} | ({} if script is None else {"script": Path(script).expanduser()})
+    for key, folder in read.items():
+        for written, path in (("out", out.parent), ("restored_dir", kept_in)):
+            if is_inside(path, folder):
+                raise ConfigError(
+                    f"{written}={out if written == 'out' else path} lies in {key}={folder}, which is read; "
+                    f"choose another place for {written}."
+                )
+    if is_inside(out.parent, kept_in) and not is_inside(kept_in, out.parent):
+        raise ConfigError(f"out={out} lies inside a folder of restored_dir={kept_in}; choose another place for out.")
+
+
+def check_out(path: Path) -> None:
+    """Makes the folder of an archive to write where it is missing.
+
+    Raises:
+        DataError: nothing can be written there.
+    """
     probe = path.with_name(f".{path.name}.{os.getpid()}.probe")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise DataError(f"out={out} cannot be written ({error.strerror}); choose another place.") from error
-    return path
+        raise DataError(f"out={path} cannot be written ({error.strerror}); choose another place.") from error
 
 
 def pack(

@@ -19,6 +19,7 @@ from facesr.errors import FaceSRError
 from facesr.models.sicnn import SICNN
 from facesr.png import write_png
 from facesr.restoration import Blend, Method
+from facesr.submission import restore
 from facesr.submission.attachments import attachments_for
 from facesr.submission.verify import opened_submission
 
@@ -112,8 +113,8 @@ class TestSubmitting:
             write_run(tmp_path / "runs" / "demo", seed=1)
             return original(*arguments, **named)
 
-        original = submit.restore_folder
-        monkeypatch.setattr(submit, "restore_folder", restoring)
+        original = restore.restore_folder
+        monkeypatch.setattr(restore, "restore_folder", restoring)
         with pytest.raises(FaceSRError, match="pack the snapshot that restored"):
             submit.main(settings(tmp_path, checkpoint=snapshot))
         assert not (tmp_path / "out.zip").exists()

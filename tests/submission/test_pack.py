@@ -17,7 +17,7 @@ from facesr.resample import upscale
 from facesr.restoration import Method, open_method, restore_pictures
 from facesr.submission.low import LowPictures
 from facesr.submission.manifest import Manifest, Restoration, manifest_bytes
-from facesr.submission.pack import check_out, check_team, pack, write_archive
+from facesr.submission.pack import check_out, check_places, check_team, named_out, pack, write_archive
 from facesr.submission.restore import RestoredFolder, RestoreOptions, read_restored, restore_folder
 
 pytestmark = pytest.mark.usefixtures("steady_code")
@@ -206,26 +206,53 @@ def test_odd_teams(team):
 @pytest.mark.parametrize("out", [None, "", "a.tar", "a", ".zip", "a.zip/"])
 def test_odd_outs(out):
     with pytest.raises(ConfigError, match=r"out=FILE\.zip"):
-        check_out(out)
+        named_out(out)
 
 
 def test_out_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot be written"):
-        check_out(str(tmp_path / "file" / "a.zip"))
+        check_out(tmp_path / "file" / "a.zip")
     (tmp_path / "folder.zip").mkdir()
     with pytest.raises(ConfigError, match="is a folder"):
-        check_out(str(tmp_path / "folder.zip"))
+        named_out(str(tmp_path / "folder.zip"))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_out_without_permission(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(DataError, match="Permission denied"):
-        check_out(str(tmp_path / "a.zip"))
+        check_out(tmp_path / "a.zip")
     tmp_path.chmod(0o700)
 
 
 def test_out_makes_its_folder(tmp_path):
-    assert check_out(str(tmp_path / "new" / "a.zip")).parent.is_dir()
+    check_out(tmp_path / "new" / "a.zip")
     assert list((tmp_path / "new").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("out", "kept_in", "words"),
+    [
+        ("low/a.zip", "kept", "out={}/low/a.zip lies in low="),
+        ("low/new/a.zip", "kept", "lies in low="),
+        ("link/a.zip", "kept", "lies in low="),
+        ("a.zip", "low", "restored_dir={}/low lies in low="),
+        ("a.zip", "low/kept", "restored_dir={}/low/kept lies in low="),
+        ("script/a.zip", "kept", "out={}/script/a.zip lies in script="),
+        ("a.zip", "script/kept", "lies in script="),
+        ("kept/model-1/a.zip", "kept", "lies inside a folder of restored_dir="),
+    ],
+)
+def test_nothing_is_written_into_a_folder_that_is_read(tmp_path, out, kept_in, words):
+    (tmp_path / "low").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "low")
+    with pytest.raises(ConfigError) as caught:
+        check_places(tmp_path / "low", tmp_path / out, tmp_path / kept_in, str(tmp_path / "script"))
+    assert words.format(tmp_path) in str(caught.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "low"]
+
+
+@pytest.mark.parametrize(("out", "kept_in"), [("a.zip", "kept"), ("kept/a.zip", "kept"), ("a.zip", ".")])
+def test_places_that_do_no_harm(tmp_path, out, kept_in):
+    check_places(tmp_path / "low", tmp_path / out, tmp_path / kept_in, str(tmp_path / "script"))

@@ -1,0 +1,82 @@
+"""What has to start quickly and in little memory loads neither torch nor other large libraries."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facesr.png import write_png
+
+ROOT = Path(__file__).resolve().parent.parent
+HEAVY = ("torch", "torchvision", "scipy", "onnx", "onnxruntime", "safetensors", "tensorboard", "facenet_pytorch")
+LIMIT_BYTES = 2 << 30
+
+
+def loaded_by(code: str) -> list[str]:
+    """Returns which heavy packages a program in a process of its own has loaded at its end."""
+    told = f"import sys\n{code}\nprint(*[name for name in {HEAVY!r} if name in sys.modules])"
+    command = [sys.executable, "-c", told]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, timeout=300)
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        *("facesr.data.prepare", "facesr.data.patches", "facesr.data.builtin", "facesr.data.dead_leaves"),
+        *("facesr.data.pieces", "facesr.submission.verify", "facesr.build", "facesr.png", "submit"),
+    ],
+)
+def test_a_module_loads_nothing_heavy(module: str) -> None:
+    assert loaded_by(f"import {module}") == []
+
+
+def test_heavy_packages_are_found() -> None:
+    assert loaded_by("import safetensors") == ["safetensors"]
+
+
+def a_submission(folder: Path) -> Path:
+    """Returns an honest archive for the pictures in <folder>/low."""
+    from facesr.build import load_settings
+    from facesr.config import SubmitSettings
+    from submit import main
+
+    (folder / "low").mkdir()
+    for number in range(3):
+        picture = np.random.default_rng(number).integers(0, 256, (28, 24, 3), dtype=np.uint8)
+        write_png(folder / "low" / f"{number}.png", picture)
+    keys = {"checkpoint": "bicubic", "low": folder / "low", "team": "Team", "out": folder / "team.zip"}
+    keys |= {"device": "cpu", "restored_dir": folder / "kept", "protocol": "open"}
+    main(load_settings("submit", SubmitSettings, [f"{key}={value}" for key, value in keys.items()]))
+    return folder / "team.zip"
+
+
+def verified(archive: Path, low: Path) -> subprocess.CompletedProcess[str]:
+    """Runs submit.py verify= in 2 GiB of address space, and tells what it has loaded."""
+    pytest.importorskip("resource")
+    code = f"""
+import resource, runpy, sys
+resource.setrlimit(resource.RLIMIT_AS, ({LIMIT_BYTES}, {LIMIT_BYTES}))
+sys.argv = ["submit.py", "verify={archive}", "low={low}", "protocol=open"]
+try:
+    runpy.run_path("submit.py", run_name="__main__")
+finally:
+    print("loaded:", *[name for name in {HEAVY!r} if name in sys.modules])
+"""
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=300)
+
+
+def test_verifying_needs_neither_torch_nor_much_memory(tmp_path: Path) -> None:
+    archive = a_submission(tmp_path)
+    done = verified(archive, tmp_path / "low")
+    assert done.returncode == 0, done.stderr
+    assert "is a valid submission" in done.stdout and done.stdout.splitlines()[-1] == "loaded:"
+    with zipfile.ZipFile(archive, "a") as opened:
+        opened.writestr("more.png", b"")
+    done = verified(archive, tmp_path / "low")
+    assert done.returncode == 2 and "more.png" in done.stderr
+    assert done.stdout == "loaded:\n"
