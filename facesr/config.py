@@ -94,6 +94,11 @@ class AugmentationSettings:
     saturation: float  # standard deviation of the logarithm
     greyscale: float  # share of faces turned grey
     turn: float  # share of square pictures turned by a quarter, a half or three quarters; 0 where the set is not square
+    # Faces as few sets have them, so that none is new to the network: coloured light, neon colours, noise.
+    hard: float = 0.0  # share of such faces
+    hard_light: float = 0.0  # standard deviation of the logarithm of each channel's gain
+    hard_saturation: float = 1.0  # largest factor on the saturation; its logarithm is drawn evenly
+    hard_noise: float = 0.0  # largest standard deviation of the noise that half of them have, in [0, 1] units
 
 
 @dataclass

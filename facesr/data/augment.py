@@ -37,6 +37,9 @@ class Draws:
     saturation: NDArray[np.float32]
     grey: NDArray[np.bool_]
     quarters: NDArray[np.int64]  # quarter turns counter-clockwise, 0..3
+    light: NDArray[np.float32]  # (N, 3), factor on R, G and B
+    noise: NDArray[np.float32]  # standard deviation, in [0, 1] units
+    noise_seed: NDArray[np.int64]  # of each face's noise
 
     def part(self, start: int, stop: int) -> "Draws":
         """Returns the draws of the faces start..stop of the batch."""
@@ -51,6 +54,12 @@ def draw(settings: AugmentationSettings, num_faces: int, seed: int, position: in
     shift = generator.uniform(-settings.shift_px, settings.shift_px, (num_faces, 2)).astype(np.float32)
     # Drawn last and whether wanted or not: the draws above are those of runs that know no turns.
     quarters = np.where(generator.random(num_faces) < settings.turn, generator.integers(1, 4, num_faces), 0)
+    # Likewise behind them.
+    hard = generator.random(num_faces) < settings.hard
+    light = generator.standard_normal((num_faces, 3)).clip(-2.5, 2.5) * settings.hard_light
+    colour = generator.random(num_faces) * math.log(settings.hard_saturation)
+    noise = (generator.random(num_faces) * 2.0 - 1.0).clip(0.0) * settings.hard_noise
+    noise_seed = generator.integers(0, 2**62, num_faces)
     warp = uniform[1] < settings.warp
     # Faces that are not resampled move by whole pixels, which keeps them sharp.
     shift = np.where(warp[:, None], shift, np.round(shift))
@@ -62,9 +71,12 @@ def draw(settings: AugmentationSettings, num_faces: int, seed: int, position: in
         shift=shift.astype(np.float32),
         brightness=normal[2] * settings.brightness,
         contrast=np.exp(normal[3] * settings.contrast).astype(np.float32),
-        saturation=np.exp(normal[4] * settings.saturation).astype(np.float32),
+        saturation=np.exp(normal[4] * settings.saturation + np.where(hard, colour, 0.0)).astype(np.float32),
         grey=uniform[2] < settings.greyscale,
         quarters=quarters,
+        light=np.exp(np.where(hard[:, None], light, 0.0)).astype(np.float32),
+        noise=np.where(hard, noise, 0.0).astype(np.float32),
+        noise_seed=noise_seed,
     )
 
 
@@ -77,7 +89,7 @@ def augment(faces: Tensor, draws: Draws, margin: int) -> Tensor:
         margin: stored pixels around the crop; where it is too small for a change the picture is mirrored.
     """
     moved = _colour(_move(_turn(faces, draws), draws, margin), draws)
-    return round_to_grey_levels(moved)
+    return round_to_grey_levels(_noisy(moved, draws))
 
 
 def move_landmarks(landmarks: NDArray[np.float32], draws: Draws, height: int, width: int) -> NDArray[np.float32]:
@@ -180,4 +192,18 @@ def _colour(faces: Tensor, draws: Draws) -> Tensor:
     saturation = np.where(draws.grey, 0.0, draws.saturation).astype(np.float32)
     faces = grey + (faces - grey) * column(saturation)
     middle = grey.mean((2, 3), keepdim=True)
-    return middle + (faces - middle) * column(draws.contrast) + column(draws.brightness)
+    faces = middle + (faces - middle) * column(draws.contrast) + column(draws.brightness)
+    return faces * torch.from_numpy(draws.light).to(faces.device)[:, :, None, None]
+
+
+def _noisy(faces: Tensor, draws: Draws) -> Tensor:
+    """Returns faces (N, 3, H, W), those that get noise clamped to [0, 1] before it, as a camera's are."""
+    chosen = np.flatnonzero(draws.noise > 0)
+    if not len(chosen):
+        return faces
+    noisy = faces.clone()
+    for number in chosen:
+        generator = np.random.Generator(np.random.Philox(key=[0, int(draws.noise_seed[number])]))
+        noise = torch.from_numpy(generator.standard_normal(faces.shape[1:], np.float32)).to(faces.device)
+        noisy[number] = faces[number].clamp(0.0, 1.0) + float(draws.noise[number]) * noise
+    return noisy

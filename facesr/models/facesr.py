@@ -14,14 +14,15 @@ block at the output's size is not worth its time.
 import math
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from facesr.resample import upscale
 
-# Features of trained networks reach 4 on faces. Without a bound a picture unlike any face (dots, noise) may double them
-# from block to block, to outputs of a million, and one such face among those of a step leads the optimiser astray.
-LIMIT = 8.0
+# The clamp of snapshots that state no `rms_limit`. It hides features that run away and does not stop them: the shipped
+# flagship had 2e10 behind it on one official face, whose restoration was lost (docs/results.md).
+CLAMP = 8.0
 
 
 def convolution(channels_in: int, channels_out: int, gain: float = 1.0, stride: int = 1) -> nn.Conv2d:
@@ -36,36 +37,55 @@ def convolution(channels_in: int, channels_out: int, gain: float = 1.0, stride: 
     return layer
 
 
+def bounded(features: Tensor, rms_limit: float | None) -> Tensor:
+    """Returns features (N, C, h, w) whose root mean square over the channels is at most `rms_limit` at every pixel.
+
+    A pixel within the limit stays as it is; one beyond it is scaled down as a whole. Its direction, which is what the
+    next layer reads, is kept; a clamp of single channels turns it. None is no limit.
+    """
+    if rms_limit is None:
+        return features
+    # In float32: the square of a large half-precision feature would be infinite, and its pixel black.
+    norm = torch.linalg.vector_norm(features, dim=1, keepdim=True, dtype=torch.float32)
+    largest = rms_limit * math.sqrt(features.shape[1])
+    # The reciprocal of exactly 1 within the limit, so that such a pixel keeps its bits.
+    scale: Tensor = (norm / largest).clamp_min(1.0).reciprocal()
+    return features * scale.to(features.dtype)
+
+
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions with an activation between, added to the input; (N, C, h, w) to the same shape.
 
-    No normalisation, after Lim et al. (EDSR, CVPRW 2017). The second convolution starts small, so that a deep
-    stack begins near the identity.
+    No normalisation, after Lim et al. (EDSR, CVPRW 2017): it would take away each picture's own contrast. Instead the
+    change and the sum are `bounded`. The second convolution starts small, so that a deep stack begins near the
+    identity.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, rms_limit: float | None = None) -> None:
         super().__init__()
+        self.rms_limit = rms_limit
         self.first = convolution(channels, channels)
         self.second = convolution(channels, channels, gain=0.1)
 
     def forward(self, features: Tensor) -> Tensor:
         """Returns the features plus the block's change to them."""
-        change: Tensor = self.second(functional.silu(self.first(features)))
-        return features + change
+        change = bounded(self.second(functional.silu(self.first(features))), self.rms_limit)
+        return bounded(features + change, self.rms_limit)
 
 
 class Hourglass(nn.Module):
     """Residual blocks at a half and a quarter of the size, added to the input; sides must be multiples of 4."""
 
-    def __init__(self, channels: int, num_blocks: int) -> None:
+    def __init__(self, channels: int, num_blocks: int, rms_limit: float | None = None) -> None:
         super().__init__()
+        self.rms_limit = rms_limit
         half, quarter = 3 * channels // 2 // 32 * 32 or channels, 2 * channels
         self.down_half = convolution(channels, half, stride=2)
-        self.half_in = nn.Sequential(*[ResidualBlock(half) for _ in range(num_blocks)])
+        self.half_in = nn.Sequential(*[ResidualBlock(half, rms_limit) for _ in range(num_blocks)])
         self.down_quarter = convolution(half, quarter, stride=2)
-        self.quarter = nn.Sequential(*[ResidualBlock(quarter) for _ in range(num_blocks)])
+        self.quarter = nn.Sequential(*[ResidualBlock(quarter, rms_limit) for _ in range(num_blocks)])
         self.up_half = nn.Conv2d(quarter, half, 1)
-        self.half_out = nn.Sequential(*[ResidualBlock(half) for _ in range(num_blocks)])
+        self.half_out = nn.Sequential(*[ResidualBlock(half, rms_limit) for _ in range(num_blocks)])
         self.up_full = nn.Conv2d(half, channels, 1)
         # The group starts as a plain residual group; the hourglass grows in.
         nn.init.zeros_(self.up_full.weight)
@@ -74,11 +94,11 @@ class Hourglass(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Returns (N, C, h, w) features plus what the smaller sizes add to them."""
-        half = self.half_in(functional.silu(self.down_half(features)))
-        quarter = self.quarter(functional.silu(self.down_quarter(half)))
+        half = self.half_in(bounded(functional.silu(self.down_half(features)), self.rms_limit))
+        quarter = self.quarter(bounded(functional.silu(self.down_quarter(half)), self.rms_limit))
         half = half + functional.interpolate(self.up_half(quarter), scale_factor=2, mode="nearest")
-        change = self.up_full(self.half_out(half))
-        return features + functional.interpolate(change, scale_factor=2, mode="nearest")
+        change = self.up_full(self.half_out(bounded(half, self.rms_limit)))
+        return bounded(features + functional.interpolate(change, scale_factor=2, mode="nearest"), self.rms_limit)
 
 
 class FaceSR(nn.Module):
@@ -92,6 +112,12 @@ class FaceSR(nn.Module):
         channels_up: width of the features at twice the input's size.
         channels_out: width of the features at the output's size; 0 makes the colours from the features at
             twice the input's size by one sub-pixel convolution, which halves the cost of a step.
+        rms_limit: largest root mean square of a pixel's features behind every block and at every step of an hourglass,
+            above 0; trained networks have 0.3 in the median pixel of a face. None is the network of snapshots that do
+            not state it: no limit, and features clamped to +-8 behind each group.
+
+    Raises:
+        ValueError: a width is no multiple of 32, or the limit is not above 0 and finite.
     """
 
     def __init__(
@@ -102,25 +128,29 @@ class FaceSR(nn.Module):
         num_hourglass_blocks: int = 0,
         channels_up: int = 64,
         channels_out: int = 0,
+        rms_limit: float | None = None,
     ) -> None:
         super().__init__()
+        if rms_limit is not None and not 0.0 < rms_limit < math.inf:
+            raise ValueError(f"rms_limit must be above 0 and finite, or null for none; it is {rms_limit}")
+        self.rms_limit = rms_limit
         if channels % 32 or channels_up % 32 or channels_out % 32:
             raise ValueError("channels, channels_up and channels_out must be multiples of 32")
         self.head = convolution(3, channels)
         groups: list[nn.Module] = []
         for _ in range(num_groups):
-            groups += [ResidualBlock(channels) for _ in range(num_blocks)]
+            groups += [ResidualBlock(channels, rms_limit) for _ in range(num_blocks)]
             if num_hourglass_blocks:
-                groups.append(Hourglass(channels, num_hourglass_blocks))
+                groups.append(Hourglass(channels, num_hourglass_blocks, rms_limit))
         self._group = len(groups) // num_groups  # layers of a group
         self.body = nn.Sequential(*groups, convolution(channels, channels, gain=0.5))
         self.up_first = convolution(channels, 4 * channels_up)
-        self.middle = ResidualBlock(channels_up)
+        self.middle = ResidualBlock(channels_up, rms_limit)
         self.last: nn.Module = nn.Identity()
         self.up_second: nn.Module = nn.Identity()
         if channels_out:
             self.up_second = nn.Sequential(convolution(channels_up, 4 * channels_out), nn.PixelShuffle(2), nn.SiLU())
-            self.last = ResidualBlock(channels_out)
+            self.last = ResidualBlock(channels_out, rms_limit)
         # The first output is the bicubic picture: training starts from the baseline, not from noise.
         self.to_rgb = convolution(channels_out or channels_up, 3 if channels_out else 12, gain=0.0)
         self.shuffle = nn.Identity() if channels_out else nn.PixelShuffle(2)
@@ -154,9 +184,8 @@ class FaceSR(nn.Module):
         change = features
         for number, layer in enumerate(self.body):
             change = layer(change)
-            # Behind every block it would cost a tenth of a step.
-            if (number + 1) % self._group == 0:
-                change = change.clamp(-LIMIT, LIMIT)
+            if self.rms_limit is None and (number + 1) % self._group == 0:
+                change = change.clamp(-CLAMP, CLAMP)
         features = features + change
         features = functional.silu(functional.pixel_shuffle(self.up_first(features), 2))
         features = self.last(self.up_second(self.middle(features)))

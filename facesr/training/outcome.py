@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from facesr import dist
 from facesr.checkpoint import Snapshot, remove_oldest_snapshots, write_snapshot
 from facesr.image import to_float, to_uint8
@@ -20,11 +22,11 @@ GENERAL_COLUMNS = (("PSNR Y", 8, "psnr_y", "{:5.2f} dB"), *PIXEL_COLUMNS)
 def validate(run: Run) -> Scores:
     """Returns the averaged generator's scores; writes them, pictures and a snapshot, and keeps the best one."""
     average, clock = run.players.average, run.clock
-    scores = run.validator.score(lambda low: restore_batch(average, low))
+    scores = run.validator.score(lambda low: restore_batch(average, low), average)
     if not dist.is_main():
         return scores
     means, ranking = scores.means, run.validator.ranking
-    figures = {f"validation/{name}": value for name, value in means.items()}
+    figures = {f"validation/{name}": value for name, value in {**means, **worst_faces(scores)}.items()}
     run.board.scalars(clock.num_images, figures)
     tag = "is_per_face" if ranking.name.startswith("is/") else f"{ranking.name}_per_picture"
     run.board.histogram(clock.num_images, f"validation/{tag}", scores.per_face[ranking.name])
@@ -52,7 +54,41 @@ def validate(run: Run) -> Scores:
         write_snapshot(folder / "best.safetensors", snapshot)
     remove_oldest_snapshots(folder, run.settings.num_snapshots_kept)
     run.console.say(f"{clock.kimg:9.1f} kimg  validation  {score_line(means)}{'  (best)' if better else ''}")
+    lost = lost_faces(run.validator.pairs.names, scores, run.bicubic)
+    if lost:
+        run.console.say(f"{'':9}       {lost}")
     return scores
+
+
+def worst_faces(scores: Scores) -> dict[str, float]:
+    """Returns what the means hide: the lowest PSNR and consistency of a picture, and how far a feature stands out.
+
+    ``largest_feature`` is the largest of all pictures, ``largest_feature_ratio`` that one divided by the median
+    picture's; 10 and more says that the network runs away on some picture (`facesr.models.features`).
+    """
+    lowest = {
+        f"{name}_lowest": float(scores.per_face[name].min())
+        for name in ("psnr_rgb", "consistency")
+        if name in scores.per_face
+    }
+    largest = scores.largest_feature
+    if not len(largest):
+        return lowest
+    ratio = float(largest.max() / max(float(np.median(largest)), 1e-12))
+    return {**lowest, "largest_feature": float(largest.max()), "largest_feature_ratio": ratio}
+
+
+def lost_faces(names: Sequence[str], scores: Scores, bicubic: Scores) -> str:
+    """Returns one sentence about the pictures whose PSNR lies below bicubic interpolation's; empty if there is none."""
+    behind = bicubic.per_face["psnr_rgb"] - scores.per_face["psnr_rgb"]
+    number = int((behind > 0).sum())
+    if not number:
+        return ""
+    worst = int(behind.argmax())
+    return (
+        f"worse than bicubic by PSNR: {number} of {len(names)} pictures, most of all {names[worst]!a} with "
+        f"{scores.per_face['psnr_rgb'][worst]:.2f} dB, {behind[worst]:.2f} dB below it."
+    )
 
 
 def score_line(means: dict[str, float]) -> str:

@@ -115,7 +115,7 @@ def test_draws_are_those_of_earlier_versions() -> None:
     # A run that was begun before turns were known goes on as it would have: sums of the first version's draws.
     draws = draw(FULL, 64, seed=3, position=128)
     found = [float(np.sum(value, dtype=np.float64)) for name, value in vars(draws).items() if name != "quarters"]
-    np.testing.assert_allclose(found, DRAWN_BEFORE, rtol=1e-5)
+    np.testing.assert_allclose(found[: len(DRAWN_BEFORE)], DRAWN_BEFORE, rtol=1e-5)
 
 
 def test_a_quarter_turn_moves_pixels_unchanged_and_takes_the_margin_along() -> None:

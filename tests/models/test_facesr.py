@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from facesr.models.counting import count_macs, count_parameters
-from facesr.models.facesr import FaceSR, Hourglass
+from facesr.models.facesr import FaceSR, Hourglass, ResidualBlock, bounded
 from facesr.resample import upscale
 
 SMALL = {"channels": 32, "num_groups": 1, "num_blocks": 1, "num_hourglass_blocks": 1, "channels_up": 32}
@@ -58,17 +58,88 @@ def test_weights_that_need_not_grow_stay_as_they_are() -> None:
         assert all(grown[name] is state[name] for name in state)
 
 
-@pytest.mark.parametrize("num_hourglass_blocks", [0, 1])
-def test_no_picture_runs_away_through_the_groups(num_hourglass_blocks: int) -> None:
+def test_a_pixel_beyond_the_limit_is_scaled_as_a_whole() -> None:
+    # Root mean squares over the two channels: sqrt((9 + 16) / 2) = 3.54 and sqrt((0.09 + 0.16) / 2) = 0.354.
+    features = torch.tensor([[3.0, 0.3], [4.0, 0.4]]).view(1, 2, 1, 2)
+    found = bounded(features, 0.5)
+    assert torch.equal(found[..., 1], features[..., 1])
+    torch.testing.assert_close(found[0, :, 0, 0], torch.tensor([3.0, 4.0]) * 0.5 / 12.5**0.5)
+    assert bounded(features, None) is features
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_huge_features_come_down_to_the_limit_in_every_precision(dtype: torch.dtype) -> None:
+    features = torch.full((1, 32, 1, 1), 60000.0, dtype=dtype)
+    found = bounded(features, 0.6)
+    assert found.dtype == dtype
+    assert found.float().square().mean().sqrt().item() == pytest.approx(0.6, rel=0.02)
+
+
+def test_the_limit_has_gradients_on_both_sides() -> None:
+    # On the sphere a move along the radius changes nothing, one across it does; a pixel of zeros has a gradient, too.
+    features = torch.tensor([[3.0, 0.0], [4.0, 0.0]]).view(1, 2, 1, 2).requires_grad_()
+    bounded(features, 0.5).backward(torch.tensor([[4.0, 1.0], [-3.0, 1.0]]).view(1, 2, 1, 2))
+    assert features.grad is not None
+    scale = 0.5 * 2**0.5 / 5.0
+    torch.testing.assert_close(features.grad[0, :, 0, 0], torch.tensor([4.0, -3.0]) * scale)
+    assert torch.equal(features.grad[0, :, 0, 1], torch.ones(2))
+
+
+def run_away(num_hourglass_blocks: int, rms_limit: float | None) -> FaceSR:
+    """Returns a network whose every block multiplies its features by two and more."""
     torch.manual_seed(0)
-    network = FaceSR(32, num_groups=3, num_blocks=4, num_hourglass_blocks=num_hourglass_blocks, channels_up=32)
+    network = FaceSR(
+        32, num_groups=3, num_blocks=4, num_hourglass_blocks=num_hourglass_blocks, channels_up=32, rms_limit=rms_limit
+    )
     for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.15)  # every block multiplies by two and more
+        torch.nn.init.normal_(parameter, std=0.15)
+    return network
+
+
+@pytest.mark.parametrize("num_hourglass_blocks", [0, 1])
+def test_no_picture_runs_away_inside_a_group(num_hourglass_blocks: int) -> None:
+    low = torch.cat([torch.rand(2, 3, 8, 8), torch.zeros(1, 3, 8, 8), 50.0 * torch.randn(1, 3, 8, 8)])
+    seen: list[float] = []
+
+    def note(layer: torch.nn.Module, inputs: object, output: torch.Tensor) -> None:
+        seen.append(output.square().mean(1).sqrt().max().item())
+
+    largest = {}
+    for limit in (0.6, None):
+        network = run_away(num_hourglass_blocks, limit)
+        for layer in network.modules():
+            if isinstance(layer, ResidualBlock | Hourglass):
+                layer.register_forward_hook(note)
+        network(low).sum().backward()
+        assert all(torch.isfinite(parameter.grad).all() for parameter in network.parameters())
+        largest[limit] = max(seen)
+        seen.clear()
+    assert largest[0.6] <= 0.6001
+    # Without a limit a group multiplies them; the clamp behind it hides that.
+    assert largest[None] > 100.0
+
+
+def test_a_limit_that_no_feature_reaches_changes_no_bit() -> None:
+    torch.manual_seed(0)
+    plain, limited = FaceSR(**SMALL), FaceSR(**SMALL, rms_limit=1e4)
+    torch.nn.init.normal_(plain.to_rgb.weight, std=0.05)
+    limited.load_state_dict(plain.state_dict())
+    low = torch.rand(2, 3, 8, 8)
+    assert torch.equal(plain(low), limited(low))
+
+
+def test_a_snapshot_without_a_limit_is_clamped_behind_each_group() -> None:
+    network = run_away(0, None)
     seen: list[float] = []
     network.body[-1].register_forward_pre_hook(lambda _layer, inputs: seen.append(inputs[0].abs().max().item()))
-    network(torch.rand(2, 3, 8, 8)).sum().backward()
+    network(torch.rand(2, 3, 8, 8))
     assert seen == [8.0]
-    assert all(torch.isfinite(parameter.grad).all() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("limit", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_limit_out_of_range_is_refused(limit: float) -> None:
+    with pytest.raises(ValueError, match="rms_limit must be above 0 and finite"):
+        FaceSR(**SMALL, rms_limit=limit)
 
 
 def test_a_corner_reaches_the_whole_face() -> None:

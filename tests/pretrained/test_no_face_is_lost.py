@@ -1,0 +1,57 @@
+"""Every shipped snapshot on the competition's 300 validation faces: the worst face, not the mean."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from facesr.image import to_float
+from facesr.metrics.consistency import consistency
+from facesr.metrics.psnr import psnr_rgb
+from facesr.models.features import recorded
+from facesr.png import list_png, stack_pictures
+from facesr.pretrained.shipped import PREFIX, shipped_names
+from facesr.restoration import open_method, restore_batch, restore_pictures
+
+CPU = torch.device("cpu")
+# Bicubic interpolation has a mean of 36 dB; a face below this was not restored from its input.
+LOWEST_CONSISTENCY_DB = 43.0
+# What a GAN and recognisers may cost a single face that is not restored well anyway.
+MOST_LOST_DB, GOOD_DB = 1.0, 30.0
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+@pytest.mark.parametrize("flip_ensemble", [False, True])
+def test_no_official_face_is_lost(shared: Path, flip_ensemble: bool) -> None:
+    low_files, high_files = list_png(shared / "asc19" / "val_LR"), list_png(shared / "asc19" / "val_HR")
+    low, high = stack_pictures(low_files.values()), to_float(stack_pictures(high_files.values()))
+    names = np.array(list(low_files))
+    restored = {
+        name: to_float(restore_pictures(open_method(PREFIX + name, CPU), low, device=CPU, flip_ensemble=flip_ensemble))
+        for name in shipped_names()
+    }
+    reference = psnr_rgb(restored["asc19_psnr"], high)
+    for name, pictures in restored.items():
+        inconsistent = consistency(pictures, to_float(low)) < LOWEST_CONSISTENCY_DB
+        assert not inconsistent.any(), (name, names[inconsistent])
+        found = psnr_rgb(pictures, high)
+        lost = (found < reference - MOST_LOST_DB) & ~((found > GOOD_DB) & (reference > GOOD_DB))
+        assert not lost.any(), (name, names[lost], found[lost], reference[lost])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", shipped_names())
+def test_no_input_makes_features_run_away(name: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    network = open_method(PREFIX + name, CPU).generator
+    noise = torch.rand(8, 3, 28, 24, generator=generator)
+    flat = torch.rand(8, 3, 1, 1, generator=generator).round().expand(8, 3, 28, 24)
+    dots = (torch.rand(8, 1, 28, 24, generator=generator) < 0.05).float().expand(8, 3, 28, 24)
+    smooth = torch.nn.functional.interpolate(torch.rand(8, 3, 4, 3, generator=generator), (28, 24), mode="bicubic")
+    with recorded(network) as found:
+        for low in (smooth.clamp(0, 1), noise, flat, dots):
+            restore_batch(network, low)
+    largest = found.per_picture().view(4, 8)
+    assert largest.max() < 10.0 * largest[0].median()
