@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import json
 import os
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,11 +20,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from facesr.errors import CheckpointError
+from facesr.snapshot_rules import FORMAT, is_name, problem_with, read_about
 from facesr.weights import from_eight_bits, sha256_of
 
-SNAPSHOT_FORMAT = "facesr-generator-1"
 # Where a run's folder has the snapshot that it is known by.
 BEST = Path("snapshots") / "best.safetensors"
+_LEFTOVER = re.compile(r"^\..+\.\d+\.tmp$", re.DOTALL)
+_DIGEST = ".sha256"
 _STATE_NAME = re.compile(r"^(\d{9,})\.pt$")
 _SNAPSHOT_NAME = re.compile(r"^(\d{9,})\.safetensors$")
 
@@ -102,9 +103,55 @@ def write_with_digest(path: Path, data: bytes) -> str:
         CheckpointError: see `write_bytes`.
     """
     digest = hashlib.sha256(data).hexdigest()
+    _announce(path, digest)
     write_bytes(path, data)
-    write_bytes(path.with_name(path.name + ".sha256"), f"{digest}  {path.name}\n".encode())
+    _write_digests(path, digest)
     return digest
+
+
+def digests_beside(path: Path) -> tuple[str, ...]:
+    """Returns the sha256s that a file may have according to the file beside it; none where there is no such file.
+
+    More than one only where a kill came between two renames.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if not _digest_file(path).is_file():
+        return ()
+    with _digest_file(path).open(encoding="ascii", errors="replace") as file:
+        lines = [line.split() for line in file.read(4096).splitlines()]
+    # A file beside it that holds no digest speaks for no file at all.
+    return tuple(words[0] for words in lines if words) or ("",)
+
+
+def _digest_file(path: Path) -> Path:
+    return path.with_name(path.name + _DIGEST)
+
+
+def _write_digests(path: Path, *digests: str) -> None:
+    write_bytes(_digest_file(path), "".join(f"{digest}  {path.name}\n" for digest in digests).encode())
+
+
+def _announce(path: Path, digest: str) -> None:
+    """Names a new digest beside those of the file that is about to be replaced, so that no kill parts the two."""
+    old = digests_beside(path)
+    if len(old) > 1:
+        # An earlier kill came here: only one of them is the file's.
+        old = tuple({sha256_of(path)} & set(old)) if path.is_file() else ()
+    if old and path.is_file():
+        _write_digests(path, digest, *old)
+
+
+def sweep(folder: Path) -> None:
+    """Removes what a kill has left in a folder: temporary files, and digests without their file."""
+    if not folder.is_dir():
+        return
+    for path in list(folder.iterdir()):
+        orphan = path.name.endswith(_DIGEST) and not path.with_name(path.name.removesuffix(_DIGEST)).exists()
+        if orphan or _LEFTOVER.match(path.name):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 def write_snapshot(path: Path, snapshot: Snapshot) -> str:
@@ -113,10 +160,10 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> str:
     Weights may be such as `facesr.weights.to_eight_bits` returns; read back they are float32 again.
 
     Raises:
-        CheckpointError: see `write_bytes`.
+        CheckpointError: see `write_bytes`; or `read_snapshot` would refuse what it says of itself.
     """
     about = {
-        "format": SNAPSHOT_FORMAT,
+        "format": FORMAT,
         "generator": snapshot.generator,
         "run": snapshot.run,
         "kimg": snapshot.kimg,
@@ -124,6 +171,9 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> str:
         "loss_judges": list(snapshot.loss_judges),
         "scores": snapshot.scores,
     }
+    problem = problem_with(about)
+    if problem is not None:
+        raise CheckpointError(f"{path} would be no sound snapshot and is not written: {problem}.")
     # One key: safetensors writes several in a random order, and equal snapshots must be equal bytes.
     metadata = {"facesr": json.dumps(about, sort_keys=True)}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in snapshot.state.items()}
@@ -139,32 +189,51 @@ def snapshot_at(path: Path) -> Path:
     if not path.is_dir():
         return path
     if not (path / BEST).is_file():
-        raise CheckpointError(f"{path} holds no {BEST}; give a run folder that has been validated once.")
+        raise CheckpointError(
+            f"{path} is no generator snapshot of facesr and holds no {BEST}; give one from runs/NAME/snapshots, or a "
+            "run folder that has been validated once."
+        )
     return path / BEST
 
 
 def read_snapshot(path: Path) -> Snapshot:
-    """Returns the generator of a snapshot file.
+    """Returns the generator of a snapshot file, which may come from a stranger: nothing in it is run or built.
 
     Raises:
-        CheckpointError: the file is missing, damaged, or no snapshot of this project.
+        CheckpointError: the file is missing, damaged, no snapshot of this project, or not the one of the sha256 beside
+            it, or what it says of itself is out of bounds.
     """
     if not path.is_file():
         raise CheckpointError(f"{path} is not a file; give a snapshot (.safetensors) or a run folder.")
+    about = read_about(path)
+    damaged = f"{path} is a damaged snapshot; use another one of the run."
     try:
+        digest = sha256_of(path)
+        if digest not in (digests_beside(path) or (digest,)):
+            raise CheckpointError(
+                f"{path} is a damaged snapshot: its sha256 is not the one in {_digest_file(path).name} beside it; use "
+                "another one of the run."
+            )
         with safe_open(str(path), "pt") as file:
-            about = json.loads((file.metadata() or {}).get("facesr", "{}"))
-            if not isinstance(about, dict) or about.get("format") != SNAPSHOT_FORMAT:
-                raise CheckpointError(f"{path} is no generator snapshot of facesr; give one from runs/NAME/snapshots.")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no dict
+        if not all(is_name(name) and not tensor.is_complex() for name, tensor in tensors.items()):
+            raise CheckpointError(damaged)
         state = {name: tensor.float() for name, tensor in from_eight_bits(tensors).items()}
-        generator, judges, scores = about["generator"], about["loss_judges"], about["scores"]
-        run, kimg, config_sha256 = str(about["run"]), float(about["kimg"]), str(about["config_sha256"])
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{path} is a damaged snapshot; use another one of the run.") from error
-    if not isinstance(generator, dict) or not isinstance(judges, list) or not isinstance(scores, dict):
-        raise CheckpointError(f"{path} is a damaged snapshot; use another one of the run.")
-    return Snapshot(state, generator, run, kimg, config_sha256, tuple(map(str, judges)), scores, sha256_of(path))
+    except (SafetensorError, OSError, ValueError, TypeError, RuntimeError) as error:
+        raise CheckpointError(damaged) from error
+    wild = next((name for name, tensor in state.items() if not torch.isfinite(tensor).all()), None)
+    if wild is not None:
+        raise CheckpointError(f"{path} is a damaged snapshot: {wild!r} holds values that are not finite.")
+    return Snapshot(
+        state=state,
+        generator=about["generator"],
+        run=about["run"],
+        kimg=float(about["kimg"]),
+        config_sha256=about["config_sha256"],
+        loss_judges=tuple(about["loss_judges"]),
+        scores=about["scores"],
+        sha256=digest,
+    )
 
 
 def write_state(folder: Path, num_images: int, state: Mapping[str, Any], num_kept: int = 2) -> Path:
@@ -182,6 +251,7 @@ def write_state(folder: Path, num_images: int, state: Mapping[str, Any], num_kep
             file.flush()
             os.fsync(file.fileno())
         digest = sha256_of(temporary)
+        _announce(path, digest)
         temporary.replace(path)
         _sync_folder(folder)
     except (OSError, RuntimeError) as error:
@@ -193,7 +263,7 @@ def write_state(folder: Path, num_images: int, state: Mapping[str, Any], num_kep
             f"{path} could not be written ({reason}); free some space or make the folder writable and start the "
             "same command again: what was saved before is intact."
         ) from error
-    write_bytes(path.with_name(path.name + ".sha256"), f"{digest}  {path.name}\n".encode())
+    _write_digests(path, digest)
     remove_oldest(folder, _STATE_NAME, num_kept)
     return path
 
@@ -208,19 +278,18 @@ def newest_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     """
     if not folder.is_dir():
         return None
-    for leftover in folder.glob(".*.tmp"):
-        leftover.unlink(missing_ok=True)
+    sweep(folder)
     found = sorted((path for path in folder.iterdir() if _STATE_NAME.match(path.name)), reverse=True)
     for path in found:
-        digest_file = path.with_name(path.name + ".sha256")
-        if not digest_file.is_file() or digest_file.read_text().split()[:1] != [sha256_of(path)]:
+        if sha256_of(path) not in digests_beside(path):
             continue
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, pickle.UnpicklingError, EOFError):
+        # torch's reader fails in many ways, KeyError and UnicodeDecodeError among them.
+        except Exception:
             continue
         return path, state
-    if any(path.with_name(path.name + ".sha256").is_file() for path in found):
+    if any(digests_beside(path) for path in found):
         raise CheckpointError(f"{folder} holds no undamaged training state; remove the run's folder to start anew.")
     return None
 
@@ -230,7 +299,7 @@ def remove_oldest(folder: Path, pattern: re.Pattern[str], num_kept: int) -> None
     numbered = sorted(path for path in folder.iterdir() if pattern.match(path.name))
     for path in numbered[: max(len(numbered) - num_kept, 0)]:
         path.unlink(missing_ok=True)
-        path.with_name(path.name + ".sha256").unlink(missing_ok=True)
+        _digest_file(path).unlink(missing_ok=True)
 
 
 def remove_oldest_snapshots(folder: Path, num_kept: int) -> None:

@@ -11,16 +11,14 @@ from torch import Tensor, nn
 
 from facesr.blend import blended, check_same_network, parts_of
 from facesr.blend_parts import BlendParts
-from facesr.build import build
-from facesr.checkpoint import Snapshot, read_snapshot
+from facesr.checkpoint import read_snapshot
 from facesr.errors import CheckpointError, ConfigError
 from facesr.image import to_float, to_uint8
 from facesr.models.interpolation import Bicubic, Nearest
-from facesr.places import Place
 from facesr.pretrained.shipped import PREFIX, snapshot_file
+from facesr.snapshot_network import network_of
 from facesr.task import SCALE
 from facesr.tiles import Stretch, Tiles, pictures_at_once
-from facesr.weights import load_into
 
 INTERPOLATIONS: dict[str, type[nn.Module]] = {"bicubic": Bicubic, "nearest": Nearest}
 # The search of facesr.latent, which the scripts open: its generator has settings of its own.
@@ -109,7 +107,7 @@ def open_method(
         snapshot = blended(snapshot, second, blend.parts.weight)
     return Method(
         name=snapshot.run,
-        generator=generator_of(snapshot, path).to(device),
+        generator=network_of(snapshot, path).to(device),
         weights_sha256=snapshot.sha256,
         loss_judges=snapshot.loss_judges,
         config_sha256=snapshot.config_sha256,
@@ -127,19 +125,6 @@ def _snapshot_path(spec: str) -> Path:
             "give one of them, for example runs/NAME."
         )
     return path
-
-
-def generator_of(snapshot: Snapshot, path: Path) -> nn.Module:
-    """Returns the network of a snapshot with its weights, in evaluation mode, on the CPU.
-
-    Raises:
-        ConfigError: the snapshot names a network that this version does not have.
-        WeightsError: the weights do not fit that network.
-    """
-    generator = build(snapshot.generator, Place.GENERATOR)
-    assert isinstance(generator, nn.Module)
-    load_into(generator, snapshot.state, path)
-    return generator.eval().requires_grad_(False)
 
 
 def restore_pictures(

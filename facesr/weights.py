@@ -174,7 +174,7 @@ def from_eight_bits(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, value in state.items():
         scale = state.get(name + _SCALE)
         if scale is not None:
-            if value.dtype != torch.int8 or scale.shape != value.shape[:1]:
+            if value.dtype != torch.int8 or value.ndim == 0 or scale.shape != value.shape[:1]:
                 raise ValueError(f"{name!r} and its scales do not fit")
             value = (value.flatten(1).float() * scale.float()[:, None]).view(value.shape)
         if not name.endswith(_SCALE):
@@ -200,10 +200,21 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], path: Path, *, ign
     Raises:
         WeightsError: a name is missing or extra, or a shape differs.
     """
+    check_fit(module, state, path, ignore=ignore)
+    kept = {name: state[name] for name in module.state_dict() if name in state and not name.startswith(ignore)}
+    module.load_state_dict(kept, strict=False)
+
+
+def check_fit(module: nn.Module, state: Mapping[str, Tensor], path: Path, *, ignore: tuple[str, ...] = ()) -> None:
+    """Compares the names and shapes of a network's weights with those of a file; the network may hold no memory.
+
+    Raises:
+        WeightsError: see `load_into`.
+    """
     own = module.state_dict()
 
     def ignored(name: str) -> bool:
-        return name.startswith(ignore) if ignore else False
+        return name.startswith(ignore)
 
     missing = [name for name in own if name not in state and not ignored(name)]
     extra = [name for name in state if name not in own and not ignored(name)]
@@ -215,4 +226,3 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], path: Path, *, ign
     if shapes:
         have, want = tuple(state[shapes[0]].shape), tuple(own[shapes[0]].shape)
         raise WeightsError(f"{path} does not fit {network}: {shapes[0]!r} is {have} where {want} is needed.")
-    module.load_state_dict({name: state[name] for name in own if name in state and not ignored(name)}, strict=False)

@@ -23,9 +23,11 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("degradation", "tiles", "places"), 0),
     **dict.fromkeys(("ranks", "dist", "checkpoint", "blend", "blend_parts", "weights", "log", "power"), 0),
     "processes": 0,
+    "snapshot_rules": 0,
     **dict.fromkeys(("build", "data", "models", "losses", "embedders", "metrics", "pretrained"), 1),
-    "restoration": 2,
-    **dict.fromkeys(("training", "evaluation", "submission", "latent"), 3),
+    "snapshot_network": 2,
+    "restoration": 3,
+    **dict.fromkeys(("training", "evaluation", "submission", "latent"), 4),
 }
 HYDRA_DOORS = {PACKAGE / "build.py", *SCRIPTS}
 RANK_DOORS = {PACKAGE / "dist.py"}

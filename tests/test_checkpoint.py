@@ -7,11 +7,21 @@ import numpy as np
 import pytest
 import torch
 
-from facesr.checkpoint import Snapshot, digest_of, newest_state, read_snapshot, write_bytes, write_snapshot, write_state
+from facesr.checkpoint import (
+    Snapshot,
+    digest_of,
+    newest_state,
+    read_snapshot,
+    sweep,
+    write_bytes,
+    write_snapshot,
+    write_state,
+)
 from facesr.errors import CheckpointError, FaceSRError
 from facesr.places import Place
 from facesr.restoration import open_method, restore_pictures
 from facesr.weights import to_eight_bits
+from tests.hostile import honest_about, write_raw
 
 CPU = torch.device("cpu")
 NODE = {"_target_": "facesr.models.facesr.FaceSR", "channels": 32, "num_groups": 1, "num_blocks": 1, "channels_up": 32}
@@ -72,7 +82,9 @@ def test_wrong_snapshots_are_one_sentence(tmp_path: Path) -> None:
     scales = sorted(packed.state.keys() - snapshot().state.keys())
     cases = {
         "other": lambda p: write_snapshot(p, snapshot(generator=other)),
-        "foreign": lambda p: write_snapshot(p, snapshot(generator={"_target_": "os.system", "command": "true"})),
+        "foreign": lambda p: write_raw(
+            p, {**honest_about(), "generator": {"_target_": "os.system", "command": "true"}}
+        ),
         "unknown": lambda p: write_snapshot(p, snapshot(generator={"_target_": "facesr.models.none.Nothing"})),
         "text": lambda p: p.write_text("hello"),
         "cut": lambda p: (write_snapshot(p, snapshot()), p.write_bytes(p.read_bytes()[:-100])),
@@ -100,6 +112,73 @@ def test_states_are_kept_newest_first_and_checked(tmp_path: Path) -> None:
     (tmp_path / "000000020.pt").write_bytes(b"damaged")
     with pytest.raises(CheckpointError, match="no undamaged training state"):
         newest_state(tmp_path)
+
+
+class Killed(BaseException):
+    """What no except clause catches on the way."""
+
+
+@pytest.mark.parametrize("kind", ["snapshot", "state"])
+def test_no_kill_between_two_renames_parts_a_file_from_its_digest(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_file = Path.replace
+
+    def write(number: int) -> None:
+        if kind == "snapshot":
+            write_snapshot(tmp_path / "best.safetensors", snapshot(kimg=float(number)))
+        else:
+            write_state(tmp_path, 10, {"n": number})
+
+    def value() -> float:
+        if kind == "snapshot":
+            return read_snapshot(tmp_path / "best.safetensors").kimg
+        found = newest_state(tmp_path)
+        assert found is not None
+        return float(found[1]["n"])
+
+    write(0)
+    renames = 3  # digests old and new, the file, its digest
+    for killed_at in range(2 * renames):
+        seen = 0
+
+        def replace(self: Path, target: Path, killed_at: int = killed_at) -> Path:
+            nonlocal seen
+            if seen == killed_at // 2 and killed_at % 2 == 0:
+                raise Killed
+            done = replace_file(self, target)
+            if seen == killed_at // 2:
+                raise Killed
+            seen += 1
+            return done
+
+        before = value()
+        monkeypatch.setattr(Path, "replace", replace)
+        with pytest.raises(Killed):
+            write(killed_at + 1)
+        monkeypatch.setattr(Path, "replace", replace_file)
+        assert value() in (before, killed_at + 1)
+    write(99)
+    assert value() == 99
+    sweep(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+    assert len(next(tmp_path.glob("*.sha256")).read_text().splitlines()) == 1
+
+
+def test_what_a_kill_leaves_is_swept(tmp_path: Path) -> None:
+    write_snapshot(tmp_path / "best.safetensors", snapshot())
+    kept = sorted(path.name for path in tmp_path.iterdir())
+    for name in (
+        ".config.yaml.77.tmp",
+        ".best.safetensors.sha256.9.tmp",
+        "000000010.safetensors.sha256",
+        ".a\nb.1.tmp",
+    ):
+        (tmp_path / name).write_text("half")
+    (tmp_path / ".mine.tmp").write_text("no number")
+    sweep(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, ".mine.tmp"])
+    sweep(tmp_path / "none")
 
 
 def test_a_pickle_in_a_state_is_never_run(tmp_path: Path) -> None:

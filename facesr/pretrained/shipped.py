@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from facesr.checkpoint import read_snapshot, snapshot_at, write_snapshot
+from facesr.checkpoint import digests_beside, read_snapshot, snapshot_at, write_snapshot
 from facesr.errors import CheckpointError, FaceSRError
 from facesr.weights import from_eight_bits, sha256_of, to_eight_bits
 
@@ -43,8 +43,7 @@ def snapshot_file(spec: str, folder: Path = FOLDER) -> Path:
         known = ", ".join(PREFIX + other for other in shipped_names(folder)) or "none"
         raise CheckpointError(f"{spec} does not come with this package; there is {known}.")
     path = folder / f"{name}.safetensors"
-    digest_file = path.with_name(path.name + ".sha256")
-    if not digest_file.is_file() or digest_file.read_text().split()[:1] != [sha256_of(path)]:
+    if sha256_of(path) not in digests_beside(path):
         raise CheckpointError(f"{path} is not the file that was shipped; restore it with git checkout or install anew.")
     return path
 

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from facesr import dist
-from facesr.checkpoint import write_bytes
+from facesr.checkpoint import sweep, write_bytes
 from facesr.config import TrainSettings
 from facesr.errors import ConfigError
 
@@ -63,10 +63,14 @@ def find_run_folder(settings: TrainSettings) -> Path:
 def claim_run_folder(folder: Path, config: Mapping[str, Any]) -> None:
     """Writes config.yaml on rank 0, once everything could be built: a mistake must not take the name.
 
+    What a kill has left in the folder and among the snapshots is removed.
+
     Raises:
         CheckpointError: the folder cannot be written.
     """
     if dist.is_main():
+        sweep(folder)
+        sweep(folder / "snapshots")
         write_bytes(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True).encode())
 
 

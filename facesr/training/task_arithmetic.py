@@ -16,13 +16,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from torch import nn
-
-from facesr.build import build
 from facesr.checkpoint import Snapshot, read_snapshot, write_snapshot
 from facesr.errors import ConfigError, exit_code_of
-from facesr.places import Place
 from facesr.pretrained.shipped import snapshot_file
+from facesr.snapshot_network import network_of
 from facesr.weights import as_weights_of
 
 
@@ -35,7 +32,7 @@ def with_task(target: Snapshot, before: Snapshot, after: Snapshot, share: float 
     Raises:
         ConfigError: the weights of `before` or `after` do not fit the network of `target`.
     """
-    network: nn.Module = build(target.generator, Place.GENERATOR)
+    network = network_of(target, Path(f"the snapshot of run {target.run}"))
     old, new = (as_weights_of(network, snapshot.state) for snapshot in (before, after))
     shapes = [{name: value.shape for name, value in state.items()} for state in (target.state, old, new)]
     for snapshot, found in ((before, shapes[1]), (after, shapes[2])):
