@@ -190,8 +190,8 @@ def snapshot_at(path: Path) -> Path:
         return path
     if not (path / BEST).is_file():
         raise CheckpointError(
-            f"{path} is no generator snapshot of facesr and holds no {BEST}; give one from runs/NAME/snapshots, or a "
-            "run folder that has been validated once."
+            f"{path} is no generator snapshot of facesr and holds no {BEST}; give a run folder that has been validated "
+            "once, or one from runs/NAME/snapshots."
         )
     return path / BEST
 
