@@ -1,11 +1,12 @@
 """A strict look at a PNG file of a stranger, before any image library sees it.
 
 Only plain pictures pass: 8-bit RGB, not interlaced, not animated, of the expected size, every chunk intact, no
-chunk that changes how a reader shows the picture (alpha, rotation), nothing behind the end.
+chunk that changes how a reader shows the picture (alpha, rotation, another gamma than sRGB's), nothing behind the end.
 
 Source: W3C, Portable Network Graphics (PNG) Specification (Third Edition), sections 5, 9, 10 and 11.
 """
 
+import struct
 import zlib
 
 from facesr.errors import ImageError, SubmissionError
@@ -14,8 +15,20 @@ from facesr.png import PNG_SIGNATURE, decode_png, png_header
 # 4096 x 4096 where neither protocol nor low pictures say the size.
 MAX_PIXELS = 1 << 24
 _FORMAT_CHUNKS = (b"IHDR", b"IDAT", b"IEND")
-# Remarks about the picture that no reader of this harness acts on.
-_REMARKS = frozenset({b"gAMA", b"cHRM", b"sRGB", b"sBIT", b"pHYs", b"tIME", b"tEXt"})
+# Remarks that no viewer's pixels depend on.
+_TEXTS = frozenset({b"tIME", b"tEXt"})
+# What viewers act upon and the scorer does not: only with the values that say what a picture without them is, sRGB
+# of eight bits. ImageMagick and others write these. Source: PNG specification, sections 11.3.2 and 13.13, table of
+# the gamma and chromaticities to write beside sRGB.
+_SRGB_CHROMATICITIES = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
+_HARMLESS: dict[bytes, frozenset[bytes]] = {
+    b"gAMA": frozenset({struct.pack(">I", 45455)}),
+    b"cHRM": frozenset({struct.pack(">8I", *_SRGB_CHROMATICITIES)}),
+    b"sRGB": frozenset(bytes([intent]) for intent in range(4)),
+    b"sBIT": frozenset({b"\x08\x08\x08"}),
+}
+_PIXEL_SIZE = b"pHYs"
+_REMARKS = _TEXTS | _HARMLESS.keys() | {_PIXEL_SIZE}
 _ANIMATION = frozenset({b"acTL", b"fcTL", b"fdAT"})
 _MAX_REMARK_BYTES = 4096
 # Encoders write chunks of 4 KiB and more; slivers only cost the reader time.
@@ -93,6 +106,7 @@ def _image_data(data: bytes, label: str) -> bytes:
                 raise _damaged(label, "its data is not in one piece")
             parts.append(data[position + 8 : end - 4])
         elif kind in _REMARKS:
+            _check_remark(kind, data[position + 8 : end - 4], label)
             remark_bytes += 12 + length
         if remark_bytes > _MAX_REMARK_BYTES:
             raise SubmissionError(f"{label} holds more than {_MAX_REMARK_BYTES} bytes of remarks; save a plain PNG.")
@@ -104,6 +118,16 @@ def _image_data(data: bytes, label: str) -> bytes:
     if position != len(data):
         raise SubmissionError(f"{label} has {len(data) - position} bytes behind its end; save it as a plain PNG.")
     return b"".join(parts)
+
+
+def _check_remark(kind: bytes, content: bytes, label: str) -> None:
+    """Refuses a chunk by which a viewer would show other colours or a stretched picture."""
+    is_stretched = kind == _PIXEL_SIZE and (len(content) != 9 or content[:4] != content[4:8])
+    if is_stretched or content not in _HARMLESS.get(kind, {content}):
+        raise SubmissionError(
+            f"{label} holds the chunk {kind.decode('latin-1')!a} whose values change what viewers show; "
+            "save it as a plain sRGB PNG."
+        )
 
 
 def _check_pixels(packed: bytes, width: int, height: int, label: str) -> None:
