@@ -11,7 +11,7 @@
     uv run evaluate.py ... protocol=asc19_final protocol.strict=false     the rules of the 2019 script
     uv run evaluate.py ... attributes=FILE.csv                            scores per group of faces
     uv run evaluate.py protocol=asc19_preliminary method=bicubic low=DIR high=DIR niqe.model=modelparameters.mat
-    uv run evaluate.py study=tradeoff entries=[DIR,runs/NAME,...] low=DIR high=DIR [protocol=...]
+    uv run evaluate.py study=tradeoff entries=[DIR,runs/NAME,FILE.zip,...] low=DIR high=DIR [protocol=...]
     uv run evaluate.py study=tradeoff method=runs/PSNR blend_with=runs/GAN low=DIR high=DIR       ... and a curve
     uv run evaluate.py study=resolution high=DIR judges=[...]             how much identity is left at which size
     uv run evaluate.py study=robustness method=runs/NAME high=DIR [operators=[jpeg,...]]  other ways to degrade
@@ -21,27 +21,27 @@ docs/evaluation.md explains protocols, metrics and files.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from facesr import dist
 from facesr.blend_parts import BlendParts
-from facesr.build import build, load_group, run_script
+from facesr.build import run_script
 from facesr.config import EvaluateSettings
 from facesr.data.export import export_builtin, export_dead_leaves
-from facesr.errors import ConfigError
-from facesr.evaluation.flow import Options, evaluate, write_evaluation, write_resolution
+from facesr.evaluation.attributes import read_attributes
+from facesr.evaluation.flow import Options, evaluate, find_pairs, write_evaluation, write_resolution
+from facesr.evaluation.judges import open_judges
 from facesr.evaluation.operators import cases_of, require_originals
-from facesr.evaluation.out_folder import claim
+from facesr.evaluation.out_folder import check_free, claim
 from facesr.evaluation.pairs import list_pictures
 from facesr.evaluation.perceptual import Perceptual, open_perceptual
 from facesr.evaluation.power_limit import power_facts
-from facesr.evaluation.request import checked, question_of
+from facesr.evaluation.request import archives_of, checked, question_of, with_judges
 from facesr.evaluation.resolution import curve_table, resolution_curve
 from facesr.evaluation.restoring import restore_folder
 from facesr.evaluation.result import Evaluation, Subject
@@ -49,6 +49,7 @@ from facesr.evaluation.robustness import robustness_table, run_cases, write_robu
 from facesr.evaluation.scoring import together
 from facesr.evaluation.tables import console_table
 from facesr.evaluation.tradeoff import (
+    Entry,
     Point,
     entries_of,
     point_of,
@@ -59,11 +60,11 @@ from facesr.evaluation.tradeoff import (
 from facesr.latent.pulse import open_pulse
 from facesr.latent.status import write_pictures, write_status
 from facesr.log import Console, Progress
-from facesr.places import Place
+from facesr.names import shown_path
 from facesr.protocols import Embedder
 from facesr.restoration import EQUAL_SHARES, PULSE, Method, open_method
 from facesr.submission.restore import PICTURES, read_restored
-from facesr.submission.verify import opened_submission
+from facesr.submission.verify import VerifiedSubmission, opened_submission
 from facesr.tiles import Tiles
 from facesr.weights import cache_dir
 
@@ -82,23 +83,87 @@ def main(settings: EvaluateSettings) -> None:
         settings.seed,
         kept_in=cache_dir() / "embeddings" if settings.reuse_embeddings else None,
     )
-    perceptual = open_perceptual(settings)
-    judges = open_judges(settings, device)
     out = Path(settings.out or "")
-    question = question_of(settings, judges, perceptual)
-    together(lambda: claim(out, question) if dist.is_main() else None)
-    if settings.study == "resolution":
-        run_resolution(settings, judges, options, out)
-        return
+    with opened_archives(settings) as archives:
+        # Whatever is cheap to check comes before judges are loaded, which can take minutes.
+        question = question_of(settings, {name: submission.sha256 for name, submission in archives.items()})
+        check_free(out, question)
+        check_inputs(settings, archives, device)
+        perceptual = open_perceptual(settings)
+        judges = open_judges(settings, device)
+        question = with_judges(question, judges, perceptual)
+        together(lambda: claim(out, question) if dist.is_main() else None)
+        if settings.study == "resolution":
+            run_resolution(settings, judges, options, out)
+        elif settings.study == "tradeoff":
+            run_tradeoff(settings, archives, judges, perceptual, options, out)
+        elif settings.study == "robustness":
+            run_robustness(settings, judges, options, out)
+        else:
+            run_evaluation(settings, archives, judges, perceptual, options, out, start)
+
+
+@contextmanager
+def opened_archives(settings: EvaluateSettings) -> Iterator[dict[str, VerifiedSubmission]]:
+    """Yields the verified submissions that are to be scored, by what they are called in the settings.
+
+    Raises:
+        FaceSRError: an archive breaks a rule, or the low-resolution pictures are not as they have to be.
+    """
+    low = Path(settings.low) if settings.low else None
+    with ExitStack() as stack:
+        yield {
+            name: stack.enter_context(opened_submission(path, settings.protocol, low))
+            for name, path in archives_of(settings).items()
+        }
+
+
+def check_inputs(settings: EvaluateSettings, archives: Mapping[str, VerifiedSubmission], device: torch.device) -> None:
+    """Checks folders, pairs and methods, as far as headers and small files tell.
+
+    Raises:
+        FaceSRError: one of them is not as it has to be.
+    """
+    folders = [submission.folder for submission in archives.values()]
+    folders += [Path(settings.restored)] if settings.restored else []
+    methods = [(settings.method, settings.blend_with, settings.blend_weight)] if settings.method else []
     if settings.study == "tradeoff":
-        run_tradeoff(settings, judges, perceptual, options, out)
+        for entry in entries_of_study(settings):
+            folders += [entry.folder] if entry.folder is not None else []
+            methods += [(entry.method, None, EQUAL_SHARES)] if entry.method is not None and entry.share is None else []
+    # A search's generator is no small file: it is opened when it is asked.
+    for spec, blend_with, share in methods:
+        if spec != PULSE:
+            open_method(spec, device, blend_with, share)
+    if settings.high is None:
         return
+    high, low = Path(settings.high), Path(settings.low) if settings.low else None
     if settings.study == "robustness":
-        run_robustness(settings, judges, options, out)
-        return
+        require_originals(high, settings.protocol)
+    elif settings.study == "resolution":
+        list_pictures(high)
+    elif settings.protocol.strict:
+        # The originals stand for what a method will restore.
+        for folder in folders or [high]:
+            pairs = find_pairs(folder, high, low, settings.protocol)
+            if settings.attributes:
+                read_attributes(Path(settings.attributes), [pair.id for pair in pairs.items])
+
+
+def run_evaluation(
+    settings: EvaluateSettings,
+    archives: Mapping[str, VerifiedSubmission],
+    judges: list[Embedder],
+    perceptual: Perceptual | None,
+    options: Options,
+    out: Path,
+    start: float,
+) -> None:
+    """Scores one subject, writes its files and prints its table; `start` is when the program began."""
     high, low = pairs_to_score(settings, out)
     seconds: dict[str, float] = {}
-    with opened_subject(settings, low, device, out, seconds) as subject, progress("score", high) as advance:
+    subject = subject_of(settings, archives, low, options.device, out, seconds)
+    with progress("score", high) as advance:
         evaluation = evaluate(
             subject,
             high,
@@ -111,45 +176,10 @@ def main(settings: EvaluateSettings) -> None:
             seconds=seconds,
             on_batch=advance,
         )
-        if evaluation is not None:
-            evaluation.seconds["total"] = time.perf_counter() - start
-            write_evaluation(out, evaluation, judges[0] if judges else None, options)
     if evaluation is not None:
-        say(f"{console_table(evaluation)}\nreport: {out / 'report.html'}")
-
-
-def open_judges(settings: EvaluateSettings, device: torch.device) -> list[Embedder]:
-    """Returns the judges on the device, the ranking one first; none where the perceptual index is the score.
-
-    Raises:
-        FaceSRError: a name is unknown, or weights are missing or wrong.
-    """
-    if settings.protocol.perceptual is not None:
-        return []
-
-    def make() -> list[Embedder]:
-        found: list[Embedder] = [build(judge_node("embedder=none", settings.embedder), Place.EMBEDDER)]
-        for name in settings.judges:
-            if name not in [judge.name for judge in found]:
-                found.append(build(judge_node(f"judges=[{name}]", load_group("embedder", name)), Place.EMBEDDER))
-        return found
-
-    judges = dist.in_turn(make)
-    for judge in judges:
-        if isinstance(judge, nn.Module):
-            judge.to(device)
-    return list(judges)
-
-
-def judge_node(key: str, node: dict[str, Any]) -> dict[str, Any]:
-    """Returns a judge's configuration.
-
-    Raises:
-        ConfigError: it is empty, as that of `none` is, which is for training on general pictures.
-    """
-    if not node:
-        raise ConfigError(f"{key} is no judge; choose another one, or protocol=asc19_preliminary, which asks none.")
-    return node
+        evaluation.seconds["total"] = time.perf_counter() - start
+        write_evaluation(out, evaluation, judges[0] if judges else None, options)
+        say(f"{console_table(evaluation)}\nreport: {shown_path(out / 'report.html')}")
 
 
 def pairs_to_score(settings: EvaluateSettings, out: Path) -> tuple[Path, Path | None]:
@@ -193,14 +223,18 @@ def restored_by(
     return restore_folder(method, low, folder, device, settings.batch_size, settings.flip_ensemble, on_batch, tiles)
 
 
-@contextmanager
-def opened_subject(
-    settings: EvaluateSettings, low: Path | None, device: torch.device, out: Path, seconds: dict[str, float]
-) -> Iterator[Subject]:
-    """Yields what is scored, its pictures restored or unpacked; adds to `seconds` what that took.
+def subject_of(
+    settings: EvaluateSettings,
+    archives: Mapping[str, VerifiedSubmission],
+    low: Path | None,
+    device: torch.device,
+    out: Path,
+    seconds: dict[str, float],
+) -> Subject:
+    """Returns what is scored, its pictures restored now where a method is; adds to `seconds` what that took.
 
     Raises:
-        FaceSRError: the method, the archive or the pictures are not as they have to be.
+        FaceSRError: the method or the pictures are not as they have to be.
     """
     if settings.method is not None:
         assert low is not None
@@ -211,28 +245,29 @@ def opened_subject(
         seconds["restore"] = time.perf_counter() - start
         if settings.method == PULSE:
             tell_search(method, low, out, device)
-        yield subject
-    elif settings.submission is not None:
-        path = Path(settings.submission)
-        with opened_submission(path, settings.protocol, low) as submission:
-            made = submission.manifest.restoration
-            facts = {
-                "team": submission.manifest.team,
-                "archive": str(path),
-                "archive_sha256": submission.sha256,
-                "model": made.model,
-                "weights_sha256": made.weights_sha256,
-                "config_sha256": made.config_sha256,
-                "kimg": made.kimg,
-                "flip_ensemble": made.flip_ensemble,
-                "commit": made.commit,
-                **blend_facts(made.blend),
-                **power_facts(made.energy_joules, made.seconds, settings.power_limit_watts),
-            }
-            name = submission.manifest.team
-            yield Subject("submission", name, submission.folder, made.loss_judges, facts, is_claim=True)
-    else:
-        yield restored_subject(Path(settings.restored or ""))
+        return subject
+    if settings.submission is not None:
+        return submitted_subject(settings, settings.submission, archives[settings.submission])
+    return restored_subject(Path(settings.restored or ""))
+
+
+def submitted_subject(settings: EvaluateSettings, archive: str, submission: VerifiedSubmission) -> Subject:
+    """Returns a verified submission as a subject; what its manifest says are claims."""
+    made = submission.manifest.restoration
+    facts = {
+        "team": submission.manifest.team,
+        "archive": archive,
+        "archive_sha256": submission.sha256,
+        "model": made.model,
+        "weights_sha256": made.weights_sha256,
+        "config_sha256": made.config_sha256,
+        "kimg": made.kimg,
+        "flip_ensemble": made.flip_ensemble,
+        "commit": made.commit,
+        **blend_facts(made.blend),
+        **power_facts(made.energy_joules, made.seconds, settings.power_limit_watts),
+    }
+    return Subject("submission", submission.manifest.team, submission.folder, made.loss_judges, facts, is_claim=True)
 
 
 def blend_facts(blend: BlendParts | None) -> dict[str, Any]:
@@ -272,22 +307,33 @@ def run_resolution(settings: EvaluateSettings, judges: list[Embedder], options: 
     if curve is not None:
         write_resolution(out, curve)
         say(f"cosine with the original after shrinking, {curve.num_pictures} faces\n{curve_table(curve)}")
-        say(f"curve: {out / 'resolution.png'}")
+        say(f"curve: {shown_path(out / 'resolution.png')}")
+
+
+def entries_of_study(settings: EvaluateSettings) -> list[Entry]:
+    """Returns the entries of study=tradeoff; built-in pictures, where no folders are given, are low-resolution too."""
+    with_low = settings.low is not None or settings.high is None
+    return entries_of(settings.entries, settings.method, settings.blend_with, settings.curve_weights, with_low)
 
 
 def run_tradeoff(
-    settings: EvaluateSettings, judges: list[Embedder], perceptual: Perceptual | None, options: Options, out: Path
+    settings: EvaluateSettings,
+    archives: Mapping[str, VerifiedSubmission],
+    judges: list[Embedder],
+    perceptual: Perceptual | None,
+    options: Options,
+    out: Path,
 ) -> None:
     """Restores and scores every entry, writes the plane's files and prints its table."""
     require_perception(perceptual)
     high, low = pairs_to_score(settings, out)
     points: list[Point] = []
-    for number, entry in enumerate(
-        entries_of(settings.entries, settings.method, settings.blend_with, settings.curve_weights, low is not None)
-    ):
+    for number, entry in enumerate(entries_of_study(settings)):
         with progress(entry.name, high) as advance:
             if entry.folder is not None:
                 subject = restored_subject(entry.folder)
+            elif entry.archive is not None:
+                subject = submitted_subject(settings, entry.archive, archives[entry.archive])
             else:
                 assert entry.method is not None and low is not None
                 blend_with, share = (None, EQUAL_SHARES) if entry.share is None else (settings.blend_with, entry.share)
@@ -303,7 +349,7 @@ def run_tradeoff(
             points.append(point_of(entry, evaluation))
     if points:
         write_tradeoff(out, points, settings.num_examples, settings.seed)
-        say(f"{tradeoff_table(points)}\nplot: {out / 'tradeoff.png'}")
+        say(f"{tradeoff_table(points)}\nplot: {shown_path(out / 'tradeoff.png')}")
 
 
 def run_robustness(settings: EvaluateSettings, judges: list[Embedder], options: Options, out: Path) -> None:
@@ -324,7 +370,7 @@ def run_robustness(settings: EvaluateSettings, judges: list[Embedder], options: 
     scores = run_cases(cases, high, out, settings.seed, options.device, options.batch_size, restore)
     if scores:
         write_robustness(out, scores, settings.num_examples, settings.seed)
-        say(f"{robustness_table(scores)}\nplot: {out / 'robustness.png'}")
+        say(f"{robustness_table(scores)}\nplot: {shown_path(out / 'robustness.png')}")
 
 
 @contextmanager

@@ -17,6 +17,30 @@ QUESTION = "question.json"
 SUMMARY = "summary.json"
 
 
+def check_free(folder: Path, question: Mapping[str, Any]) -> None:
+    """Checks, before anything is loaded or written, that a folder can be claimed for the answers to `question`.
+
+    Args:
+        folder: where they shall go.
+        question: what is known of it; keys that are missing here are compared by `claim`.
+
+    Raises:
+        DataError: the folder holds another evaluation or other files, or cannot be read.
+    """
+    asked = json.loads(json.dumps(question))
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"out={folder} is a file; give a folder that does not exist yet.")
+    try:
+        found = list(folder.iterdir()) if folder.exists() else []
+    except OSError as error:
+        raise DataError(f"out={folder} cannot be used: {error.strerror}.") from error
+    entries = {entry.name for entry in found if not is_left_behind(entry.name)}
+    if QUESTION in entries and len(entries) > 1:
+        _require_same(folder, asked, set(asked))
+    elif entries and QUESTION not in entries:
+        raise DataError(f"out={folder} holds other files; give a folder that is empty or does not exist yet.")
+
+
 def claim(folder: Path, question: Mapping[str, Any]) -> None:
     """Makes the folder ready for the answers to `question`; removes an earlier summary of the same question.
 
@@ -32,7 +56,7 @@ def claim(folder: Path, question: Mapping[str, Any]) -> None:
         if entries == {QUESTION}:
             pass  # an evaluation that was refused before it wrote anything: its question binds nobody
         elif QUESTION in entries:
-            _require_same(folder, asked)
+            _require_same(folder, asked, None)
         elif entries:
             raise DataError(f"out={folder} holds other files; give a folder that is empty or does not exist yet.")
         (folder / SUMMARY).unlink(missing_ok=True)
@@ -41,14 +65,16 @@ def claim(folder: Path, question: Mapping[str, Any]) -> None:
     write_text(folder / QUESTION, json.dumps(asked, indent=2) + "\n")
 
 
-def _require_same(folder: Path, asked: Mapping[str, Any]) -> None:
+def _require_same(folder: Path, asked: Mapping[str, Any], keys: set[str] | None) -> None:
+    """Refuses where one of these keys, or any for None, differs from the earlier question's."""
     try:
         earlier = json.loads((folder / QUESTION).read_text(encoding="utf-8"))
     except ValueError:
         earlier = {}
     if not isinstance(earlier, dict):
         earlier = {}
-    different = [key for key in {**earlier, **asked} if earlier.get(key) != asked.get(key)]
+    compared = [key for key in {**earlier, **asked} if keys is None or key in keys]
+    different = [key for key in compared if earlier.get(key) != asked.get(key)]
     if different:
         key = different[0]
         raise DataError(

@@ -1,14 +1,17 @@
 """What evaluate.py was asked: settings that fit together, and the question that its folder is claimed for."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from facesr.checkpoint import BEST
 from facesr.config import EvaluateSettings
-from facesr.errors import ConfigError
+from facesr.errors import ConfigError, DataError
 from facesr.evaluation.operators import cases_of
 from facesr.evaluation.perceptual import Perceptual
+from facesr.files import is_inside
 from facesr.pretrained.shipped import PREFIX
 from facesr.protocols import Embedder
 from facesr.restoration import EQUAL_SHARES, PULSE
@@ -61,8 +64,53 @@ def checked(settings: EvaluateSettings) -> EvaluateSettings:
         raise ConfigError("method restores low=DIR and compares with high=DIR; give both, or none for built-in faces.")
     if settings.flip_ensemble and settings.method is None:
         raise ConfigError("flip_ensemble=true needs method=; the other pictures are restored already.")
-    name = Path(getattr(settings, given[0])).name.replace(PREFIX, "pretrained_")
-    return replace(settings, out=settings.out or default_out(name))
+    return _with_out(settings, given[0])
+
+
+def _with_out(settings: EvaluateSettings, kind: str) -> EvaluateSettings:
+    """Returns the settings with `out` filled in: a name that says what is scored, an archive's with its digest.
+
+    Archives of many teams have one name, and each result is to stay.
+
+    Raises:
+        ConfigError: `out` lies in a folder that is read.
+        DataError: there is no archive to take the digest of.
+    """
+    if settings.out is None:
+        path = Path(getattr(settings, kind))
+        name = path.name.replace(PREFIX, "pretrained_")
+        if kind == "submission":
+            name = f"{path.stem}-{sha256_of_archive(path)[:12]}"
+        settings = replace(settings, out=default_out(name))
+    _check_out(settings)
+    return settings
+
+
+def sha256_of_archive(path: Path) -> str:
+    """Returns the sha256 of a submission archive.
+
+    Raises:
+        DataError: it is missing or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except IsADirectoryError as error:
+        raise DataError(f"{path} is not a file; give the path of a submission archive.") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}; give the path of a submission archive.") from error
+
+
+def _check_out(settings: EvaluateSettings) -> None:
+    """Raises ConfigError where `out` lies in a folder of pictures: what is written there would be one of them."""
+    out = Path(settings.out or "")
+    read = {key: getattr(settings, key) for key in ("high", "low", "restored")}
+    read |= {f"entries: {entry}": entry for entry in settings.entries if Path(entry).expanduser().is_dir()}
+    for key, folder in read.items():
+        is_run = folder is not None and (Path(folder).expanduser() / BEST).is_file()
+        if folder is not None and not is_run and is_inside(out, Path(folder).expanduser()):
+            named = key if key.startswith("entries") else f"{key}={folder}"
+            raise ConfigError(f"out={out} lies in {named}, which is read; choose another place for out.")
 
 
 def _check_protocol(settings: EvaluateSettings) -> None:
@@ -96,6 +144,7 @@ def _checked_study(settings: EvaluateSettings, given: list[str]) -> EvaluateSett
     if settings.study not in STUDIES:
         raise ConfigError(f"study={settings.study} is unknown; choose one of {', '.join(STUDIES)}.")
     settings = replace(settings, out=settings.out or default_out(settings.study))
+    _check_out(settings)
     if settings.study == "resolution":
         if given or settings.high is None:
             raise ConfigError("study=resolution looks at high=DIR alone; give it, and leave the other folders out.")
@@ -111,7 +160,8 @@ def _checked_study(settings: EvaluateSettings, given: list[str]) -> EvaluateSett
         raise ConfigError("a curve of study=tradeoff needs both method= and blend_with=; single methods are entries=.")
     if any(not 0.0 <= share <= 1.0 for share in settings.curve_weights):
         raise ConfigError("curve_weights has to hold shares from 0 to 1.")
-    if settings.high is None and (settings.low is not None or any(Path(entry).is_dir() for entry in settings.entries)):
+    has_folders = any(is_archive(entry) or Path(entry).is_dir() for entry in settings.entries)
+    if settings.high is None and (settings.low is not None or has_folders):
         raise ConfigError("high has no value; give high=DIR, the folder of the originals.")
     return settings
 
@@ -136,10 +186,27 @@ def default_out(name: str) -> str:
     return str(Path("runs") / "evaluations" / name)
 
 
-def question_of(
-    settings: EvaluateSettings, judges: Sequence[Embedder], perceptual: Perceptual | None
-) -> dict[str, Any]:
-    """Returns what is asked, for question.json: not how fast it is answered."""
+def is_archive(entry: str) -> bool:
+    """Returns whether an entry of study=tradeoff names a submission archive."""
+    return entry.lower().endswith(".zip")
+
+
+def archives_of(settings: EvaluateSettings) -> dict[str, Path]:
+    """Returns the submission archives that are to be scored, by what they are called in the settings."""
+    given = [] if settings.submission is None else [settings.submission]
+    given += [entry for entry in settings.entries if is_archive(entry)]
+    return {name: Path(name).expanduser() for name in given}
+
+
+def question_of(settings: EvaluateSettings, archives: Mapping[str, str]) -> dict[str, Any]:
+    """Returns what is asked, for question.json: not how fast it is answered.
+
+    `with_judges` adds what is known only when judges and models are loaded.
+
+    Args:
+        settings: checked.
+        archives: sha256 of each submission archive: another content under an old name is another question.
+    """
     paths = {key: getattr(settings, key) for key in ("restored", "submission", "high", "low", "attributes")}
     pulse = {"pulse": asdict(settings.pulse), "generator": settings.latent_generator}
     return {
@@ -155,9 +222,19 @@ def question_of(
         "curve_weights": list(settings.curve_weights) if settings.study == "tradeoff" else [],
         **({"operators": sorted(settings.operators)} if settings.study == "robustness" else {}),
         "protocol": asdict(settings.protocol),
-        "judges": [judge.name for judge in judges],
-        "models": {} if perceptual is None else perceptual.identity(),
+        **({"archives": dict(archives)} if archives else {}),
         **({} if settings.power_limit_watts is None else {"power_limit_watts": settings.power_limit_watts}),
         "num_resamples": settings.num_resamples,
         "seed": settings.seed,
+    }
+
+
+def with_judges(
+    question: Mapping[str, Any], judges: Sequence[Embedder], perceptual: Perceptual | None
+) -> dict[str, Any]:
+    """Returns a question with the judges that are asked and the models that the perceptual index is taken with."""
+    return {
+        **question,
+        "judges": [judge.name for judge in judges],
+        "models": {} if perceptual is None else perceptual.identity(),
     }

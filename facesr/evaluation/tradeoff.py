@@ -25,6 +25,7 @@ from facesr.evaluation.out_folder import SUMMARY, write_bytes, write_text
 from facesr.evaluation.pairs import Picture
 from facesr.evaluation.perceptual import Perceptual
 from facesr.evaluation.plane import Marker, Plane, plane_png
+from facesr.evaluation.request import is_archive
 from facesr.evaluation.result import Evaluation, environment
 from facesr.evaluation.sheet import MOST_PIXELS, Cell, sheet_png
 from facesr.evaluation.study_page import pictures_section, study_page
@@ -42,8 +43,9 @@ class Entry:
 
     Attributes:
         name: its label, unlike all others.
-        folder: restored pictures, or None for a method.
-        method: as `method=` takes it, or None for a folder.
+        folder: restored pictures, or None for a method or an archive.
+        method: as `method=` takes it, or None for a folder or an archive.
+        archive: a submission archive as it was given, or None.
         share: of the second snapshot in the method's weights; None where nothing is blended.
         family: name of the curve that it lies on, or "".
     """
@@ -51,6 +53,7 @@ class Entry:
     name: str
     folder: Path | None = None
     method: str | None = None
+    archive: str | None = None
     share: float | None = None
     family: str = ""
 
@@ -71,7 +74,7 @@ def entries_of(
     """Returns the entries of the study: bicubic, then `specs`, then the curve from `method` to `blend_with`.
 
     Args:
-        specs: folders of restored pictures, and methods.
+        specs: folders of restored pictures, submission archives, and methods.
         method: beginning of the curve, or None for no curve.
         blend_with: its end.
         shares: of `blend_with`, along the curve.
@@ -85,10 +88,14 @@ def entries_of(
     entries: list[Entry] = []
     for spec in wanted:
         path = Path(spec).expanduser()
+        if is_archive(spec):
+            name = _unlike(path.stem, [entry.name for entry in entries])
+            entries.append(Entry(name, archive=spec))
+            continue
         is_snapshot = spec.startswith(PREFIX) or path.is_file() or (path / BEST).is_file()
         is_method = spec in (*INTERPOLATIONS, PULSE) or is_snapshot
         if not is_method and not path.is_dir():
-            raise DataError(f"entries: {spec} is neither a folder of pictures nor a method; give one of them.")
+            raise DataError(f"entries: {spec} is neither a folder of pictures nor an archive or a method; give one.")
         if is_method and not with_low:
             raise ConfigError(f"entries: {spec} is a method, which restores low=DIR; give that folder, too.")
         name = _unlike(_name_of(path, is_method), [entry.name for entry in entries])

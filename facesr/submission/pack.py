@@ -19,7 +19,7 @@ from typing import BinaryIO
 from facesr.config import EvaluationProtocol
 from facesr.errors import ConfigError, DataError
 from facesr.files import is_inside
-from facesr.names import shown
+from facesr.names import shown, shown_path
 from facesr.submission.attachments import Attachments, sha256_of_attachment
 from facesr.submission.layout import Layout
 from facesr.submission.manifest import MAX_TEAM_LENGTH, Manifest, is_team, manifest_bytes
@@ -150,7 +150,7 @@ def pack(
             write_archive(file, members, str(out))
             file.flush()
             os.fsync(file.fileno())
-        with opened_submission(temporary, protocol, low, shown_as=str(out)) as submission:
+        with opened_submission(temporary, protocol, low, shown_as=shown_path(out)) as submission:
             unchanged = _is_same(out, submission.sha256)
         if out.exists() and not unchanged and not overwrite:
             raise ConfigError(f"{out} exists and differs; add overwrite=true to replace it, or give another out=FILE.")

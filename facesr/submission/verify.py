@@ -18,7 +18,7 @@ from pathlib import Path
 
 from facesr.config import EvaluationProtocol
 from facesr.errors import DataError, SubmissionError
-from facesr.names import shown
+from facesr.names import shown, shown_path
 from facesr.submission.archive import Archive, Member
 from facesr.submission.attached_model import check_model
 from facesr.submission.attachment_rules import MAX_ATTACHMENTS, MODEL_DIR, SCRIPT_DIR, check_attachment_sizes
@@ -74,10 +74,10 @@ def opened_submission(
         SubmissionError: a rule is broken; the sentence names the first members that break it.
         DataError: the archive cannot be read, `low` does not fit the protocol, or the disk is full.
     """
-    label = shown_as or str(path)
+    label = shown_as or shown_path(path)
     given = None if low is None else LowPictures.open(low, protocol)
     if not path.is_file():
-        raise DataError(f"{path} is not a file; give the path of a submission archive.")
+        raise DataError(f"{label} is not a file; give the path of a submission archive.")
     try:
         folder = tempfile.TemporaryDirectory(prefix="facesr-submission-")
     except OSError as error:

@@ -1,6 +1,7 @@
 """evaluate.py as a user meets it: the commands of its docstring, and one sentence and code 2 for bad input."""
 
 import functools
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -128,6 +129,64 @@ def test_an_archive_is_verified_and_its_claims_are_called_claims(run, big, tmp_p
     assert from_folder["subject"]["name"] == "bicubic" and from_folder["subject"]["loss_judges"] == []
 
 
+def packed(big, folder: Path, method: str = "bicubic") -> Path:
+    """Returns an honest archive."""
+    keys = {"checkpoint": method, "low": big.low, "team": "Team", "out": folder / "team.zip"}
+    keys |= {"device": "cpu", "restored_dir": folder / "kept"}
+    submit.main(load_settings("submit", SubmitSettings, [f"{key}={value}" for key, value in keys.items()]))
+    return folder / "team.zip"
+
+
+def test_archives_of_one_name_keep_their_results(run, big, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    archives = [packed(big, tmp_path / method, method) for method in ("bicubic", "nearest")]
+    for archive in archives:
+        run(submission=archive, high=big.high, low=big.low, out=None, num_examples=0)
+    folders = sorted((tmp_path / "runs" / "evaluations").iterdir())
+    digests = sorted(hashlib.sha256(archive.read_bytes()).hexdigest()[:12] for archive in archives)
+    assert [folder.name for folder in folders] == [f"team-{digest}" for digest in digests]
+    assert {summary(folder)["subject"]["model"] for folder in folders} == {"bicubic", "nearest"}
+    # The same path with other content is another question.
+    run(submission=archives[0], high=big.high, low=big.low, num_examples=0)
+    archives[0].write_bytes(archives[1].read_bytes())
+    with pytest.raises(FaceSRError, match="holds another evaluation"):
+        run(submission=archives[0], high=big.high, low=big.low, num_examples=0)
+    assert summary(tmp_path / "out")["subject"]["model"] == "bicubic"
+
+
+def test_an_archive_is_an_entry_of_the_tradeoff(run, big, tmp_path):
+    out = run(study="tradeoff", entries=f"[{packed(big, tmp_path, 'nearest')}]", high=big.high, low=big.low)
+    points = {entry["name"]: entry for entry in json.loads((out / "summary.json").read_text())["entries"]}
+    assert list(points) == ["bicubic", "team"] and points["team"]["model"] == "nearest"
+    assert points["team"]["means"]["rmse"] != points["bicubic"]["means"]["rmse"]
+
+
+CHEAP = {
+    "tampered archive": ({"submission": "bad.zip"}, "stray bytes|no ZIP archive|bytes that belong"),
+    "tampered entry": ({"study": "tradeoff", "entries": "[bad.zip]"}, "stray bytes|no ZIP archive|bytes that belong"),
+    "no snapshot among the entries": ({"study": "tradeoff", "entries": "[weights.pth]"}, "weights.pth"),
+    "no snapshot": ({"method": "weights.pth"}, "weights.pth"),
+    "names that do not fit": ({"restored": "few"}, "in high but not in few"),
+    "groups that do not fit": ({"restored": "restored", "attributes": "absent.csv"}, "cannot be read"),
+    "a folder of other files": ({"restored": "restored", "low": None, "out": "few"}, "holds other files"),
+}
+
+
+@pytest.mark.parametrize("case", CHEAP)
+def test_what_is_cheap_to_check_comes_before_judges_are_loaded(run, big, monkeypatch, case):
+    keys, reason = CHEAP[case]
+    root = big.high.parent
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(evaluate, "open_judges", lambda *arguments: pytest.fail("judges were loaded"))
+    (root / "few").mkdir()
+    (root / "few" / "301.png").write_bytes((big.restored / "301.png").read_bytes())
+    (root / "bad.zip").write_bytes(b"x" + packed(big, root / "packed").read_bytes())
+    (root / "weights.pth").write_bytes(b"x" * 100)
+    with pytest.raises(FaceSRError, match=reason):
+        run(**{"high": "high", "low": "low", "out": root / "result", **keys})
+    assert not (root / "result").exists()
+
+
 def test_the_power_an_archive_states_is_compared_with_a_limit(run, big, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("facesr.power.PowerMeter.stop", lambda meter: setattr(meter, "joules", 6000.0))
     keys = {"checkpoint": "bicubic", "low": big.low, "team": "Team", "out": tmp_path / "team.zip"}
@@ -180,7 +239,16 @@ def test_the_resolution_study(run, big, capsys):
         ({"restored": "restored", "high": "high", "embedder.weights": "absent.pt"}, "is not a file"),
         ({"restored": "restored", "high": "high", "embedder.weights": "high/301.png"}, "not a readable weights file"),
         ({"method": "absent", "low": "low", "high": "high"}, "neither bicubic nor nearest"),
-        ({"submission": "absent.zip", "low": "low", "high": "high"}, "not a file"),
+        ({"submission": "absent.zip", "low": "low", "high": "high"}, "is not a file"),
+        ({"submission": "absent.zip", "high": "high", "out": None}, "absent.zip cannot be read"),
+        ({"restored": "restored", "high": "high", "out": "high/eval"}, "out=high/eval lies in high=high"),
+        ({"method": "bicubic", "high": "high", "low": "low", "out": "low"}, "lies in low=low"),
+        ({"restored": "restored", "high": "high", "out": "restored/a/b"}, "lies in restored=restored"),
+        ({"study": "resolution", "high": "high", "out": "high/eval"}, "lies in high=high"),
+        (
+            {"study": "tradeoff", "entries": "[restored]", "high": "high", "out": "restored/a"},
+            "lies in entries: restored",
+        ),
         ({"study": "colour", "high": "high"}, "study=colour is unknown"),
         ({"study": "resolution", "high": "high", "method": "bicubic"}, "alone"),
         ({"study": "resolution", "high": "absent"}, "absent is not a folder"),

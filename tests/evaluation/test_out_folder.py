@@ -6,7 +6,7 @@ import os
 import pytest
 
 from facesr.errors import DataError
-from facesr.evaluation.out_folder import claim, write_text
+from facesr.evaluation.out_folder import check_free, claim, write_text
 
 QUESTION = {"method": "bicubic", "protocol": {"name": "open"}, "judges": ["builtin"]}
 
@@ -68,3 +68,20 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_rest(tmp_path, monkeypatc
         write_text(tmp_path / "a.csv", "new")
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
     assert (tmp_path / "a.csv").read_text() == "old"
+
+
+def test_checking_writes_nothing_and_knows_part_of_the_question(tmp_path):
+    check_free(tmp_path / "new", QUESTION)
+    assert not (tmp_path / "new").exists()
+    claim(tmp_path / "out", QUESTION)
+    (tmp_path / "out" / "summary.json").write_text("{}")
+    before_judges = {key: value for key, value in QUESTION.items() if key != "judges"}
+    check_free(tmp_path / "out", before_judges)
+    with pytest.raises(DataError, match=r"another evaluation \(method was bicubic, now nearest\)"):
+        check_free(tmp_path / "out", {**before_judges, "method": "nearest"})
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / ".DS_Store").write_text("x")
+    check_free(tmp_path / "mine", QUESTION)
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    with pytest.raises(DataError, match="holds other files"):
+        check_free(tmp_path / "mine", QUESTION)

@@ -72,7 +72,7 @@ def test_a_curve_has_an_entry_for_every_share(tmp_path):
 
 
 def test_a_missing_entry_is_named(tmp_path):
-    with pytest.raises(DataError, match="nowhere is neither a folder of pictures nor a method"):
+    with pytest.raises(DataError, match="nowhere is neither a folder of pictures nor an archive or a method"):
         entries_of([str(tmp_path / "nowhere")], None, None, [], with_low=True)
 
 

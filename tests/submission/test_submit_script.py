@@ -164,6 +164,40 @@ def test_paths_hold_any_letters(tmp_path, low, monkeypatch, capfd, name):
     assert caught.value.code == 0 and folder.with_suffix(".zip").is_file(), capfd.readouterr().err
 
 
+@pytest.mark.parametrize("letter", ["\x1b", "\n", "\u202e", "\udcff"])
+def test_the_name_of_an_archive_commands_no_terminal(tmp_path, low, capsys, letter):
+    submit.main(settings(tmp_path))
+    capsys.readouterr()
+    path = tmp_path / f"a{letter}[2Jb.zip"
+    (tmp_path / "out.zip").rename(path)
+    asked = settings(tmp_path, checkpoint=None, team=None, out=None)
+    asked.verify = str(path)
+    submit.main(asked)
+    assert capsys.readouterr().out.splitlines()[0] == f"{str(path)!a} is a valid submission"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(FaceSRError) as caught:
+        submit.main(asked)
+    assert str(caught.value).startswith(f"{str(path)!a} has a comment") and str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("keys", [{"restored_dir": "low"}, {"out": "low/x.zip"}, {"out": "low/new/x.zip"}])
+def test_a_folder_that_is_read_is_never_written_into(tmp_path, low, keys):
+    before = sorted(path.name for path in low.iterdir())
+    with pytest.raises(FaceSRError, match="lies in low="):
+        submit.main(settings(tmp_path, **{key: tmp_path / value for key, value in keys.items()}))
+    assert sorted(path.name for path in low.iterdir()) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["low"]
+
+
+def test_what_a_file_manager_left_is_passed_over(tmp_path, low):
+    submit.main(settings(tmp_path))
+    for name in ("._1.png", ".DS_Store", "Thumbs.db"):
+        (low / name).write_bytes(b"Mac OS X")
+        (next((tmp_path / "restored").iterdir()) / "pictures" / name).write_bytes(b"Mac OS X")
+    submit.main(settings(tmp_path, out=tmp_path / "again.zip"))
+    assert (tmp_path / "again.zip").read_bytes() == (tmp_path / "out.zip").read_bytes()
+
+
 def test_more_ranks_are_refused(tmp_path, low, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(FaceSRError, match="one process"):
