@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from facesr import draws
 from facesr.errors import ConfigError
 from facesr.image import luma, round_to_grey_levels, to_float, to_uint8
 from facesr.resample import downscale_to_grey_levels, resize
@@ -28,8 +29,6 @@ DOWNSCALERS = ("official", "bicubic", "nearest", "bilinear", "area", "lanczos")
 LANCZOS_LOBES = 3
 # Kernels end where a Gaussian has fallen to a hundredth.
 _SIGMAS = 3.0
-# Order and augmentation of the training faces draw from other keys of the same seed (facesr/data).
-_OWN_KEYS = 1 << 61
 # Rec. 601 luma weights of R, G and B (ITU-R BT.601-7, section 2.5.1).
 
 Generator = np.random.Generator
@@ -59,7 +58,7 @@ class Step(Protocol):
 
 def generators_at(seed: int, position: int, count: int) -> list[Generator]:
     """Returns one random generator for each of the `count` pictures from `position` on."""
-    return [np.random.Generator(np.random.Philox(key=[seed, _OWN_KEYS + position + i])) for i in range(count)]
+    return draws.generators_at(seed, position, count, draws.DEGRADATION)
 
 
 def shrink(batch: Tensor, downscaler: str, height: int, width: int) -> Tensor:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from facesr.draws import ORDER
 from facesr.errors import ConfigError, DataError
 
 # Where one band of yaw ends and the next begins, in distances between the eyes (see `yaw_of`).
@@ -99,7 +100,7 @@ class Order:
         return self._epochs[epoch]
 
     def _drawn(self, epoch: int) -> NDArray[np.int64]:
-        generator = np.random.Generator(np.random.Philox(key=[self.seed, (1 << 62) + epoch]))
+        generator = np.random.Generator(np.random.Philox(key=[self.seed, ORDER + epoch]))
         order = generator.permutation(self.num_faces)
         if self._ends is None:
             return order

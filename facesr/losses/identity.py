@@ -2,13 +2,16 @@
 
 A frozen recogniser can be fooled by patterns that mean nothing to another one. `views` guards against it:
 besides the plain picture the recogniser also sees randomly shifted, scaled, flipped and slightly blurred
-ones (the same view of restored and truth), so only what survives such changes lowers the loss.
+ones (the same view of restored and truth), so only what survives such changes lowers the loss. A face's view is a
+function of the seed and of its place in the run.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from facesr.draws import VIEWS, generators_at
 from facesr.losses.term import LossInputs, LossTerm
 from facesr.protocols import Embedder
 
@@ -53,7 +56,7 @@ class Identity(LossTerm):
         # The judge is shown what a PNG can hold; gradients pass where the value is inside.
         restored, high = inputs.restored.clamp(0.0, 1.0), inputs.high
         if self.views > 0:
-            restored, high = self._viewed(torch.cat([restored, high])).chunk(2)
+            restored, high = self._viewed(torch.cat([restored, high]), inputs.seed, inputs.position).chunk(2)
         with torch.no_grad():
             truth = self.embedder(high)
         return (self.embedder(restored) * truth).sum(1)
@@ -62,11 +65,12 @@ class Identity(LossTerm):
         """Returns the scalar mean of 1 - cosine."""
         return 1.0 - self.similarity(inputs).mean()
 
-    def _viewed(self, both: Tensor) -> Tensor:
+    def _viewed(self, both: Tensor, seed: int, position: int) -> Tensor:
         """Returns restored and true faces (2N, 3, H, W), a share of them in one random view per pair."""
         num_faces, height, width = len(both) // 2, both.shape[-2], both.shape[-1]
-        draws = (torch.rand(6, num_faces) * 2 - 1).to(both.device)
-        chosen = torch.rand(num_faces).to(both.device) < self.views
+        drawn = np.stack([face.random(7, np.float32) for face in generators_at(seed, position, num_faces, VIEWS)], 1)
+        uniform = torch.from_numpy(drawn).to(both.device)
+        draws, chosen = uniform[:6] * 2 - 1, uniform[6] < self.views
         one = torch.ones(num_faces, device=both.device)
         angle = torch.deg2rad(draws[0] * self.roll_degrees)
         size = 1.0 + draws[1] * self.max_scale

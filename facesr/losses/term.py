@@ -17,6 +17,9 @@ class LossInputs:
         restored: float32 (N, 3, 4h, 4w), the generator's output, unclamped.
         extras: what else the generator gave, by name, float32; empty for most generators.
         landmarks: float32 (N, 5, 2), x and y in pixels of `high`, NaN where unknown; None where no term needs them.
+        seed: of the run, for a term that draws, together with
+        position: the place of the batch's first face in the run; the others follow. A draw that depended on anything
+            else would differ between ranks, or with the number of parts.
     """
 
     low: Tensor
@@ -24,6 +27,8 @@ class LossInputs:
     restored: Tensor
     extras: Mapping[str, Tensor] = field(default_factory=dict)
     landmarks: Tensor | None = None
+    seed: int = 0
+    position: int = 0
 
 
 class LossTerm(nn.Module):

@@ -35,7 +35,7 @@ class Players:
         precision: fp32, bf16 or fp16.
         gradient_clip_norm: largest norm of each network's gradient, 0 for no limit.
         degradation: makes the generator's input from the (augmented) truth.
-        seed: of the run, for a degradation that draws.
+        seed: of the run, for a degradation or a loss term that draws.
         num_steps: steps done, counted for the lazy gradient penalty.
     """
 
@@ -92,7 +92,6 @@ def train_step(
     for number, high in enumerate(parts):
         # What the generator is given: by default the official downscaling of the truth; whole grey levels always.
         low = players.degradation(high, players.seed, position)
-        position += len(high)
         with autocast:
             restored, extras = _restore(players.generator, low)
 
@@ -103,7 +102,9 @@ def train_step(
             players.scaler.scale(discriminator_loss / len(parts)).backward()  # type: ignore[no-untyped-call]
 
         # The generator lowers the weighted sum of its terms, the frozen discriminator's opinion among them.
-        inputs = LossInputs(low, high, restored, extras, landmarks[number] if landmarks else None)
+        shown = landmarks[number] if landmarks else None
+        inputs = LossInputs(low, high, restored, extras, shown, players.seed, position)
+        position += len(high)
         total = restored.new_zeros(())
         for name, term in players.terms.items():
             if term.active(kimg):
@@ -168,8 +169,9 @@ def _adversarial_loss(players: Players, high: Tensor, restored: Tensor) -> Tenso
 def _move(players: Players, network: nn.Module, optimizer: torch.optim.Optimizer) -> Tensor:
     """Averages a network's gradients over ranks, clips them and steps; returns the norm before clipping."""
     parameters = list(network.parameters())
-    players.scaler.unscale_(optimizer)
+    # Before the scale is taken off: where one rank's gradient overflowed all must know, skip the step and scale less.
     dist.average_gradients(parameters)
+    players.scaler.unscale_(optimizer)
     norm = torch.nn.utils.clip_grad_norm_(parameters, players.gradient_clip_norm or float("inf"))
     # A step on gradients that are not finite would destroy the weights before the loop sees it. Asking costs a
     # wait for the device, so on a GPU the loop's own check, and its return to the last state, must do.

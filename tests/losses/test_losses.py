@@ -1,6 +1,7 @@
 """Loss terms against their formulas."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -78,21 +79,44 @@ def test_sicnn_form_is_the_cosine_in_disguise(inputs: LossInputs) -> None:
 
 def test_identity_views_show_both_faces_alike(inputs: LossInputs) -> None:
     judge = LinearEmbedder()
-    torch.manual_seed(0)
-    first = Identity(1, 0, judge, views=1.0).similarity(inputs)
-    torch.manual_seed(1)
-    second = Identity(1, 0, judge, views=1.0).similarity(inputs)
-    assert not torch.allclose(first, second)
+    term = Identity(1, 0, judge, views=1.0)
+    first = term.similarity(replace(inputs, seed=1))
+    assert not torch.allclose(first, term.similarity(replace(inputs, seed=2)))
+    assert not torch.allclose(first, term.similarity(replace(inputs, seed=1, position=4)))
     assert (first > 0.5).all() and (first <= 1 + 1e-6).all()
     first.sum().backward()
     assert inputs.restored.grad is not None and torch.isfinite(inputs.restored.grad).all()
 
 
+def test_a_faces_view_is_a_function_of_seed_and_place(inputs: LossInputs) -> None:
+    term = Identity(1, 0, LinearEmbedder(), views=0.5)
+    whole = term.similarity(replace(inputs, seed=7, position=100))
+    torch.manual_seed(999)  # nothing is drawn from the global generator
+    before = torch.get_rng_state()
+    parts = [
+        term.similarity(replace(inputs, high=high, restored=restored, seed=7, position=100 + 2 * number))
+        for number, (high, restored) in enumerate(zip(inputs.high.split(2), inputs.restored.split(2), strict=True))
+    ]
+    torch.testing.assert_close(torch.cat(parts), whole, rtol=0, atol=1e-6)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_share_of_views_and_of_blurred_ones_is_as_asked() -> None:
+    high = torch.rand(400, 3, 8, 12, generator=torch.Generator().manual_seed(5))
+    still = {"max_shift_px": 0.0, "max_scale": 0.0, "roll_degrees": 0.0}
+    term = Identity(1, 0, LinearEmbedder(), views=0.5, blur=1.0, **still)
+    seen = term._viewed(torch.cat([high, high]), seed=1, position=0)[:400]
+    assert (seen != high).flatten(1).any(1).float().mean().item() == pytest.approx(0.5, abs=0.08)
+    term = Identity(1, 0, LinearEmbedder(), views=1.0, blur=0.25, **still)
+    seen = term._viewed(torch.cat([high, high]), seed=1, position=0)[:400]
+    either = torch.minimum((seen - high).abs().amax((1, 2, 3)), (seen - high.flip(-1)).abs().amax((1, 2, 3)))
+    assert (either > 1e-3).float().mean().item() == pytest.approx(0.25, abs=0.08)
+
+
 def test_a_view_of_no_size_is_the_picture(inputs: LossInputs) -> None:
     term = Identity(1, 0, LinearEmbedder(), views=1.0, max_shift_px=0, max_scale=0, roll_degrees=0, blur=0)
-    torch.manual_seed(0)
     both = torch.cat([inputs.high, inputs.high])
-    seen = term._viewed(both)
+    seen = term._viewed(both, seed=0, position=0)
     plain_or_mirrored = torch.stack([(seen - both).abs().amax((1, 2, 3)), (seen - both.flip(-1)).abs().amax((1, 2, 3))])
     assert (plain_or_mirrored.amin(0) < 1e-5).all()
 
