@@ -10,6 +10,12 @@ Every key can be changed on the command line (``uv run train.py --help`` lists t
 
 import sys
 
+from facesr.signals import requests
+
+if __name__ == "__main__":
+    # Before the imports below, which take seconds: a scheduler may ask to stop at any moment.
+    requests.listen()
+
 from facesr.build import run_script
 from facesr.config import FaceGeneratorSettings, TrainSettings
 from facesr.training.face_generator import train_face_generator

@@ -25,7 +25,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from facesr import ranks
-from facesr.errors import EXIT_USER_ERROR, ConfigError, FaceSRError
+from facesr.errors import EXIT_REQUEUE, ConfigError, FaceSRError, RankLostError
+from facesr.signals import requests
 
 if TYPE_CHECKING:
     from facesr.places import Place
@@ -141,13 +142,17 @@ def load_settings(config_name: str, schema: type[Settings], overrides: Sequence[
 def run_script(main: Callable[[Settings], int | None], config_name: str, schema: type[Settings]) -> NoReturn:
     """Runs a script's `main` on settings composed from the command line, and exits.
 
-    Exit code: what `main` returns (None is 0); 2 after a user's error, told in one sentence by rank 0.
+    Exit code: what `main` returns (None is 0); 2 after a user's error and 71 after the loss of another rank, told in
+    one sentence by one rank.
     """
     _register(config_name, schema)
     # Hydra's own handler would print several lines and exit with 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    # A job that is ended by its time limit removes its temporary files too; training answers by saving its state.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    # A job that is ended by its time limit removes its temporary files too; train.py has its own answer already.
+    if requests.listening:
+        requests.unwind()
+    else:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     exit_code = 0
     refusal: FaceSRError | None = None
 
@@ -171,10 +176,14 @@ def run_script(main: Callable[[Settings], int | None], config_name: str, schema:
             if refusal is not None:
                 raise refusal
     except FaceSRError as error:
-        if ranks.rank() == 0:
+        if requests.came and isinstance(error, RankLostError):
+            _leave(EXIT_REQUEUE)  # all ranks were asked to stop, and others were faster
+        if _first_to_tell(error):
             print(f"error: {error}", file=sys.stderr, flush=True)
-        # A rank that has left must not keep the others waiting for it: torchrun ends them.
-        _leave(EXIT_USER_ERROR)
+        # A rank that has left must not keep the others waiting for it: they notice, or torchrun ends them.
+        _leave(error.exit_code)
+    except SystemExit as asked:
+        _leave(asked.code if isinstance(asked.code, int) else int(asked.code is not None))
     except KeyboardInterrupt:
         if ranks.rank() == 0:
             print("error: interrupted; the same command resumes from the last saved state.", file=sys.stderr)
@@ -219,6 +228,14 @@ def _is_readable(argument: str) -> bool:
         except HydraException:
             return False
     return True
+
+
+def _first_to_tell(error: FaceSRError) -> bool:
+    if ranks.world_size() == 1:
+        return True
+    from facesr import dist
+
+    return dist.first_to_tell(error)
 
 
 def _leave(code: int) -> NoReturn:

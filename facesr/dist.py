@@ -18,13 +18,18 @@ import torch.distributed as td
 from torch import Tensor, nn
 
 from facesr import ranks
-from facesr.errors import ConfigError
+from facesr.errors import ConfigError, FaceSRError, RankLostError
+from facesr.lost_rank import lost_rank_told, without_stderr
 from facesr.processes import num_cores
 
 Result = TypeVar("Result")
 
 # Validation on rank 0 or a slow disk must not kill the other ranks.
 TIMEOUT = datetime.timedelta(minutes=60)
+# All ranks are started at once, and get as far as joining in the time that imports take.
+JOIN_TIMEOUT = datetime.timedelta(minutes=10)
+
+_store: Any = None  # where the ranks met
 
 
 def rank() -> int:
@@ -72,11 +77,32 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda", local_rank)
 
 
+@lost_rank_told()
 def initialise(device: torch.device) -> None:
-    """Joins the process group that torchrun describes in the environment; does nothing for one rank."""
+    """Joins the process group that torchrun describes in the environment; does nothing for one rank.
+
+    Raises:
+        ConfigError: the environment does not say where the ranks meet.
+        RankLostError: not all of them came.
+    """
+    global _store
     if ranks.world_size() > 1 and not td.is_initialized():
+        try:
+            _store, number, count = next(td.rendezvous("env://", timeout=JOIN_TIMEOUT))  # type: ignore[attr-defined]
+        except ValueError as error:
+            raise ConfigError(f"the ranks cannot meet ({error}); start them with torchrun.") from error
         backend = "nccl" if device.type == "cuda" else "gloo"
-        td.init_process_group(backend, timeout=TIMEOUT)
+        td.init_process_group(backend, timeout=TIMEOUT, store=_store, rank=number, world_size=count)
+
+
+def first_to_tell(error: FaceSRError) -> bool:
+    """Returns whether this rank is the one to print why the run ends: the first that asks."""
+    try:
+        with without_stderr():
+            return is_main() if _store is None else bool(_store.add("facesr/told", 1) == 1)
+    except RuntimeError:
+        # The store has ended with rank 0, which has told of all but its own death.
+        return isinstance(error, RankLostError) and rank() == 1
 
 
 def shutdown() -> None:
@@ -85,22 +111,34 @@ def shutdown() -> None:
         td.destroy_process_group()
 
 
+@lost_rank_told()
 def barrier() -> None:
     """Waits for all ranks."""
     if td.is_initialized():
         td.barrier()
 
 
+def by_main(do: Callable[[], Result]) -> Result | None:
+    """Returns what `do` returns on rank 0, None elsewhere; the others wait, and raise a user's error as rank 0 does."""
+    result: Result | None = None
+    problem: FaceSRError | None = None
+    try:
+        result = do() if is_main() else None
+    except FaceSRError as error:
+        problem = error
+    problem = from_main(problem)
+    if problem is not None:
+        raise problem
+    return result
+
+
 def in_turn(make: Callable[[], Result]) -> Result:
     """Returns what `make` returns, made by rank 0 first: what it puts into a cache is then there for the others."""
-    if not is_main():
-        barrier()
-        return make()
-    made = make()
-    barrier()
-    return made
+    made = by_main(lambda: [make()])
+    return made[0] if made else make()
 
 
+@lost_rank_told()
 def gather_objects(value: Any) -> list[Any] | None:
     """Returns the values of all ranks in rank order on rank 0, None elsewhere. Plain containers only."""
     if not td.is_initialized():
@@ -110,6 +148,7 @@ def gather_objects(value: Any) -> list[Any] | None:
     return gathered
 
 
+@lost_rank_told()
 def from_main(value: Any) -> Any:
     """Returns rank 0's value on every rank."""
     if not td.is_initialized():
@@ -119,6 +158,7 @@ def from_main(value: Any) -> Any:
     return box[0]
 
 
+@lost_rank_told()
 def any_rank(flag: bool, device: torch.device) -> bool:
     """Returns whether the flag is set on at least one rank."""
     if not td.is_initialized():
@@ -128,6 +168,7 @@ def any_rank(flag: bool, device: torch.device) -> bool:
     return bool(box.item() > 0)
 
 
+@lost_rank_told()
 def average_scalars(values: Tensor) -> Tensor:
     """Returns the mean over ranks of a small tensor of figures (for logs); no gradient."""
     if td.is_initialized():
@@ -137,6 +178,7 @@ def average_scalars(values: Tensor) -> Tensor:
     return values
 
 
+@lost_rank_told()
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Replaces each gradient by its mean over ranks, through one flat buffer."""
     if not td.is_initialized():
@@ -147,11 +189,8 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     flat = torch.cat([gradient.reshape(-1).float() for gradient in gradients])
     td.all_reduce(flat)
     flat /= world_size()
-    offset = 0
-    for gradient in gradients:
-        part = flat[offset : offset + gradient.numel()]
+    for gradient, part in zip(gradients, torch.split(flat, [each.numel() for each in gradients]), strict=True):
         gradient.copy_(part.view_as(gradient))
-        offset += gradient.numel()
 
 
 def share_out(work: Sequence[float]) -> list[int]:
@@ -168,6 +207,7 @@ def share_out(work: Sequence[float]) -> list[int]:
     return owners
 
 
+@lost_rank_told()
 def from_owners(
     own: Mapping[int, Tensor], owners: Sequence[int], sizes: Sequence[int], device: torch.device
 ) -> list[Tensor]:
@@ -194,6 +234,7 @@ def from_owners(
     return found
 
 
+@lost_rank_told()
 def copy_from_main(module: nn.Module) -> None:
     """Gives every rank rank 0's parameters and buffers."""
     if td.is_initialized():
@@ -205,12 +246,14 @@ class _MeanOverRanks(torch.autograd.Function):
     """All-reduced mean whose gradient is the mean of the gradients, so that averaging them later is exact."""
 
     @staticmethod
+    @lost_rank_told()
     def forward(ctx: Any, value: Tensor) -> Tensor:
         result = value.detach().clone()
         td.all_reduce(result)
         return result / td.get_world_size()
 
     @staticmethod
+    @lost_rank_told()
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         result = gradients[0].detach().clone()
         td.all_reduce(result)

@@ -12,13 +12,20 @@ from facesr.names import one_line
 EXIT_USER_ERROR = 2
 # EX_TEMPFAIL of sysexits.h: a run that was asked to stop has saved its state, and a scheduler may requeue it.
 EXIT_REQUEUE = 75
+# EX_OSERR of sysexits.h: another rank is gone. Not 75, or a run too large for the memory would be requeued for ever.
+EXIT_RANK_LOST = 71
 
 
 class FaceSRError(Exception):
     """Base of every error that is reported to the user as one sentence.
 
     The sentence may hold names of files, which may hold anything; as text it is one line that commands no terminal.
+
+    Attributes:
+        exit_code: what a script ends with.
     """
+
+    exit_code = EXIT_USER_ERROR
 
     def __str__(self) -> str:
         """Returns the sentence, printable."""
@@ -47,6 +54,12 @@ class CheckpointError(FaceSRError):
 
 class TrainingError(FaceSRError):
     """Training cannot start or go on, for example because a loss is not finite."""
+
+
+class RankLostError(FaceSRError):
+    """Another rank of the run is gone, so this one cannot go on."""
+
+    exit_code = EXIT_RANK_LOST
 
 
 class SubmissionError(FaceSRError):

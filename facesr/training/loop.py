@@ -132,7 +132,5 @@ def roll_back(run: Run) -> None:
 
 def save_state(run: Run) -> None:
     """Writes the training state on rank 0; the others wait, so that none runs ahead of a failure."""
-    if dist.is_main():
-        state = pack_state(run.players, run.clock, run.config_sha256)
-        write_state(run.folder / "state", run.clock.num_images, state)
-    dist.barrier()
+    state = pack_state(run.players, run.clock, run.config_sha256)
+    dist.by_main(lambda: write_state(run.folder / "state", run.clock.num_images, state))

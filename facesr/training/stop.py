@@ -1,4 +1,4 @@
-"""Requests to stop: SIGTERM from a user or a scheduler, SIGUSR1 as Slurm sends it before the time limit."""
+"""The loop's answer to a request to stop (facesr/signals.py): it saves first, and all ranks leave together."""
 
 import signal
 from types import FrameType
@@ -6,19 +6,19 @@ from types import FrameType
 import torch
 
 from facesr import dist
+from facesr.signals import STOP_SIGNALS, requests
 
 # With several ranks a request to stop is agreed on every so many steps.
 STOP_CHECK_STEPS = 10
 
 
 class StopRequest:
-    """Remembers that SIGTERM or SIGUSR1 came; the loop saves and leaves when every rank knows."""
-
-    signals = (signal.SIGTERM, signal.SIGUSR1)
+    """Remembers that a signal to stop came; the loop saves and leaves when every rank knows."""
 
     def __init__(self) -> None:
         self.came = False
-        self._earlier = [signal.signal(number, self._note) for number in self.signals]
+        self._earlier = [signal.signal(number, self._note) for number in STOP_SIGNALS]
+        requests.held = True
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.came = True
@@ -31,5 +31,6 @@ class StopRequest:
 
     def restore(self) -> None:
         """Puts the earlier handlers back."""
-        for number, handler in zip(self.signals, self._earlier, strict=True):
+        requests.held = False
+        for number, handler in zip(STOP_SIGNALS, self._earlier, strict=True):
             signal.signal(number, handler)
