@@ -26,6 +26,7 @@ from facesr.losses.adversarial import Adversarial, Hinge
 from facesr.losses.identity import Identity
 from facesr.losses.pixel import L1, MeanSquare
 from facesr.losses.term import LossTerm
+from facesr.places import Place
 from facesr.training.step import Players, train_step, update_average
 
 C, W, V = 0.4, 0.5, 0.25
@@ -110,7 +111,7 @@ def test_terms_add_up_and_each_waits_for_its_start() -> None:
 
 @pytest.mark.parametrize("name", known_names("loss"))
 def test_every_loss_takes_its_weight_and_start(name: str) -> None:
-    term = build(load_group("loss", name, ["weight=3.5", "start_kimg=7.0"]))
+    term = build(load_group("loss", name, ["weight=3.5", "start_kimg=7.0"]), Place.LOSS)
     assert isinstance(term, LossTerm)
     assert (term.weight, term.start_kimg) == (3.5, 7.0)
     assert not term.active(6.999) and term.active(7.0)
