@@ -21,7 +21,7 @@ from facesr.errors import EXIT_REQUEUE
 # Windows has no SIGUSR1.
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
 # What a program that was asked to stop has for removing its temporary files, and its processes for ending.
-GRACE_SECONDS = 5.0
+GRACE_SECONDS = 15.0
 
 
 class Requests:

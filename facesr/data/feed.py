@@ -6,7 +6,6 @@ global batch. So the clock alone is the data's position, and resuming needs noth
 
 import queue
 import threading
-import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -71,7 +70,6 @@ class Feed:
         self.batch_size, self.share, self.rank = batch_size, batch_size // world_size, rank
         weights = pose_weights(faces.landmarks, settings.pose_shares) if settings.pose_shares else None
         self.order = Order(len(faces), seed, weights)
-        self.wait_seconds = 0.0  # time the training loop has waited for data; the loop resets it
         self.residency = self._choose(settings.residency)
         self._resident = torch.from_numpy(np.array(faces.images)).to(device) if self.residency == "device" else None
 
@@ -91,9 +89,7 @@ class Feed:
         # On a CPU the reading thread would compete with the step for the same cores.
         source = self._prefetched(clock) if self.residency == "host" and self.device.type == "cuda" else None
         while True:
-            start = time.perf_counter()
             raw = next(source) if source is not None else self._raw(clock)
-            self.wait_seconds += time.perf_counter() - start
             draws = draw(self.settings.augmentation, self.batch_size, self.seed, clock)
             mine = draws.part(self.rank * self.share, (self.rank + 1) * self.share)
             yield augment(raw.permute(0, 3, 1, 2).float() / 255.0, mine, self.faces.margin)

@@ -20,7 +20,7 @@ from facesr.errors import DataError
 from facesr.png import list_png, stack_pictures
 from facesr.resample import downscale_uint8
 from facesr.task import SCALE
-from facesr.weights import cache_dir
+from facesr.weights import cache_dir, sha256_of
 
 SET_FORMAT = 1
 
@@ -37,6 +37,7 @@ class PreparedSet:
         sources: the file each face came from, N names.
         landmarks: float32 (N, 5, 2), x and y in pixels of the crop without margin, pixel centres at whole numbers; NaN
             where unknown. Left eye, right eye, nose tip, left and right mouth corner as seen in the picture.
+        digests: sha256 of the file each face came from, "" where unknown; empty where the index has none.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class PreparedSet:
     identity: NDArray[np.int64]
     sources: tuple[str, ...]
     landmarks: NDArray[np.float32]
+    digests: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -69,6 +71,7 @@ class PreparedSet:
                 rows = list(csv.DictReader(file))
             names = [row["identity"] for row in rows]
             sources = tuple(row["source"] for row in rows)
+            digests = tuple(row.get("sha256") or "" for row in rows)
             landmarks = _landmarks_of([row.get("landmarks") for row in rows])
             margin = int(about["margin"])
             shape = (int(about["count"]), int(about["height"]) + 2 * margin, int(about["width"]) + 2 * margin, 3)
@@ -82,7 +85,7 @@ class PreparedSet:
             raise DataError(f"{path} is damaged: images.npy, index.csv and set.json disagree; prepare it again.")
         known = {name: number for number, name in enumerate(sorted(set(names) - {""}))}
         identity = np.array([known.get(name, -1) for name in names], np.int64)
-        return cls(path, images, margin, identity, sources, landmarks)
+        return cls(path, images, margin, identity, sources, landmarks, digests)
 
 
 def _landmarks_of(texts: Sequence[str | None]) -> NDArray[np.float32]:
@@ -110,6 +113,7 @@ def prepared(path: str, max_faces: int | None = None) -> PreparedSet:
         identity=found.identity[some],
         sources=found.sources[some],
         landmarks=found.landmarks[some],
+        digests=found.digests[some],
     )
 
 
@@ -132,11 +136,22 @@ class Pairs:
         names: one id per pair.
         low: uint8 (N, h, w, 3).
         high: uint8 (N, 4h, 4w, 3).
+        digests: sha256 of the file each truth came from, "" where unknown.
     """
 
     names: tuple[str, ...]
     low: NDArray[np.uint8]
     high: NDArray[np.uint8]
+    digests: tuple[str, ...] = ()
+
+
+def in_both(faces: PreparedSet, pairs: Pairs) -> tuple[str, ...]:
+    """Returns the names of the pairs whose picture comes from a file that a training picture comes from, too.
+
+    Files are known by their sha256; a picture that was saved anew is another file.
+    """
+    known = set(faces.digests) - {""}
+    return tuple(name for name, digest in zip(pairs.names, pairs.digests, strict=False) if digest in known)
 
 
 def pair_folders(high: str, low: str | None = None, max_faces: int | None = None) -> Pairs:
@@ -151,8 +166,9 @@ def pair_folders(high: str, low: str | None = None, max_faces: int | None = None
     truth = stack_pictures(high_files[name] for name in names)
     if truth.shape[1] % SCALE or truth.shape[2] % SCALE:
         raise DataError(f"{high} holds {truth.shape[2]}x{truth.shape[1]} pictures; sides must be multiples of {SCALE}.")
+    digests = tuple(sha256_of(high_files[name]) for name in names)
     if low is None:
-        return Pairs(tuple(names), downscale_uint8(truth), truth)
+        return Pairs(tuple(names), downscale_uint8(truth), truth, digests)
     low_files = list_png(Path(low).expanduser())
     lonely = sorted(set(low_files) ^ set(high_files))
     if lonely:
@@ -164,7 +180,7 @@ def pair_folders(high: str, low: str | None = None, max_faces: int | None = None
             f"{low} holds {small.shape[2]}x{small.shape[1]} pictures, {high} {truth.shape[2]}x{truth.shape[1]}; "
             f"the ratio must be {SCALE}."
         )
-    return Pairs(tuple(names), small, truth)
+    return Pairs(tuple(names), small, truth, digests)
 
 
 def pairs_of_set(faces: PreparedSet, max_faces: int | None = None) -> Pairs:
@@ -172,7 +188,8 @@ def pairs_of_set(faces: PreparedSet, max_faces: int | None = None) -> Pairs:
     margin = faces.margin
     height, width = faces.images.shape[1] - 2 * margin, faces.images.shape[2] - 2 * margin
     truth = np.ascontiguousarray(faces.images[:max_faces, margin : margin + height, margin : margin + width])
-    return Pairs(tuple(f"{number:06d}" for number in range(len(truth))), downscale_uint8(truth), truth)
+    names = tuple(f"{number:06d}" for number in range(len(truth)))
+    return Pairs(names, downscale_uint8(truth), truth, faces.digests[: len(truth)])
 
 
 def builtin_pairs(num_faces: int, seed: int, pictures_per_identity: int, first: int) -> Pairs:

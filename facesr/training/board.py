@@ -22,13 +22,11 @@ class Board:
 
     Args:
         folder: where the events go.
-        num_images: clock of a resumed run; what an earlier process wrote beyond it is hidden.
+        num_images: clock of the run; what was written beyond it, by a process that was killed, is hidden.
     """
 
     def __init__(self, folder: Path, num_images: int) -> None:
-        self._writer = (
-            SummaryWriter(str(folder), purge_step=num_images + 1 if num_images else None) if dist.is_main() else None
-        )
+        self._writer = SummaryWriter(str(folder), purge_step=num_images + 1) if dist.is_main() else None
 
     def scalars(self, num_images: int, figures: Mapping[str, float]) -> None:
         """Writes one point of each curve; the x axis counts images."""

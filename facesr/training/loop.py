@@ -35,7 +35,7 @@ def train(settings: TrainSettings) -> int:
     clock, players = run.clock, run.players
     total_images = int(settings.duration_kimg * 1000)
     progress = Progress(total_images, clock.num_images)
-    ticker = Ticker(clock.num_images)
+    ticker = Ticker(clock.num_images, run.unreported, device)
     run.meter.start()
     batches = run.feed.batches(clock.num_images)
     scores: Scores | None = None
@@ -77,18 +77,17 @@ def train(settings: TrainSettings) -> int:
             # Save the state, so that the same command can go on from here.
             asked = stop.agreed(players.num_steps, device)
             if finished or asked or due(before, clock.num_images, settings.state_every_kimg):
-                save_state(run)
+                save_state(run, ticker)
                 ticker.restart_clock()
             if asked and not finished:
                 run.console.say(f"asked to stop: saved at {clock.kimg:.1f} kimg; the same command resumes.")
                 return EXIT_REQUEUE
-        count_energy(run, 0.0)
+        count_energy(run)
         finish(run, scores or run.validator.score(lambda low: restore_batch(players.average, low)))
         return 0
     finally:
         progress.close()
-        run.board.close()
-        run.stats.close()
+        run.close_records()
         run.console.close()
         stop.restore()
 
@@ -122,15 +121,18 @@ def roll_back(run: Run) -> None:
         )
     earlier = unpack_state(found[1], run.players, run.config_sha256)
     earlier.rate_factor, earlier.num_rollbacks = earlier.rate_factor * 0.5, earlier.num_rollbacks + 1
-    earlier.joules = run.clock.joules  # spent all the same
+    earlier.joules, earlier.seconds = run.clock.joules, run.clock.seconds  # spent all the same
     vars(run.clock).update(vars(earlier))
+    # What was told beyond that state will be told again.
+    run.open_records()
     run.console.say(
         f"the loss is not finite or exploded at {bad_kimg:.1f} kimg: back to {run.clock.kimg:.1f} kimg at half the "
         f"learning rate (once); if it happens again, {advice}."
     )
 
 
-def save_state(run: Run) -> None:
+def save_state(run: Run, ticker: Ticker) -> None:
     """Writes the training state on rank 0; the others wait, so that none runs ahead of a failure."""
-    state = pack_state(run.players, run.clock, run.config_sha256)
+    ticker.joules += count_energy(run)
+    state = {**pack_state(run.players, run.clock, run.config_sha256), "unreported": ticker.packed()}
     dist.by_main(lambda: write_state(run.folder / "state", run.clock.num_images, state))

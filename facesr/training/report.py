@@ -3,6 +3,8 @@
 import math
 import resource
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,15 +20,17 @@ SMOOTHING = 0.02
 class Ticker:
     """Sums figures and time between two reports."""
 
-    def __init__(self, num_images: int) -> None:
-        self.num_images = num_images
+    def __init__(self, num_images: int, unreported: Mapping[str, Any], device: torch.device) -> None:
+        """Begins at `num_images`, or with what a state had `packed`, on as many ranks or on another number of them."""
         self.reset(num_images)
+        if unreported:
+            self._unpack(unreported, device)
 
     def reset(self, num_images: int) -> None:
         """Begins anew at `num_images`."""
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
-        self.num_images, self.data_seconds, self.paused_seconds = num_images, 0.0, 0.0
+        self.num_images, self.data_seconds, self.paused_seconds, self.joules = num_images, 0.0, 0.0, 0.0
         self.start = self.mark = time.perf_counter()
 
     def add(self, figures: dict[str, Tensor]) -> None:
@@ -41,6 +45,33 @@ class Ticker:
         now = time.perf_counter()
         self.paused_seconds += now - self.mark
         self.mark = now
+
+    def packed(self) -> dict[str, Any] | None:
+        """Returns on rank 0 what every rank has summed, as plain values, None elsewhere; all ranks have to ask.
+
+        A state that is saved between two reports holds it: a resumed run then reports what the uninterrupted one
+        would have reported.
+        """
+        of_ranks = dist.gather_objects(
+            {"sums": {name: float(value) for name, value in self.sums.items()}, "counts": dict(self.counts)}
+        )
+        if of_ranks is None:
+            return None
+        times = {"num_images": self.num_images, "seconds": time.perf_counter() - self.start, "joules": self.joules}
+        paused = {"data_seconds": self.data_seconds, "paused_seconds": self.paused_seconds}
+        return {**times, **paused, "ranks": of_ranks}
+
+    def _unpack(self, packed: Mapping[str, Any], device: torch.device) -> None:
+        ranks = packed["ranks"]
+        # Where the ranks are other ones, all go on from the mean: what is reported is a mean over ranks.
+        mine = [ranks[dist.rank()]] if len(ranks) == dist.world_size() else ranks
+        for name in mine[0]["sums"]:
+            mean = sum(one["sums"][name] for one in mine) / len(mine)
+            self.sums[name] = torch.tensor(mean, dtype=torch.float32, device=device)
+        self.counts = dict(mine[0]["counts"])
+        self.num_images, self.joules = packed["num_images"], packed["joules"]
+        self.data_seconds, self.paused_seconds = packed["data_seconds"], packed["paused_seconds"]
+        self.start = self.mark - packed["seconds"]
 
     def means(self) -> dict[str, float]:
         """Returns each figure's mean over steps and ranks; this waits for the device."""
@@ -64,7 +95,9 @@ def report(run: Run, ticker: Ticker, progress: Progress, before_first: bool) -> 
     figures["speed/images_per_second"] = speed
     figures["speed/data_share"] = ticker.data_seconds / seconds
     figures["machine/memory_mib"] = memory_mib(run.device)
-    figures.update(count_energy(run, time.perf_counter() - ticker.start))
+    ticker.joules += count_energy(run)
+    if not math.isnan(ticker.joules):
+        figures["machine/power_watts"] = ticker.joules / max(time.perf_counter() - ticker.start, 1e-9)
     run.board.scalars(clock.num_images, figures)
     run.stats.write(clock.num_images, {"seconds": clock.seconds, **figures})
     left = max(settings.duration_kimg * 1000 - clock.num_images, 0.0) / speed
@@ -92,10 +125,10 @@ def memory_mib(device: torch.device) -> float:
     return torch.cuda.max_memory_allocated(device) / 2**20
 
 
-def count_energy(run: Run, seconds: float) -> dict[str, float]:
-    """Adds the energy of all ranks since the last count to the clock, and returns the power over the last `seconds`.
+def count_energy(run: Run) -> float:
+    """Adds the energy of all ranks since the last count to the clock, and returns it, in joules.
 
-    Nothing is returned where a rank's energy cannot be measured; the clock's is then not known either.
+    It is NaN where a rank's energy cannot be measured; the clock's is then not known either.
     """
     joules = run.meter.stop()
     if joules is None:
@@ -106,7 +139,7 @@ def count_energy(run: Run, seconds: float) -> dict[str, float]:
     total = float(mean) * dist.world_size()
     run.clock.joules += total
     run.meter.start()
-    return {} if math.isnan(total) else {"machine/power_watts": total / max(seconds, 1e-9)}
+    return total
 
 
 def is_healthy(run: Run, figures: dict[str, float]) -> bool:

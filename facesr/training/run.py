@@ -1,6 +1,6 @@
 """A run made ready for its next step: settings checked, everything built, the newest state loaded."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from facesr.build import build, load_group
 from facesr.checkpoint import digest_of, newest_state, read_snapshot
 from facesr.config import TrainSettings
 from facesr.data.feed import Feed
+from facesr.data.prepared import in_both
 from facesr.errors import ConfigError, DataError
 from facesr.log import Console, Stats
 from facesr.losses.adversarial import Adversarial
@@ -48,11 +49,29 @@ class Run:
     validator: Validator
     clock: Clock
     console: Console
-    board: Board
-    stats: Stats
     bicubic: Scores
     loss_judges: tuple[str, ...]
     meter: PowerMeter
+    unreported: dict[str, Any]  # what the state had summed since the last report; empty without
+    board: Board = field(init=False)
+    stats: Stats = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.board, self.stats = self._records()
+
+    def _records(self) -> tuple[Board, Stats]:
+        now = self.clock.num_images
+        return Board(self.folder / "tensorboard", now), Stats(self.folder / "stats.jsonl", now)
+
+    def open_records(self) -> None:
+        """Opens TensorBoard's events and stats.jsonl anew at the clock: what lies beyond it is dropped."""
+        self.close_records()
+        self.board, self.stats = self._records()
+
+    def close_records(self) -> None:
+        """Writes what is still in memory."""
+        self.board.close()
+        self.stats.close()
 
 
 def set_up(settings: TrainSettings, device: torch.device) -> Run:
@@ -94,11 +113,10 @@ def set_up(settings: TrainSettings, device: torch.device) -> Run:
     run = Run(
         settings, config, config_sha256, folder, device, players, feed, validator, clock,
         console=(console := Console(folder / "log.txt")),
-        board=Board(folder / "tensorboard", clock.num_images),
-        stats=Stats(folder / "stats.jsonl", clock.num_images),
         bicubic=bicubic,
         loss_judges=judges_in_losses(players.terms),
         meter=PowerMeter(device, with_cpu=dist.is_first_on_machine()),
+        unreported=(found[1].get("unreported") if found else None) or {},
     )  # fmt: skip
     num_parameters = sum(parameter.numel() for parameter in players.generator.parameters())
     console.say(
@@ -106,6 +124,13 @@ def set_up(settings: TrainSettings, device: torch.device) -> Run:
         f"{len(faces)} pictures, {len(pairs.names)} validation pictures, {dist.world_size()} x {device.type} "
         f"{settings.precision}, folder {folder}"
     )
+    shared = in_both(faces, pairs)
+    if shared:
+        console.say(
+            f"warning: {len(shared)} of the {len(pairs.names)} validation pictures are in the training set too "
+            f"({shared[0]}{' and others' if shared[1:] else ''}), so their scores say little of pictures that are new; "
+            "take them out of one of the sets."
+        )
     if clock.num_images:
         console.say(f"resuming at {clock.kimg:.1f} kimg from {found[0] if found else ''}")
     return run

@@ -21,7 +21,7 @@ class StopRequest:
         requests.held = True
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.came = True
+        self.came = requests.came = True
 
     def agreed(self, num_steps: int, device: torch.device) -> bool:
         """Returns whether a rank was asked to stop; asked of the others only every few steps."""

@@ -1,12 +1,22 @@
 """Reading prepared sets and pairs of folders."""
 
+import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from facesr.data.prepared import PreparedSet, pair_folders, pairs_of_set, prepared
+from facesr.data.prepared import (
+    PreparedSet,
+    builtin,
+    builtin_pairs,
+    in_both,
+    pair_folders,
+    pairs_of_set,
+    prepared,
+)
 from facesr.errors import DataError, ImageError
 from facesr.png import write_png
 from facesr.resample import downscale_uint8
@@ -85,3 +95,27 @@ def test_pairs_of_folders(tmp_path: Path) -> None:
     odd = write_folder(tmp_path / "odd", {"0": truth[0], "1": truth[1, :4]})
     with pytest.raises(ImageError, match="12x4 where the pictures before it are 12x8"):
         pair_folders(odd)
+
+
+def test_pictures_of_the_training_set_are_found_among_the_pairs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACESR_CACHE", str(tmp_path / "cache"))
+    faces = builtin(8, seed=1, pictures_per_identity=4)
+    assert len(faces.digests) == 8 and len(set(faces.digests)) == 8
+    assert in_both(faces, builtin_pairs(8, 1, 4, 4)) == ("000000", "000001", "000002", "000003")
+    assert in_both(faces, builtin_pairs(8, 1, 4, 8)) == ()
+    assert in_both(replace(faces, digests=("",) * 8), builtin_pairs(8, 1, 4, 0)) == ()
+    assert in_both(prepared(str(faces.path), max_faces=2), builtin_pairs(8, 1, 4, 0)) == ("000000", "000001")
+
+
+def test_a_png_that_was_prepared_is_found_again(tmp_path: Path) -> None:
+    pictures = np.random.default_rng(3).integers(0, 256, (3, 112, 96, 3), np.uint8)
+    for name, picture in zip(("a", "b", "c"), pictures, strict=True):
+        write_png(tmp_path / "high" / f"{name}.png", picture)
+    pairs = pair_folders(str(tmp_path / "high"))
+    digest = hashlib.sha256((tmp_path / "high" / "b.png").read_bytes()).hexdigest()
+    faces = PreparedSet(
+        tmp_path, pictures, 0, np.zeros(3, np.int64), ("", "", ""), np.zeros((3, 5, 2)), ("", digest, "")
+    )
+    assert in_both(faces, pairs) == ("b",)

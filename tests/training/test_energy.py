@@ -50,13 +50,13 @@ def log(settings: TrainSettings) -> str:
 def test_a_run_tells_its_energy(counter: type[Counter], tiny: Make) -> None:
     settings = tiny()
     assert train(settings) == 0
-    # Four reports, 2 + 3 + 4 + 5 J, which the last state holds, and 6 J from there to the end.
-    assert final_state(settings)["clock"]["joules"] == 14.0
+    # Four reports and four states, 2 + 3 + ... + 9 J, which the last state holds, and 10 J from there to the end.
+    assert final_state(settings)["clock"]["joules"] == 44.0
     assert "and 0.0 kJ (RAPL); best snapshot" in log(settings)
     assert all(record["machine/power_watts"] > 0 for record in stats(settings)) and len(stats(settings)) == 4
     # Resumed at its end: what was spent stays counted.
     assert train(settings) == 0
-    assert final_state(settings)["clock"]["joules"] == 14.0
+    assert final_state(settings)["clock"]["joules"] == 44.0
 
 
 def test_what_cannot_be_measured_is_not_told(

@@ -10,44 +10,12 @@ import torch
 
 from facesr.checkpoint import newest_state, read_snapshot
 from facesr.config import TrainSettings
-from facesr.errors import EXIT_REQUEUE, CheckpointError, ConfigError, DataError, TrainingError
-from facesr.training import loop
+from facesr.errors import CheckpointError, ConfigError, DataError
 from facesr.training.loop import due, train
 from facesr.training.run import choose_precision
-from tests.training.conftest import asked_to_stop_at, final_state
+from tests.training.conftest import final_state
 
 Make = Callable[..., TrainSettings]
-
-
-def assert_same_training(first: dict[str, Any], second: dict[str, Any]) -> None:
-    for part in ("generator", "average", "discriminator"):
-        for name, tensor in first[part].items():
-            assert torch.equal(tensor, second[part][name]), f"{part} {name}"
-    for part in ("generator_optimizer", "discriminator_optimizer"):
-        for number, slots in first[part]["state"].items():
-            for name, value in slots.items():
-                assert torch.equal(value, second[part]["state"][number][name]), f"{part} {number} {name}"
-    assert torch.equal(first["rng"]["torch"], second["rng"]["torch"])
-    assert first["clock"]["num_images"] == second["clock"]["num_images"]
-    assert first["num_steps"] == second["num_steps"]
-
-
-def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sends this process SIGTERM while it does its given step."""
-    monkeypatch.setattr(loop, "train_step", asked_to_stop_at(step))
-
-
-def test_a_stopped_run_resumes_to_the_same_bits(tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    views = "losses.identity.views=0.5"  # draws from torch's global generator in every step
-    assert train(tiny("name=whole", views)) == 0
-    with monkeypatch.context() as patch:
-        stop_at(3, patch)
-        assert train(tiny("name=stopped", views)) == EXIT_REQUEUE
-    stopped = final_state(tiny("name=stopped", views))
-    assert stopped["clock"]["num_images"] == 12
-    torch.manual_seed(999)  # a new process would not have the old one's generator
-    assert train(tiny("name=stopped", views)) == 0
-    assert_same_training(final_state(tiny("name=whole")), final_state(tiny("name=stopped")))
 
 
 def test_run_folder_holds_everything(tiny: Make, capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,23 +87,6 @@ def test_a_full_disk_leaves_the_old_state(tiny: Make, monkeypatch: pytest.Monkey
     found = newest_state(Path(settings.runs_dir) / "disk" / "state")
     assert found is not None and found[1]["clock"]["num_images"] == 8
     assert train(settings) == 0
-
-
-def test_a_loss_that_is_not_finite_goes_back_once_then_stops(tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = tiny("name=nan")
-    plain = loop.train_step
-
-    def poisoned(players: Any, parts: Any, kimg: float, landmarks: Any) -> Any:
-        figures = plain(players, parts, kimg, landmarks)
-        if kimg >= 0.012:
-            figures["loss/total"] = figures["loss/total"] * float("nan")
-        return figures
-
-    monkeypatch.setattr(loop, "train_step", poisoned)
-    with pytest.raises(TrainingError, match=r"not finite or exploded at 0\.0 kimg"):
-        train(settings)
-    log = (Path(settings.runs_dir) / "nan" / "log.txt").read_text()
-    assert log.count("at half the learning rate (once)") == 1
 
 
 @pytest.mark.parametrize(
