@@ -110,6 +110,7 @@ def test_pictures_of_the_training_set_are_found_among_the_pairs(
 
 
 def test_a_png_that_was_prepared_is_found_again(tmp_path: Path) -> None:
+    (tmp_path / "high").mkdir()
     pictures = np.random.default_rng(3).integers(0, 256, (3, 112, 96, 3), np.uint8)
     for name, picture in zip(("a", "b", "c"), pictures, strict=True):
         write_png(tmp_path / "high" / f"{name}.png", picture)

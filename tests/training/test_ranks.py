@@ -1,5 +1,6 @@
 """Several ranks as torchrun starts them, and a run that is killed."""
 
+import json
 import os
 import subprocess
 import sys
@@ -24,12 +25,12 @@ def run_ranks(num_ranks: int, runs_dir: Path, *overrides: str) -> list[subproces
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["hinge", "relativistic"])
 def test_two_ranks_train_as_one_with_twice_the_batch(tmp_path: Path, kind: str) -> None:
-    # R1's second derivatives, the relativistic batch average and the identity term all take part.
+    # R1's second derivatives, the relativistic batch average and the identity term with random views all take part.
     # Plain SGD: Adam would blow up the rounding of gradients that are zero, such as a relativistic last bias.
     target = {"hinge": "Hinge", "relativistic": "RelativisticAverage"}[kind]
     overrides = [f"losses.adversarial._target_=facesr.losses.adversarial.{target}", "duration_kimg=0.024", "name=r"]
     # In bf16 the judge's rounding would depend on how many faces it sees at once.
-    overrides.append("losses.identity.embedder.precision=fp32")
+    overrides += ["losses.identity.embedder.precision=fp32", "losses.identity.views=0.5", "losses.identity.weight=1.0"]
     for optimizer in ("generator_optimizer", "discriminator_optimizer"):
         overrides += [f"{optimizer}._target_=torch.optim.SGD", f"{optimizer}.lr=0.05"]
         overrides += [f"~{optimizer}.betas", f"~{optimizer}.eps"]
@@ -53,6 +54,17 @@ def state_of(runs_dir: Path, number: int) -> dict[str, Any]:
     path = sorted((runs_dir / "r" / "state").glob("*.pt"))[number]
     state: dict[str, Any] = torch.load(path, weights_only=True)
     return state
+
+
+@pytest.mark.slow
+def test_an_overflow_of_one_rank_is_skipped_by_all() -> None:
+    results = run_as_ranks(2, "tests/training/overflow.py", [], {"PYTHONPATH": str(ROOT)})
+    assert [result.returncode for result in results] == [0, 0], [result.stderr for result in results]
+    first, second = (json.loads(result.stdout) for result in results)
+    # 0.5 stays, and all lower the scale from 2^16 to 2^15; then two steps of 0.5 * 0.4 for all.
+    assert first == second
+    assert first[0] == [0.5, 2.0**15]
+    assert first[1] == [pytest.approx(0.7), 2.0**15] and first[2] == [pytest.approx(0.9), 2.0**15]
 
 
 @pytest.mark.slow
