@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import ParamSpec, TypeVar
 
 from facesr.errors import DataError
+from facesr.signals import requests
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -98,7 +99,9 @@ class _Pool(ProcessPoolExecutor):
         if getattr(main, "__spec__", None) is None:
             sys.modules["__main__"] = types.ModuleType("__main__")
         try:
-            return super().submit(fn, *args, **kwargs)
+            # A worker that is left halfway through its start complains at length.
+            with requests.postponed():
+                return super().submit(fn, *args, **kwargs)
         finally:
             sys.modules["__main__"] = main
 
