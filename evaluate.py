@@ -63,6 +63,7 @@ from facesr.log import Console, Progress
 from facesr.names import shown_path
 from facesr.protocols import Embedder
 from facesr.restoration import EQUAL_SHARES, PULSE, Method, open_method
+from facesr.submission.guard_facts import guard_by_id
 from facesr.submission.restore import PICTURES, read_restored
 from facesr.submission.verify import VerifiedSubmission, opened_submission
 from facesr.tiles import Tiles
@@ -207,7 +208,7 @@ def method_of(
     """
     if spec == PULSE:
         return dist.in_turn(lambda: open_pulse(settings, device))
-    return open_method(spec, device, blend_with, blend_weight)
+    return open_method(spec, device, blend_with, blend_weight, guard=settings.guard)
 
 
 def restored_by(
@@ -267,7 +268,8 @@ def submitted_subject(settings: EvaluateSettings, archive: str, submission: Veri
         **blend_facts(made.blend),
         **power_facts(made.energy_joules, made.seconds, settings.power_limit_watts),
     }
-    return Subject("submission", submission.manifest.team, submission.folder, made.loss_judges, facts, is_claim=True)
+    name, guard = submission.manifest.team, guard_by_id(made.guard)
+    return Subject("submission", name, submission.folder, made.loss_judges, facts, is_claim=True, guard=guard)
 
 
 def blend_facts(blend: BlendParts | None) -> dict[str, Any]:
@@ -288,7 +290,8 @@ def restored_subject(folder: Path) -> Subject:
     if record is None:
         return Subject("restored", folder.name, folder, None, {"path": str(folder)})
     facts = {"path": str(folder), "weights_sha256": record.weights_sha256, "kimg": record.kimg}
-    return Subject("restored", record.model, folder, record.loss_judges, facts)
+    guard = guard_by_id(record.guard)
+    return Subject("restored", record.model, folder, record.loss_judges, facts, guard=guard)
 
 
 def run_resolution(settings: EvaluateSettings, judges: list[Embedder], options: Options, out: Path) -> None:

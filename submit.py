@@ -18,6 +18,7 @@ from facesr import ranks
 from facesr.build import run_script
 from facesr.config import SubmitSettings
 from facesr.errors import ConfigError
+from facesr.guard import guard_line
 from facesr.names import shown_path
 from facesr.submission.verify import VerifiedSubmission, opened_submission
 
@@ -42,6 +43,8 @@ def verify(settings: SubmitSettings) -> None:
     for key in ("checkpoint", "method", "blend_with", "team", "out", "script"):
         if getattr(settings, key) is not None:
             raise ConfigError(f"{key} has no meaning together with verify; leave one of them out.")
+    if not settings.guard:
+        raise ConfigError("guard=off has no meaning together with verify; leave one of them out.")
     path = Path(settings.verify or "").expanduser()
     with opened_submission(path, settings.protocol, _low(settings) if settings.low else None) as submission:
         print(f"{shown_path(path)} is a valid submission")
@@ -77,7 +80,7 @@ def submit(settings: SubmitSettings) -> None:
     if spec == PULSE:
         method = open_pulse(settings, device)
     else:
-        method = open_method(spec, device, settings.blend_with, settings.blend_weight)
+        method = open_method(spec, device, settings.blend_with, settings.blend_weight, guard=settings.guard)
     attachments = attachments_for(settings, method)
     check_out(out)
     options = RestoreOptions(device, settings.batch_size, settings.flip_ensemble, tiles)
@@ -126,6 +129,8 @@ def table(submission: VerifiedSubmission, restored: "RestoredFolder | None" = No
         "model": f"{facts.model}{ensemble}, weights {facts.weights_sha256[:12] or 'none'}",
         "restored": f"in {facts.seconds:.3f} s{pace}, on {facts.device}",
     }
+    if facts.guard is not None:
+        rows["guard"] = guard_line(facts.guard, num_pictures)
     if submission.manifest.attachments is not None:
         rows["attached"] = f"{len(submission.manifest.attachments)} files in model/ and script/"
     if facts.energy_joules is not None:

@@ -45,7 +45,8 @@ def blended(first: Snapshot, second: Snapshot, weight: float) -> Snapshot:
 
     A weight of 0 gives the first one's pixels and 1 the second one's. Both should descend from one training (the second
     started from the first): networks that learned apart have no common order of channels, and their mean restores
-    nothing. Only what takes part, with a share above 0, counts for `loss_judges` and, summed up, for `kimg`. Both
+    nothing. Only what takes part, with a share above 0, counts for `loss_judges` and, summed up, for `kimg`. Its
+    bound of consistency is the lowest of theirs, and none where one states none: nobody has measured this network. Both
     digests are those of `facesr.blend_parts`.
 
     Source: Wang et al., "ESRGAN: enhanced super-resolution generative adversarial networks", arXiv 1809.00219,
@@ -58,6 +59,8 @@ def blended(first: Snapshot, second: Snapshot, weight: float) -> Snapshot:
         name: (1.0 - weight) * tensor + weight * second.state[name] for name, tensor in first.state.items()
     }
     taking_part = [snapshot for snapshot, share in ((first, 1.0 - weight), (second, weight)) if share > 0.0]
+    bounds = [snapshot.consistency_bound_db for snapshot in taking_part]
+    stated = [bound for bound in bounds if bound is not None]
     return replace(
         first,
         state=state,
@@ -67,6 +70,7 @@ def blended(first: Snapshot, second: Snapshot, weight: float) -> Snapshot:
         loss_judges=tuple(sorted({judge for snapshot in taking_part for judge in snapshot.loss_judges})),
         scores={},
         sha256=parts.blend_weights_sha256,
+        consistency_bound_db=min(stated) if len(stated) == len(bounds) else None,
     )
 
 

@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from facesr.errors import CheckpointError
-from facesr.snapshot_rules import FORMAT, is_name, problem_with, read_about
+from facesr.snapshot_rules import BOUND, FORMAT, is_name, problem_with, read_about
 from facesr.weights import from_eight_bits, sha256_of
 
 # Where a run's folder has the snapshot that it is known by.
@@ -44,6 +44,8 @@ class Snapshot:
         loss_judges: names of the recognisers that were part of the training loss ("white-box" judges).
         scores: validation scores at that time.
         sha256: of the file.
+        consistency_bound_db: consistency with its input, 0 to 100 dB, that a restored picture has to have lest a
+            fallback restores it (facesr.guard); None where nobody has measured it.
     """
 
     state: dict[str, Tensor]
@@ -54,6 +56,7 @@ class Snapshot:
     loss_judges: tuple[str, ...]
     scores: dict[str, float]
     sha256: str
+    consistency_bound_db: float | None = None
 
 
 def digest_of(config: Mapping[str, Any]) -> str:
@@ -171,6 +174,8 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> str:
         "loss_judges": list(snapshot.loss_judges),
         "scores": snapshot.scores,
     }
+    if snapshot.consistency_bound_db is not None:
+        about[BOUND] = snapshot.consistency_bound_db
     problem = problem_with(about)
     if problem is not None:
         raise CheckpointError(f"{path} would be no sound snapshot and is not written: {problem}.")
@@ -233,6 +238,7 @@ def read_snapshot(path: Path) -> Snapshot:
         loss_judges=tuple(about["loss_judges"]),
         scores=about["scores"],
         sha256=digest,
+        consistency_bound_db=None if about.get(BOUND) is None else float(about[BOUND]),
     )
 
 

@@ -205,6 +205,7 @@ class SubmitSettings:
     blend_with: str | None  # second snapshot or run of the same network, blended into the first one's weights
     blend_weight: float  # its share, 0 to 1
     flip_ensemble: bool  # mean with the restored mirror image: better and twice as slow
+    guard: bool  # a picture below the bound of consistency that its snapshot states is restored by a fallback
     tile_px: int  # larger low-resolution pictures are restored in tiles of this side; bounds the memory
     tile_overlap_px: int  # low-resolution pixels that a tile sees beyond its own
     device: str  # auto | cpu | cuda
@@ -251,6 +252,7 @@ class EvaluateSettings:
     blend_weight: float  # its share, 0 to 1
     curve_weights: list[float]  # study=tradeoff with blend_with: the shares along the curve
     flip_ensemble: bool  # method: mean with the restored mirror image
+    guard: bool  # method: a picture below the bound that its snapshot states is restored by a fallback
     tile_px: int  # method: larger low-resolution pictures are restored in tiles of this side; bounds the memory
     tile_overlap_px: int  # low-resolution pixels that a tile sees beyond its own
     device: str  # auto | cpu | cuda

@@ -1,8 +1,14 @@
-"""Restoring low-resolution pictures with a method: an interpolation, a trained generator, or a blend of two."""
+"""Restoring low-resolution pictures with a method: an interpolation, a trained generator, or a blend of two.
 
-from collections.abc import Callable
-from dataclasses import dataclass
+A method of a snapshot that states a bound is guarded: a picture whose consistency with its input is below that bound is
+restored by a fallback, and never silently (facesr.guard).
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,19 +17,25 @@ from torch import Tensor, nn
 
 from facesr.blend import blended, check_same_network, parts_of
 from facesr.blend_parts import BlendParts
-from facesr.checkpoint import read_snapshot
+from facesr.checkpoint import Snapshot, read_snapshot
 from facesr.errors import CheckpointError, ConfigError
+from facesr.guard import Fallback, Finding, GuardRecord, GuardWarning, guard_line, replaced_of
 from facesr.image import to_float, to_uint8
+from facesr.metrics.consistency import consistency_of_pictures
 from facesr.models.interpolation import Bicubic, Nearest
 from facesr.pretrained.shipped import PREFIX, snapshot_file
 from facesr.snapshot_network import network_of
 from facesr.task import SCALE
 from facesr.tiles import Stretch, Tiles, pictures_at_once
+from facesr.weights import sha256_of
 
 INTERPOLATIONS: dict[str, type[nn.Module]] = {"bicubic": Bicubic, "nearest": Nearest}
 # The search of facesr.latent, which the scripts open: its generator has settings of its own.
 PULSE = "pulse"
 EQUAL_SHARES = 0.5
+# What restores a picture that its snapshot's bound does not let pass; where that does not pass either, bicubic does.
+FALLBACK = f"{PREFIX}asc19_psnr"
+LAST_FALLBACK = "bicubic"
 # What the remark of a picture begins with whose face a method has invented.
 SYNTHETIC = "synthetic face"
 
@@ -42,6 +54,21 @@ class Blend:
 
 
 @dataclass(frozen=True)
+class Guard:
+    """What the pictures of a snapshot are checked with.
+
+    Attributes:
+        on: whether they are checked at all.
+        bound_db: lowest consistency that passes, 0 to 100; None where the snapshot states none, and everything passes.
+        fallback: restores what does not pass; it may have a guard itself. None without a bound.
+    """
+
+    on: bool = True
+    bound_db: float | None = None
+    fallback: "Method | None" = None
+
+
+@dataclass(frozen=True)
 class Method:
     """A way to restore pictures.
 
@@ -56,6 +83,7 @@ class Method:
         blend: the second snapshot, None for a method that is no blend.
         remark: what the PNG files of its pictures say about them; for a method that invents faces, that it does.
         whole_only: whether a picture must not be cut into tiles.
+        guard: what its pictures are checked with; None for a method without a snapshot, which has no guard.
     """
 
     name: str
@@ -68,10 +96,21 @@ class Method:
     blend: Blend | None = None
     remark: str = ""
     whole_only: bool = False
+    guard: Guard | None = None
+
+    @property
+    def bound_db(self) -> float | None:
+        """The consistency in dB that a picture has to have; None where none is asked for."""
+        return None if self.guard is None else self.guard.bound_db
 
 
 def open_method(
-    spec: str, device: torch.device, blend_with: str | None = None, blend_weight: float = EQUAL_SHARES
+    spec: str,
+    device: torch.device,
+    blend_with: str | None = None,
+    blend_weight: float = EQUAL_SHARES,
+    *,
+    guard: bool = True,
 ) -> Method:
     """Returns the method that `spec` names: ``bicubic``, ``nearest``, a snapshot or a run folder (its best).
 
@@ -82,9 +121,11 @@ def open_method(
         device: where its network goes.
         blend_with: a second snapshot file or run folder, of the same network, blended into the first (`facesr.blend`).
         blend_weight: the second one's share of the weights, 0 to 1.
+        guard: whether a picture below the bound that the snapshot states is restored by a fallback.
 
     Raises:
-        CheckpointError: nothing of that name exists, or a snapshot is damaged or does not fit its network.
+        CheckpointError: nothing of that name exists, or a snapshot, or that of the fallback, is damaged or does not fit
+            its network.
         ConfigError: the two cannot be blended, or the share is out of range or without a second snapshot.
     """
     if not 0.0 <= blend_weight <= 1.0:
@@ -114,7 +155,32 @@ def open_method(
         kimg=snapshot.kimg,
         path=path,
         blend=blend,
+        guard=_guard_of(snapshot, device) if guard else Guard(on=False),
     )
+
+
+def _guard_of(snapshot: Snapshot, device: torch.device) -> Guard:
+    bound = snapshot.consistency_bound_db
+    if bound is None:
+        return Guard()
+    # The fallback's own fallback, and that of a copy of it, is the last one.
+    is_fallback = snapshot.sha256 == sha256_of(snapshot_file(FALLBACK))
+    spec = LAST_FALLBACK if is_fallback else FALLBACK
+    return Guard(True, bound, replace(open_method(spec, device), name=spec))
+
+
+def guard_record(method: Method, findings: Mapping[str, Finding]) -> GuardRecord | None:
+    """Returns what is recorded of a method's guard and its findings by picture, None for a method without a guard."""
+    guard = method.guard
+    if guard is None:
+        return None
+    fallbacks: list[Fallback] = []
+    fallback = guard.fallback
+    while fallback is not None:
+        fallbacks.append(Fallback(fallback.name, fallback.weights_sha256))
+        fallback = None if fallback.guard is None else fallback.guard.fallback
+    replaced = {name: replaced_of(finding) for name, finding in sorted(findings.items())}
+    return GuardRecord(guard.on, guard.bound_db, tuple(fallbacks), replaced)
 
 
 def _snapshot_path(spec: str) -> Path:
@@ -136,8 +202,13 @@ def restore_pictures(
     flip_ensemble: bool = False,
     tiles: Tiles | None = None,
     on_batch: Callable[[int], None] | None = None,
+    on_finding: Callable[[Finding], None] | None = None,
 ) -> NDArray[np.uint8]:
     """Returns restored pictures, uint8 (N, 4h, 4w, 3), for low-resolution ones, uint8 (N, h, w, 3), of any size.
+
+    A picture that the method's guard does not let pass, or that holds values which are not finite, is the fallback's:
+    the one that `restore_pictures` of that method gives for this picture alone, so what else is restored with it moves
+    nothing.
 
     Computed in float32, in batches of at most the pixels of `batch_size` faces of 24x28 (`pictures_at_once`).
     Pictures larger than a tile are restored tile by tile: only tiles are ever held as floats, so memory beside the
@@ -150,9 +221,10 @@ def restore_pictures(
         flip_ensemble: average with the mirrored restoration of the mirrored input; twice the cost.
         tiles: the largest picture that is restored at once; `Tiles()` when not given.
         on_batch: called after each batch with the number of pictures restored so far.
+        on_finding: called for each picture that a fallback restored; without it they are told as a `GuardWarning`.
 
     Raises:
-        ImageError: the network's answer holds values that are not finite.
+        ImageError: the network's answer holds values that are not finite, and no guard with a bound is on.
     """
     tiles = tiles or Tiles()
     num, height, width = low.shape[:3]
@@ -160,20 +232,69 @@ def restore_pictures(
         tiles = Tiles(max(height, width, tiles.side_px), tiles.overlap_px)
     restored = np.empty((num, SCALE * height, SCALE * width, 3), np.uint8)
     step = pictures_at_once(batch_size, height, width)
+    way = _Way(device, flip_ensemble, tiles)
+    found: list[Finding] = []
     for start in range(0, num, step):
-        batch = low[start : start + step]
-        for rows in tiles.along(height):
-            for columns in tiles.along(width):
-                core = _core(method.generator, batch, rows, columns, device)
-                if flip_ensemble:
-                    # Tiles of the mirrored picture, not mirrored tiles: those would begin off the alignment.
-                    mirrored = tiles.mirrored(columns, width)
-                    core = 0.5 * (core + _core(method.generator, batch[:, :, ::-1], rows, mirrored, device).flip(-1))
-                place = (slice(start, start + step), rows.written(SCALE), columns.written(SCALE))
-                restored[place] = to_uint8(core)
+        batch, answers = low[start : start + step], restored[start : start + step]
+        is_finite = _fill(answers, method, batch, way)
+        for finding in _guarded(answers, method, batch, is_finite, way):
+            found.append(replace(finding, place=start + finding.place))
+            if on_finding is not None:
+                on_finding(found[-1])
         if on_batch is not None:
             on_batch(min(start + step, num))
+    record = guard_record(method, {f"picture {finding.place}": finding for finding in found})
+    if found and on_finding is None and record is not None:
+        warnings.warn(f"{method.name}: {guard_line(record, num)}", GuardWarning, stacklevel=2)
     return restored
+
+
+class _Way(NamedTuple):
+    """How pictures are restored, whatever restores them."""
+
+    device: torch.device
+    flip_ensemble: bool
+    tiles: Tiles
+
+
+def _fill(restored: NDArray[np.uint8], method: Method, low: NDArray[np.uint8], way: _Way) -> NDArray[np.bool_]:
+    """Writes the method's own pictures into `restored` and returns which of them are finite, (N,).
+
+    Raises:
+        ImageError: one is not, and no guard is there to replace it.
+    """
+    device, flip_ensemble, tiles = way
+    height, width = low.shape[1:3]
+    is_finite = np.ones(len(low), np.bool_)
+    for rows in tiles.along(height):
+        for columns in tiles.along(width):
+            core = _core(method.generator, low, rows, columns, device)
+            if flip_ensemble:
+                # Tiles of the mirrored picture, not mirrored tiles: those would begin off the alignment.
+                mirrored = tiles.mirrored(columns, width)
+                core = 0.5 * (core + _core(method.generator, low[:, :, ::-1], rows, mirrored, device).flip(-1))
+            if method.bound_db is not None:
+                is_finite &= torch.isfinite(core).flatten(1).all(1).cpu().numpy()
+                core = torch.nan_to_num(core)
+            restored[:, rows.written(SCALE), columns.written(SCALE)] = to_uint8(core)
+    return is_finite
+
+
+def _guarded(
+    restored: NDArray[np.uint8], method: Method, low: NDArray[np.uint8], is_finite: NDArray[np.bool_], way: _Way
+) -> Iterator[Finding]:
+    """Puts the fallback's picture in the place of each that does not pass, and yields what was found."""
+    bound, fallback = method.bound_db, None if method.guard is None else method.guard.fallback
+    if bound is None or fallback is None:
+        return
+    measured = np.where(is_finite, consistency_of_pictures(restored, low), 0.0)
+    for place in np.flatnonzero(measured < bound):
+        inner: list[Finding] = []
+        # One picture at a time: what shares a batch with it would move its last digits.
+        one = low[place : place + 1]
+        restored[place] = restore_pictures(fallback, one, on_finding=inner.append, **way._asdict())[0]
+        restored_by = inner[0].restored_by if inner else fallback.name
+        yield Finding(int(place), float(measured[place]), bound, restored_by)
 
 
 def _core(

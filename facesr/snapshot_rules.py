@@ -13,6 +13,8 @@ from typing import Any
 from facesr.errors import CheckpointError
 
 FORMAT = "facesr-generator-1"
+# The key of the guard's bound, where there is one: the consistency of a picture, at most that of equal ones.
+BOUND, MAX_BOUND_DB = "consistency_bound_db", 100.0
 # Of the JSON that a safetensors file begins with; 1,000 tensors need 0.1 MiB.
 MAX_HEADER_BYTES = 4 << 20
 # An integer among a network's arguments: a count or a width. 65,536 of anything is more than any network here has.
@@ -86,6 +88,9 @@ def problem_with(about: Mapping[str, Any]) -> str | None:
         return f"its scores are not at most {_MAX_SCORES} figures with names"
     if not all(is_number(value) and abs(value) <= _MAX_SCORE for value in scores.values()):
         return "its scores are not all finite numbers"
+    bound: Any = about.get(BOUND)
+    if bound is not None and not (is_number(bound) and 0 <= bound <= MAX_BOUND_DB):
+        return f"its {BOUND} is no number from 0 to {MAX_BOUND_DB:g}"
     return _problem_with_generator(about.get("generator"))
 
 

@@ -21,14 +21,14 @@ SCRIPTS = [ROOT / name for name in ("train.py", "evaluate.py", "submit.py")]
 FLOORS: dict[str, int] = {
     **dict.fromkeys(("draws", "signals", "lost_rank"), 0),
     **dict.fromkeys(("errors", "protocols", "config", "files", "names", "task", "png", "image", "resample"), 0),
-    **dict.fromkeys(("degradation", "tiles", "places"), 0),
+    **dict.fromkeys(("degradation", "tiles", "places", "guard"), 0),
     **dict.fromkeys(("ranks", "dist", "checkpoint", "blend", "blend_parts", "weights", "log", "power"), 0),
     "processes": 0,
     "snapshot_rules": 0,
     **dict.fromkeys(("build", "data", "models", "losses", "embedders", "metrics", "pretrained"), 1),
     "snapshot_network": 2,
     "restoration": 3,
-    **dict.fromkeys(("training", "evaluation", "submission", "latent"), 4),
+    **dict.fromkeys(("training", "evaluation", "submission", "latent", "bound"), 4),
 }
 HYDRA_DOORS = {PACKAGE / "build.py", *SCRIPTS}
 RANK_DOORS = {PACKAGE / "dist.py"}

@@ -20,7 +20,7 @@ from facesr.errors import CheckpointError, ConfigError, FaceSRError
 from facesr.image import to_float, to_uint8
 from facesr.places import Place
 from facesr.restoration import Method, open_method, restore_pictures
-from facesr.submission.manifest import _is_text
+from facesr.submission.values import is_text
 from facesr.tiles import Tiles
 from facesr.weights import sha256_of
 
@@ -287,7 +287,7 @@ def test_a_blend_that_is_refused_writes_nothing(
 
 def test_a_blend_of_long_names_fits_a_manifest(tmp_path: Path) -> None:
     paths = [str(write(tmp_path / f"{name * 200}.safetensors", 1)) for name in "ab"]
-    assert _is_text(open_method(paths[0], CPU, paths[1], 1 / 3).name)
+    assert is_text(open_method(paths[0], CPU, paths[1], 1 / 3).name)
 
 
 def test_blends_that_cannot_be_are_one_sentence(pair: tuple[str, str], tmp_path: Path) -> None:

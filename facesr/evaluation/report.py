@@ -13,6 +13,7 @@ from facesr.evaluation.pairs import Picture
 from facesr.evaluation.report_style import STYLE
 from facesr.evaluation.result import Evaluation, Judge, environment, warnings_of
 from facesr.evaluation.tables import digits, shown_figure
+from facesr.guard import guard_line
 from facesr.png import encode_png
 from facesr.protocols import Column
 
@@ -28,6 +29,7 @@ def report_html(evaluation: Evaluation, faces: Mapping[str, Sequence[Example]]) 
         *(f'<p class="warning">{escape(text)}</p>' for text in warnings_of(evaluation)),
         _metrics(evaluation),
         _figures(evaluation),
+        _guard(evaluation),
         _histograms(evaluation) if evaluation.judges else _per_picture(evaluation),
         *(_row(evaluation, name, row) for name, row in faces.items() if row),
         *(_groups(evaluation, name, groups) for name, groups in evaluation.groups.items()),
@@ -89,6 +91,29 @@ def _figures(evaluation: Evaluation) -> str:
         for figure in evaluation.figures
     )
     return f"<section><h2>Of the whole set</h2><table><tbody>{rows}</tbody></table></section>" if rows else ""
+
+
+def _guard(evaluation: Evaluation) -> str:
+    """Returns what the guard did, and the pictures that a fallback restored, least consistent first."""
+    guard, scores = evaluation.subject.guard, evaluation.scores
+    if guard is None:
+        return ""
+    state = guard_line(guard, len(scores.ids)) + (" (as its manifest says)" if evaluation.subject.is_claim else "")
+    place = {key: i for i, key in enumerate(scores.ids)}
+    columns = [evaluation.ordering] + [column for column in scores.metrics if column.name == "consistency"]
+    heads = "".join(f"<th>{_breakable(column.name)} now</th>" for column in columns)
+    found = sorted((item for item in guard.replaced.items() if item[0] in place), key=lambda i: i[1].consistency_db)
+    rows = "".join(
+        f"<tr><th scope='row'>{escape(key)}</th><td>{one.consistency_db:.2f}</td><td>{escape(one.restored_by)}</td>"
+        + "".join(f"<td>{scores.values[column.name][place[key]]:.{digits(column)}f}</td>" for column in columns)
+        + "</tr>"
+        for key, one in found[:_MOST_ROWS]
+    )
+    table = (
+        "<div class='scroll'><table><thead><tr><th>picture</th><th>refused, dB</th><th>restored by</th>"
+        f"{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+    return f"<section><h2>Guard</h2><p class='quiet'>{escape(state)}.</p>{table if rows else ''}</section>"
 
 
 def _per_picture(evaluation: Evaluation) -> str:

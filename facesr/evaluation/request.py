@@ -49,6 +49,11 @@ def checked(settings: EvaluateSettings) -> EvaluateSettings:
         raise ConfigError("operators belongs to study=robustness; add that, or leave it out.")
     if settings.blend_with is not None and settings.method is None:
         raise ConfigError("blend_with needs method=, the run or snapshot whose weights are blended with it.")
+    restores = settings.method is not None or bool(settings.entries) or not (given or settings.high or settings.low)
+    if not settings.guard and not restores:
+        raise ConfigError(
+            "guard=off needs method=, whose pictures it leaves as they are; the others are restored already."
+        )
     if settings.blend_with is None and settings.blend_weight != EQUAL_SHARES:
         raise ConfigError(f"blend_weight={settings.blend_weight:g} needs blend_with=RUN, the second snapshot or run.")
     if settings.study is not None:
@@ -214,6 +219,7 @@ def question_of(settings: EvaluateSettings, archives: Mapping[str, str]) -> dict
         **(pulse if PULSE in (settings.method, *settings.entries) else {}),
         "method": settings.method,
         "flip_ensemble": settings.flip_ensemble,
+        **({} if settings.guard else {"guard": False}),
         "blend_with": settings.blend_with,
         "blend_weight": settings.blend_weight if settings.blend_with is not None else None,
         "tiles": [settings.tile_px, settings.tile_overlap_px],

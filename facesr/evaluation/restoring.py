@@ -12,8 +12,9 @@ from facesr.evaluation.pairs import Pair, Pairs, batches, list_pictures, png_siz
 from facesr.evaluation.result import Subject
 from facesr.evaluation.scoring import together
 from facesr.files import make_empty
+from facesr.guard import Finding
 from facesr.png import read_png, write_png
-from facesr.restoration import Method, restore_pictures
+from facesr.restoration import Method, guard_record, restore_pictures
 from facesr.tiles import Tiles, pictures_at_once
 
 
@@ -30,7 +31,8 @@ def restore_folder(
     """Writes <folder>/<id>.png for every picture of `low` and returns that folder as a subject.
 
     Batches are shared among ranks; all files are there when any rank returns. Earlier PNG files are removed. Pictures
-    larger than `tiles` (`Tiles()` when not given) are restored tile by tile.
+    larger than `tiles` (`Tiles()` when not given) are restored tile by tile. The subject holds what the guard found; a
+    picture that a fallback restored says so in its file, too.
 
     Raises:
         DataError: a folder is missing, empty or not writable.
@@ -42,18 +44,30 @@ def restore_folder(
         make_empty(folder)
     dist.barrier()
 
-    def work() -> None:
+    def work() -> dict[str, Finding]:
+        replaced: dict[str, Finding] = {}
         parts = [part for batch in batches(pairs, batch_size) for part in _parts(batch, batch_size)]
         for batch in parts[dist.rank() :: dist.world_size()]:
             pictures = np.stack([read_png(pair.restored) for pair in batch])
+            found: list[Finding] = []
             restored = restore_pictures(
-                method, pictures, device=device, batch_size=batch_size, flip_ensemble=flip_ensemble, tiles=tiles
+                method,
+                pictures,
+                device=device,
+                batch_size=batch_size,
+                flip_ensemble=flip_ensemble,
+                tiles=tiles,
+                on_finding=found.append,
             )
+            remarks = {batch[finding.place].id: finding.remark for finding in found}
             for pair, picture in zip(batch, restored, strict=True):
-                write_png(folder / f"{pair.id}.png", picture, method.remark)
+                write_png(folder / f"{pair.id}.png", picture, remarks.get(pair.id, method.remark))
+            replaced |= {batch[finding.place].id: finding for finding in found}
             on_batch(len(batch))
+        return replaced
 
-    together(work)
+    of_ranks: list[dict[str, Finding]] = dist.from_main(together(work))
+    findings = {key: finding for part in of_ranks for key, finding in part.items()}
     facts: dict[str, Any] = {
         "path": "" if method.path is None else str(method.path),
         "weights_sha256": method.weights_sha256,
@@ -68,7 +82,8 @@ def restore_folder(
             "blend_weight": parts.weight,
             "blend_sha256": parts.weights_sha256[1],
         }
-    return Subject("method", method.name, folder, method.loss_judges, facts)
+    guard = guard_record(method, findings)
+    return Subject("method", method.name, folder, method.loss_judges, facts, guard=guard)
 
 
 def _parts(batch: list[Pair], batch_size: int) -> list[list[Pair]]:

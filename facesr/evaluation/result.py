@@ -17,6 +17,7 @@ from facesr.evaluation.bootstrap import CONFIDENCE, Statistics
 from facesr.evaluation.pairs import Pairs
 from facesr.evaluation.perceptual import Figure
 from facesr.evaluation.scoring import Scores
+from facesr.guard import GuardRecord, guard_line
 from facesr.protocols import Column, Embedder
 
 SUMMARY_FORMAT = 2
@@ -32,7 +33,8 @@ class Subject:
         folder: its restored pictures.
         loss_judges: embedders in its training loss; None when that is not known.
         facts: what else is known of it, plain containers.
-        is_claim: whether `loss_judges` is the team's word.
+        is_claim: whether `loss_judges` and `guard` are the team's word.
+        guard: what the guard did for its pictures, by id; None where it is not known, or the method has none.
     """
 
     kind: str
@@ -41,6 +43,7 @@ class Subject:
     loss_judges: tuple[str, ...] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     is_claim: bool = False
+    guard: GuardRecord | None = None
 
     @property
     def is_synthetic(self) -> bool:
@@ -154,7 +157,7 @@ def describe_judges(judges: Sequence[Embedder], subject: Subject) -> tuple[Judge
 
 
 def warnings_of(evaluation: Evaluation) -> list[str]:
-    """Returns what a reader has to know before the number: invented faces, a white-box judge, rules, gaps."""
+    """Returns what a reader has to know before the number: invented faces, a white-box judge, fallbacks, gaps."""
     found: list[str] = []
     if evaluation.subject.is_synthetic:
         found.append(
@@ -170,6 +173,7 @@ def warnings_of(evaluation: Evaluation) -> list[str]:
             f"White-box: {evaluation.ranking.name} ranks here and was part of the training loss, so its value "
             f"flatters. {beside}"
         )
+    found += guard_warnings(evaluation)
     if not evaluation.protocol.strict:
         notes = evaluation.pairs.notes
         counts = ", ".join(f"{len(names)} {note}" for note, names in notes.items())
@@ -178,6 +182,20 @@ def warnings_of(evaluation: Evaluation) -> list[str]:
         found.append(evaluation.subject.facts["power_check"])
     found += [f"{name} is missing: {reason}" for name, reason in evaluation.missing.items()]
     return found
+
+
+def guard_facts(subject: Subject) -> dict[str, Any]:
+    """Returns what summary.json says of the guard under the key ``guard``; nothing where it is not known."""
+    return {} if subject.guard is None else {"guard": subject.guard.as_dict()}
+
+
+def guard_warnings(evaluation: Evaluation) -> list[str]:
+    """Returns the sentence about pictures that a fallback restored, none where there is none."""
+    guard = evaluation.subject.guard
+    if guard is None or not guard.replaced:
+        return []
+    claim = " (as its manifest says)" if evaluation.subject.is_claim else ""
+    return [f"Guard: {guard_line(guard, len(evaluation.scores.ids))}{claim}."]
 
 
 def summary_of(evaluation: Evaluation) -> dict[str, Any]:
@@ -196,6 +214,7 @@ def summary_of(evaluation: Evaluation) -> dict[str, Any]:
             "name": subject.name,
             "loss_judges": None if subject.loss_judges is None else list(subject.loss_judges),
             "loss_judges_are_a_claim": subject.is_claim,
+            **guard_facts(subject),
             **subject.facts,
         },
         "protocol": asdict(evaluation.protocol),

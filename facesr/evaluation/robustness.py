@@ -20,7 +20,7 @@ import torch
 from facesr.evaluation.operators import OPERATORS, Case, degradation_of, write_low
 from facesr.evaluation.out_folder import SUMMARY, write_bytes, write_text
 from facesr.evaluation.plane import Marker, Plane, plane_png
-from facesr.evaluation.result import Evaluation, environment, warnings_of
+from facesr.evaluation.result import Evaluation, environment, guard_facts, guard_warnings, warnings_of
 from facesr.evaluation.sheet import Cell, sheet_png
 from facesr.evaluation.study_page import pictures_section, study_page
 from facesr.evaluation.tables import aligned, digits
@@ -75,18 +75,34 @@ def robustness_png(scores: Sequence[Score]) -> bytes:
 
 
 def robustness_csv(scores: Sequence[Score]) -> str:
-    """Returns robustness.csv: operator, strength, level, then the mean of every metric and its interval's ends."""
+    """Returns robustness.csv: operator, strength, level, then the mean of every metric and its interval's ends.
+
+    The last column says how many pictures a fallback restored; it is empty where no guard checked them.
+    """
     columns = [metric.name for metric in scores[0].evaluation.scores.metrics]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     heads = [f"{column}{end}" for column in columns for end in ("", "/ci95_low", "/ci95_high")]
-    writer.writerow(["operator", "strength", "level", *heads])
+    writer.writerow(["operator", "strength", "level", *heads, "guard_replaced"])
     for score in scores:
         found = [score.evaluation.statistics[column] for column in columns]
         values = [f"{value:.6f}" for one in found for value in (one.mean, one.low, one.high)]
         strength = "" if score.case.strength is None else f"{score.case.strength:g}"
-        writer.writerow([score.case.operator, strength, score.case.level, *values])
+        guard = score.evaluation.subject.guard
+        replaced = "" if guard is None or not guard.is_checking else str(len(guard.replaced))
+        writer.writerow([score.case.operator, strength, score.case.level, *values, replaced])
     return text.getvalue()
+
+
+def _notes(scores: Sequence[Score]) -> list[str]:
+    """Returns what a reader has to know; of the guard, how many pictures of each case a fallback restored."""
+    first = scores[0].evaluation
+    notes = [text for text in warnings_of(first) if text not in guard_warnings(first)]
+    counts = {score.case.label: score.evaluation.subject.guard for score in scores}
+    replaced = [f"{label} {len(guard.replaced)}" for label, guard in counts.items() if guard and guard.replaced]
+    if replaced:
+        notes.append(f"Guard: of {len(first.scores.ids)} pictures a fallback restored so many: {', '.join(replaced)}.")
+    return notes
 
 
 def _rows(scores: Sequence[Score]) -> list[list[str]]:
@@ -101,7 +117,7 @@ def robustness_table(scores: Sequence[Score]) -> str:
     """Returns the table that evaluate.py prints, several lines."""
     evaluation = scores[0].evaluation
     head = f"{evaluation.subject.name} on {len(evaluation.scores.ids)} faces, protocol {evaluation.protocol.name}"
-    return "\n".join([head, *aligned(_rows(scores)), *(f"note: {text}" for text in warnings_of(evaluation))])
+    return "\n".join([head, *aligned(_rows(scores)), *(f"note: {text}" for text in _notes(scores))])
 
 
 def robustness_sheet(scores: Sequence[Score], num_examples: int, seed: int) -> bytes | None:
@@ -151,7 +167,7 @@ def robustness_html(scores: Sequence[Score], plot: bytes, sheet: bytes | None) -
         title,
         heading=title,
         about=f"{len(evaluation.scores.ids)} faces, degraded in {len(scores)} ways",
-        notes=warnings_of(evaluation),
+        notes=_notes(scores),
         plot=plot,
         plot_alt="identity similarity against strength",
         table_title="Means",
@@ -170,7 +186,7 @@ def robustness_summary(scores: Sequence[Score]) -> dict[str, Any]:
         "protocol": evaluation.protocol.name,
         "num_pictures": len(evaluation.scores.ids),
         "ranking_metric": ranking_of(scores),
-        "warnings": warnings_of(evaluation),
+        "warnings": _notes(scores),
         "subject": {"kind": evaluation.subject.kind, "name": evaluation.subject.name, **evaluation.subject.facts},
         "cases": [
             {
@@ -180,6 +196,7 @@ def robustness_summary(scores: Sequence[Score]) -> dict[str, Any]:
                 "restored": str(score.evaluation.subject.folder),
                 "pixels_sha256": score.evaluation.scores.pixels_sha256["restored"],
                 "means": {name: found.mean for name, found in score.evaluation.statistics.items()},
+                **guard_facts(score.evaluation.subject),
             }
             for score in scores
         ],

@@ -76,11 +76,20 @@ def _cells(found: Statistics, decimals: int) -> list[str]:
 
 
 def per_image_csv(evaluation: Evaluation) -> str:
-    """Returns per_image.csv: header id and the metrics' names, then a line a picture, values with 6 decimals."""
-    scores = evaluation.scores
+    """Returns per_image.csv: header id and the metrics' names, then a line a picture, values with 6 decimals.
+
+    Where the guard checked the pictures, two more columns: ``guard``, the fallback that restored this one, and
+    ``guard_db``, the consistency of the picture that was not let pass; both are empty for a picture that was.
+    """
+    scores, guard = evaluation.scores, evaluation.subject.guard
+    is_guarded = guard is not None and guard.is_checking
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["id", *scores.values])
+    writer.writerow(["id", *scores.values, *(("guard", "guard_db") if is_guarded else ())])
     for i, key in enumerate(scores.ids):
-        writer.writerow([key, *(f"{column[i]:.6f}" for column in scores.values.values())])
+        cells = [f"{column[i]:.6f}" for column in scores.values.values()]
+        if guard is not None and is_guarded:
+            found = guard.replaced.get(key)
+            cells += ["", ""] if found is None else [found.restored_by, f"{found.consistency_db:.6f}"]
+        writer.writerow([key, *cells])
     return text.getvalue()

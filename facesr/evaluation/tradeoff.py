@@ -26,7 +26,7 @@ from facesr.evaluation.pairs import Picture
 from facesr.evaluation.perceptual import Perceptual
 from facesr.evaluation.plane import Marker, Plane, plane_png
 from facesr.evaluation.request import is_archive
-from facesr.evaluation.result import Evaluation, environment
+from facesr.evaluation.result import Evaluation, environment, guard_facts, guard_warnings
 from facesr.evaluation.sheet import MOST_PIXELS, Cell, sheet_png
 from facesr.evaluation.study_page import pictures_section, study_page
 from facesr.evaluation.tables import aligned
@@ -268,9 +268,10 @@ def tradeoff_html(points: Sequence[Point], plot: bytes, sheet: bytes | None) -> 
 
 
 def _notes(points: Sequence[Point]) -> list[str]:
-    """Returns what a reader has to know: entries whose faces are invented, and what is missing."""
+    """Returns what a reader has to know: invented faces, pictures that a fallback restored, and what is missing."""
     invented = ", ".join(point.entry.name for point in points if point.evaluation.subject.is_synthetic)
     notes = [f"Synthetic: the faces of {invented} are invented; they are not the persons."] if invented else []
+    notes += [f"{point.entry.name}: {text}" for point in points for text in guard_warnings(point.evaluation)]
     return notes + [f"{name} is missing: {why}" for name, why in points[0].evaluation.missing.items()]
 
 
@@ -296,6 +297,7 @@ def tradeoff_summary(points: Sequence[Point]) -> dict[str, Any]:
                 "folder": str(point.evaluation.subject.folder),
                 "pixels_sha256": point.evaluation.scores.pixels_sha256["restored"],
                 "means": {name: found.mean for name, found in point.evaluation.statistics.items()},
+                **guard_facts(point.evaluation.subject),
                 **point.evaluation.subject.facts,
             }
             for point in points

@@ -7,9 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from facesr.image import to_float
 from facesr.metrics.psnr import psnr_rgb
 from facesr.protocols import MetricInputs
-from facesr.resample import downscale_to_grey_levels
+from facesr.resample import downscale_to_grey_levels, downscale_uint8
+from facesr.task import SCALE
+
+# Rows of a low-resolution picture that are made at once: what is held in float64 does not grow with the picture.
+_BAND = 128
+# A row is made of 6 high-resolution rows above its own four and 6 below.
+_CONTEXT = 2
 
 
 def consistency(restored: Tensor, low: Tensor) -> NDArray[np.float64]:
@@ -19,6 +26,20 @@ def consistency(restored: Tensor, low: Tensor) -> NDArray[np.float64]:
     rounded to grey levels, so an unaltered original reaches 100.
     """
     return psnr_rgb(downscale_to_grey_levels(restored), low)
+
+
+def consistency_of_pictures(restored: NDArray[np.uint8], low: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Returns `consistency` of uint8 pictures in dB, float64 (N,): restored (N, 4h, 4w, 3), low (N, h, w, 3).
+
+    The very same values, in bands of rows: the downscaling is exact in float64, so bands cannot move it.
+    """
+    bands: list[NDArray[np.uint8]] = []
+    height = low.shape[1]
+    for start in range(0, height, _BAND):
+        top, end = max(start - _CONTEXT, 0), min(start + _BAND, height)
+        band = downscale_uint8(restored[:, SCALE * top : SCALE * (end + _CONTEXT)])
+        bands.append(band[:, start - top : end - top])
+    return psnr_rgb(to_float(np.concatenate(bands, axis=1)), to_float(low))
 
 
 class Consistency:

@@ -186,6 +186,7 @@ def _keys(settings: SubmitSettings, method: Method) -> list[str]:
         "team": settings.team,
         "out": "again.zip",
         "flip_ensemble": "true" if settings.flip_ensemble else None,
+        "guard": None if settings.guard else "off",
         "batch_size": settings.batch_size,
         "tile_px": settings.tile_px,
         "tile_overlap_px": settings.tile_overlap_px,

@@ -10,7 +10,6 @@ written only where one does, so that a plain restoration's bytes, and who can re
 """
 
 import json
-import math
 import re
 import unicodedata
 from collections import Counter
@@ -20,19 +19,20 @@ from typing import Any
 
 from facesr.blend_parts import BlendParts
 from facesr.errors import SubmissionError
+from facesr.guard import GuardRecord
 from facesr.names import shown
 from facesr.submission.attachment_rules import is_attachment_name
+from facesr.submission.guard_facts import guard_of, is_guard
 from facesr.submission.names import is_unsafe
+from facesr.submission.values import is_amount, is_sha256, is_sha256_or_empty, is_text
 
 # Without and with optional keys.
 MANIFEST_FORMATS = ("facesr-submission-1", "facesr-submission-2")
 RESTORATION_FORMATS = ("facesr-restoration-1", "facesr-restoration-2")
 MAX_TEAM_LENGTH = 64
-_MAX_TEXT_LENGTH = 200
 _MAX_ITEMS = 64
 # Digits of a whole number; a longer one is no amount of anything here, and slow to read.
 _MAX_DIGITS = 1000
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -58,6 +58,7 @@ class Restoration:
         files: name of each picture -> sha256 of its PNG file.
         blend: what a blend of two snapshots is made of; None for one snapshot or none. The digests above are the
             blend's own.
+        guard: what the guard did, by names of pictures; None for a method without a snapshot.
     """
 
     model: str
@@ -76,6 +77,7 @@ class Restoration:
     packages: Mapping[str, str]
     files: Mapping[str, str]
     blend: BlendParts | None = None
+    guard: GuardRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -103,8 +105,8 @@ class Manifest:
 
 def max_manifest_bytes(num_pictures: int, num_attachments: int = 0) -> int:
     """Returns the size in bytes above which a manifest of so many pictures and attachments is not read."""
-    # A name of 200 bytes takes up to 600 characters of ASCII JSON, and its digest 64.
-    return 64 * 1024 + 512 * num_pictures + 704 * num_attachments
+    # A name of 200 bytes takes up to 600 characters of ASCII JSON, and its digest 64; a guard may name it again.
+    return 64 * 1024 + (704 + 768) * num_pictures + 704 * num_attachments
 
 
 def restoration_bytes(restoration: Restoration) -> bytes:
@@ -122,7 +124,7 @@ def manifest_bytes(manifest: Manifest) -> bytes:
 def _to_bytes(
     formats: tuple[str, str], head: dict[str, Any], restoration: Restoration, tail: Mapping[str, Any]
 ) -> bytes:
-    facts = asdict(restoration)
+    facts = asdict(restoration) | {"guard": None if restoration.guard is None else restoration.guard.as_dict()}
     optional = {key: value for key in _OPTIONAL if (value := facts.pop(key)) is not None}
     record = {"format": formats[bool(optional)], **head, **facts, **optional, **tail}
     record = {
@@ -151,7 +153,7 @@ def parse_manifest(data: bytes, label: str, *, has_attachments: bool = False) ->
     Raises:
         SubmissionError: it is not exactly such a manifest; the sentence begins with `label`.
     """
-    checks: dict[str, Callable[[Any], bool]] = {"team": is_team, "protocol": _is_text, **_RESTORATION_CHECKS}
+    checks: dict[str, Callable[[Any], bool]] = {"team": is_team, "protocol": is_text, **_RESTORATION_CHECKS}
     if has_attachments:
         checks["attachments"] = _is_attachments
     record = _parse(data, label, MANIFEST_FORMATS, checks)
@@ -163,7 +165,11 @@ def _restoration(record: dict[str, Any], label: str) -> Restoration:
     values["loss_judges"] = tuple(values["loss_judges"])
     for key in ("kimg", "seconds", "energy_joules"):
         values[key] = None if values[key] is None else float(values[key])
-    return Restoration(**values, blend=_blend(record, label))
+    guard = guard_of(record.get("guard"))
+    unknown = sorted(set(guard.replaced) - set(values["files"])) if guard is not None else []
+    if unknown:
+        raise SubmissionError(f"{label} says that its guard replaced {shown(unknown)}, which is none of its files.")
+    return Restoration(**values, blend=_blend(record, label), guard=guard)
 
 
 def _blend(record: Mapping[str, Any], label: str) -> BlendParts | None:
@@ -245,34 +251,12 @@ def is_team(value: Any) -> bool:
     )
 
 
-def _is_text(value: Any) -> bool:
-    # It will be shown on terminals and in HTML reports.
-    if not isinstance(value, str) or not 0 < len(value) <= _MAX_TEXT_LENGTH:
-        return False
-    return value.isprintable() and not any(character in "<>" for character in value)
-
-
-def _is_sha256(value: Any) -> bool:
-    return isinstance(value, str) and _SHA256.fullmatch(value) is not None
-
-
-def _is_sha256_or_empty(value: Any) -> bool:
-    return value == "" or _is_sha256(value)
-
-
-def _is_amount(value: Any) -> bool:
-    """Returns whether a value is a finite number of 0 or more (JSON's true is none)."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return 0 <= value < 1e18 and math.isfinite(value)
-
-
 def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and len(value) <= _MAX_ITEMS and all(_is_text(item) for item in value)
+    return isinstance(value, list) and len(value) <= _MAX_ITEMS and all(is_text(item) for item in value)
 
 
 def _is_packages(value: Any) -> bool:
-    return isinstance(value, dict) and len(value) <= _MAX_ITEMS and all(map(_is_text, [*value, *value.values()]))
+    return isinstance(value, dict) and len(value) <= _MAX_ITEMS and all(map(is_text, [*value, *value.values()]))
 
 
 def is_picture_name(value: str) -> bool:
@@ -281,7 +265,7 @@ def is_picture_name(value: str) -> bool:
 
 
 def _is_digests(value: Any, is_name: Callable[[str], bool]) -> bool:
-    return isinstance(value, dict) and bool(value) and all(is_name(k) and _is_sha256(v) for k, v in value.items())
+    return isinstance(value, dict) and bool(value) and all(is_name(k) and is_sha256(v) for k, v in value.items())
 
 
 def _is_files(value: Any) -> bool:
@@ -296,9 +280,9 @@ def _is_blend(value: Any) -> bool:
     if not isinstance(value, dict) or set(value) != {"weights_sha256", "config_sha256", "weight"}:
         return False
     return (
-        _is_pair(value["weights_sha256"], _is_sha256)
-        and _is_pair(value["config_sha256"], _is_sha256_or_empty)
-        and _is_amount(value["weight"])
+        _is_pair(value["weights_sha256"], is_sha256)
+        and _is_pair(value["config_sha256"], is_sha256_or_empty)
+        and is_amount(value["weight"])
         and value["weight"] <= 1
     )
 
@@ -308,21 +292,21 @@ def _is_pair(value: Any, is_right: Callable[[Any], bool]) -> bool:
 
 
 _RESTORATION_CHECKS: dict[str, Callable[[Any], bool]] = {
-    "model": _is_text,
-    "weights_sha256": _is_sha256_or_empty,
-    "config_sha256": _is_sha256_or_empty,
-    "kimg": _is_amount,
+    "model": is_text,
+    "weights_sha256": is_sha256_or_empty,
+    "config_sha256": is_sha256_or_empty,
+    "kimg": is_amount,
     "loss_judges": _is_texts,
     "flip_ensemble": lambda value: isinstance(value, bool),
-    "low_sha256": _is_sha256,
-    "device": _is_text,
-    "seconds": _is_amount,
-    "energy_joules": lambda value: value is None or _is_amount(value),
+    "low_sha256": is_sha256,
+    "device": is_text,
+    "seconds": is_amount,
+    "energy_joules": lambda value: value is None or is_amount(value),
     "commit": lambda value: value is None or (isinstance(value, str) and _COMMIT.fullmatch(value) is not None),
     "dirty": lambda value: value is None or isinstance(value, bool),
-    "code_sha256": _is_sha256,
+    "code_sha256": is_sha256,
     "packages": _is_packages,
     "files": _is_files,
 }
 # Keys of format 2, each there only where it applies.
-_OPTIONAL: dict[str, Callable[[Any], bool]] = {"blend": _is_blend}
+_OPTIONAL: dict[str, Callable[[Any], bool]] = {"blend": _is_blend, "guard": is_guard}

@@ -9,7 +9,6 @@ folder's name is derived from everything that decides its pixels: asking for the
 
 import functools
 import hashlib
-import itertools
 import json
 import math
 import os
@@ -18,7 +17,7 @@ import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +25,12 @@ import torch
 from numpy.typing import NDArray
 
 from facesr.errors import DataError, SubmissionError
+from facesr.guard import Finding
 from facesr.names import is_passed_over
 from facesr.png import encode_png
 from facesr.power import PowerMeter
 from facesr.processes import num_cores
-from facesr.restoration import Method, restore_pictures
+from facesr.restoration import Method, guard_record, restore_pictures
 from facesr.submission.low import LowPictures
 from facesr.submission.manifest import Restoration, parse_restoration, restoration_bytes
 from facesr.submission.provenance import PACKAGE_DIR, code_sha256, commit_of, device_name, package_versions
@@ -40,6 +40,10 @@ PICTURES = "pictures"
 RECORD = "restoration.json"
 # Faces of 24x28, or as many pixels of larger pictures, held restored in memory at once: 33 MB.
 _CHUNK = 1024
+
+
+# Of the record: the first three move no pixel, a blend stands in its digests, and the guard is added in plain form.
+_NOT_DECIDING = frozenset({"commit", "dirty", "files", "blend", "guard"})
 
 
 @dataclass(frozen=True)
@@ -137,13 +141,17 @@ def _facts(method: Method, low: LowPictures, options: RestoreOptions) -> Restora
         packages=package_versions(),
         files={},
         blend=None if method.blend is None else method.blend.parts,
+        guard=guard_record(method, {}),
     )
 
 
 def _folder_name(facts: Restoration, options: RestoreOptions) -> str:
     """Returns a name that changes with whatever may change a pixel; the commit does not, the code's digest does."""
-    deciding = {key: value for key, value in vars(facts).items() if key not in ("commit", "dirty", "files", "blend")}
-    text = json.dumps({**deciding, "batch_size": options.batch_size, "tiles": vars(options.tiles)}, sort_keys=True)
+    deciding = {key: value for key, value in vars(facts).items() if key not in _NOT_DECIDING}
+    guard = {} if facts.guard is None else {"guard": facts.guard.as_dict()}
+    text = json.dumps(
+        {**deciding, **guard, "batch_size": options.batch_size, "tiles": vars(options.tiles)}, sort_keys=True
+    )
     readable = re.sub(r"[^A-Za-z0-9._-]+", "-", facts.model).strip(".-")[:60] or "method"
     return f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
@@ -158,11 +166,13 @@ def _restore_into(
 ) -> Restoration:
     seconds, joules = 0.0, 0.0
     files: dict[str, str] = {}
+    findings: dict[str, Finding] = {}
     meter = PowerMeter(options.device)
     width, height = max(low.sizes.values(), key=math.prod)
     most = pictures_at_once(_CHUNK, height, width)
     with ThreadPoolExecutor(num_cores()) as pool:
         for names, pictures in low.batches(most):
+            found: list[Finding] = []
             with meter:
                 start = time.perf_counter()
                 restored = restore_pictures(
@@ -173,14 +183,17 @@ def _restore_into(
                     flip_ensemble=options.flip_ensemble,
                     tiles=options.tiles,
                     on_batch=None if on_batch is None else functools.partial(_report, on_batch, len(files)),
+                    on_finding=found.append,
                 )
                 seconds += time.perf_counter() - start
             joules += float("nan") if meter.joules is None else meter.joules
             paths = [folder / name for name in names]
-            digests = pool.map(_write_picture, paths, restored, itertools.repeat(method.remark))
+            findings |= {names[finding.place]: finding for finding in found}
+            remarks = [findings[name].remark if name in findings else method.remark for name in names]
+            digests = pool.map(_write_picture, paths, restored, remarks)
             files.update(zip(names, digests, strict=True))
-    measured = {"seconds": seconds, "energy_joules": None if np.isnan(joules) else joules}
-    return Restoration(**{**vars(facts), **measured, "files": files})
+    energy = None if np.isnan(joules) else joules
+    return replace(facts, seconds=seconds, energy_joules=energy, files=files, guard=guard_record(method, findings))
 
 
 def _report(on_batch: Callable[[int], None], num_before: int, num_now: int) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from facesr.blend_parts import BlendParts
 from facesr.errors import SubmissionError
+from facesr.guard import Fallback, GuardRecord, Replaced
 from facesr.submission.manifest import (
     is_team,
     manifest_bytes,
@@ -225,3 +226,68 @@ def test_good_teams(team):
 )
 def test_bad_teams(team):
     assert not is_team(team)
+
+
+# What the guard did
+
+
+@pytest.fixture
+def guarded(bench):
+    """The honest manifest of a guarded snapshot, one picture replaced."""
+    record = GuardRecord(True, 43.6, (Fallback("bicubic", ""),), {"302.png": Replaced(33.8125, "bicubic")})
+    return replace(bench.manifest, restoration=replace(bench.manifest.restoration, guard=record))
+
+
+def test_the_guard_round_trip(guarded):
+    data = manifest_bytes(guarded)
+    assert parse_manifest(data, "m") == guarded and manifest_bytes(parse_manifest(data, "m")) == data
+    assert json.loads(data)["guard"]["replaced"] == {"302.png": {"consistency_db": 33.8125, "restored_by": "bicubic"}}
+    for state in (GuardRecord(True), GuardRecord(False)):
+        other = replace(guarded, restoration=replace(guarded.restoration, guard=state))
+        assert parse_manifest(manifest_bytes(other), "m") == other
+
+
+WRONG_GUARDS = [
+    {"on": 1},
+    {"on": False},
+    {"bound_db": None},
+    {"bound_db": 100.5},
+    {"bound_db": -1},
+    {"bound_db": "43"},
+    {"fallbacks": []},
+    {"fallbacks": [{"name": "<b>", "weights_sha256": ""}]},
+    {"fallbacks": [{"name": "bicubic", "weights_sha256": "x"}]},
+    {"fallbacks": [{"name": "bicubic", "weights_sha256": ""}] * 9},
+    {"fallbacks": [{"name": "bicubic"}]},
+    {"replaced": []},
+    {"replaced": {"302.png": 33.8}},
+    {"replaced": {"302.png": {"consistency_db": 50, "restored_by": "bicubic"}}},
+    {"replaced": {"302.png": {"consistency_db": True, "restored_by": "bicubic"}}},
+    {"replaced": {"302.png": {"consistency_db": 30, "restored_by": "nearest"}}},
+    {"replaced": {"302.png": {"consistency_db": 30, "restored_by": ["bicubic"]}}},
+    {"extra": 1},
+]
+
+
+@pytest.mark.parametrize("change", WRONG_GUARDS, ids=[str(number) for number in range(len(WRONG_GUARDS))])
+def test_wrong_guards(guarded, change):
+    record = json.loads(manifest_bytes(guarded))
+    with pytest.raises(SubmissionError, match="'guard'"):
+        parse_manifest(json.dumps({**record, "guard": {**record["guard"], **change}}).encode(), "m")
+
+
+def test_a_guard_names_only_pictures_of_the_archive(guarded):
+    record = json.loads(manifest_bytes(guarded))
+    record["guard"]["replaced"]["\x1b[2J.png"] = record["guard"]["replaced"]["302.png"]
+    with pytest.raises(SubmissionError, match=r"replaced .*none of its files") as caught:
+        parse_manifest(json.dumps(record).encode(), "m")
+    assert str(caught.value).isprintable()
+
+
+def test_a_manifest_whose_guard_replaced_everything_is_small_enough(guarded):
+    names = [f"{i:06}{chr(0x1F600) * 47}.png" for i in range(600)]
+    files = dict.fromkeys(names, "a" * 64)
+    fallbacks = (Fallback("pretrained:asc19_psnr", "b" * 64), Fallback("bicubic", ""))
+    guard = GuardRecord(True, 43.6, fallbacks, dict.fromkeys(names, Replaced(33.8125, "pretrained:asc19_psnr")))
+    manifest = replace(guarded, restoration=replace(guarded.restoration, files=files, guard=guard))
+    assert len(manifest_bytes(manifest)) <= max_manifest_bytes(600)
