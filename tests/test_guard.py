@@ -19,7 +19,7 @@ from facesr.errors import CheckpointError, ImageError
 from facesr.guard import Fallback, Finding, GuardRecord, GuardWarning, Replaced, guard_line
 from facesr.image import to_float
 from facesr.metrics.consistency import consistency, consistency_of_pictures
-from facesr.pretrained.shipped import PREFIX, shipped_names
+from facesr.pretrained.shipped import PREFIX
 from facesr.restoration import Guard, Method, guard_record, open_method, restore_pictures
 from facesr.tiles import Tiles
 
