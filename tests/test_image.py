@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 
 from facesr.errors import ImageError
-from facesr.image import round_to_grey_levels, to_float, to_uint8
+from facesr.image import luma, round_to_grey_levels, to_float, to_uint8
 
 
 def random_picture(height: int = 7, width: int = 5, seed: int = 0) -> NDArray[np.uint8]:
@@ -20,6 +20,7 @@ def test_every_grey_level_survives_the_way_through_floats() -> None:
     assert batch.dtype == torch.float32
     assert (batch.min().item(), batch.max().item()) == (0.0, 1.0)
     assert np.array_equal(to_uint8(batch), levels)
+    assert to_uint8(batch).dtype == np.uint8
     assert torch.equal(round_to_grey_levels(batch), batch)
 
 
@@ -73,3 +74,16 @@ def test_result_is_detached_and_contiguous() -> None:
     result = to_uint8(batch)
     assert result.flags.c_contiguous
     assert result.flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [(torch.float16, torch.float32), (torch.float32, torch.float32), (torch.float64, torch.float64)],
+)
+def test_luma_weighs_the_channels_as_rec_601_in_float32_at_least(given: torch.dtype, taken: torch.dtype) -> None:
+    batch = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.5, 0.25]], dtype=given)
+    grey = luma(batch[:, :, None, None].expand(4, 3, 2, 5))
+    assert grey.shape == (4, 1, 2, 5)
+    assert grey.dtype == taken
+    expected = [0.299, 0.587, 0.114, 0.299 + 0.587 / 2 + 0.114 / 4]
+    assert grey[:, 0, 1, 4].tolist() == pytest.approx(expected, abs=1e-6)
