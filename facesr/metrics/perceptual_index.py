@@ -95,7 +95,7 @@ class Niqe:
 
     unit = "1"
     higher_is_better = False
-    version = 1
+    version = 2  # 2: what equals its surroundings' mean counts for neither side
     needs_low = False
 
     def __init__(self, model: NiqeModel, border_px: int, strip_blocks: int = 64) -> None:
