@@ -25,7 +25,7 @@ from facesr.data.set_writer import Row, SetPlan, SetWriter
 from facesr.errors import DataError, exit_code_of
 from facesr.task import LUMA, SCALE
 
-PATCHES_VERSION = 1  # raised when the same settings give other patches
+PATCHES_VERSION = 2  # raised when the same settings give other patches
 LINE_SECONDS = 10.0  # between lines of progress where there is no terminal
 # Rec. 601 luma weights of R, G and B (ITU-R BT.601-7, section 2.5.1).
 
@@ -161,12 +161,14 @@ def choose_places(picture: NDArray[np.uint8], cutting: Cutting) -> list[tuple[in
     """Returns the left upper corners (x, y) of the stored patches of a picture (H, W, 3), row by row.
 
     Raises:
-        Unusable: the picture is smaller than one stored patch, or all of it is flat.
+        Unusable: the picture is smaller than one stored patch, of one colour, or nowhere as detailed as asked for.
     """
     height, width = picture.shape[:2]
     side = cutting.stored
     if min(height, width) < side:
         raise Unusable(f"too small: {width}x{height} pixels, a patch with its margin takes {side}x{side}")
+    if (picture == picture[0, 0]).all():  # there is nothing in it to restore
+        raise Unusable("flat: of one colour")
     places = [
         (x, y) for y in _starts(height, side, cutting.stride) for x in _starts(width, side, cutting.stride)
     ]  # fmt: skip

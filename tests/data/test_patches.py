@@ -91,6 +91,22 @@ def test_flat_patches_are_left_out_where_asked(tmp_path: Path) -> None:
     assert outcome.left_out == {"flat": 1} and outcome.num_pictures == 1
 
 
+@pytest.mark.parametrize("min_detail", [0.0, 1.0])
+def test_a_picture_of_one_colour_is_listed(tmp_path: Path, min_detail: float) -> None:
+    source, out = tmp_path / "pictures", tmp_path / "out"
+    source.mkdir()
+    write_png(source / "grey.png", np.full((40, 40, 3), (9, 128, 200), np.uint8))
+    one_pixel = np.full((20, 20, 3), 128, np.uint8)
+    one_pixel[9, 9, 2] = 129
+    write_png(source / "nearly.png", one_pixel)
+    write_png(source / "noise.png", picture(40, 40))
+    outcome = cut_folder(source, out, Cutting(16, 2, 16, min_detail=min_detail))
+    listed = (out / "rejected.csv").read_text(encoding="utf-8").splitlines()[1:]
+    assert listed[0] == "grey.png,flat: of one colour"
+    assert len(listed) == outcome.left_out["flat"] == (2 if min_detail else 1)
+    assert outcome.num_patches == (4 if min_detail else 5)
+
+
 def test_a_stopped_run_goes_on_to_the_same_bytes(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(set_writer, "SYNC_SECONDS", -1.0)
     cut_folder(folder, tmp_path / "whole", SMALL)
