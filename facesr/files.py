@@ -2,10 +2,22 @@
 
 import contextlib
 import os
+import shutil
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from facesr.errors import DataError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no flock
+    fcntl = None  # type: ignore[assignment]
+
+# Where the file system has no locks, what nothing was written to for so long belongs to nobody.
+ABANDONED_SECONDS = 24 * 3600.0
+_UNFINISHED = ".unfinished-"
 
 
 @contextlib.contextmanager
@@ -45,3 +57,63 @@ def make_empty(folder: Path) -> None:
                 path.unlink()
     except OSError as error:
         raise DataError(f"{folder} cannot be written: {error.strerror}.") from error
+
+
+def lock_folder(folder: Path) -> int | None:
+    """Returns a handle that keeps a folder to this process until it is closed, or the process ends in any way.
+
+    None where the system or the file system has no such locks; close it with os.close.
+
+    Raises:
+        BlockingIOError: another process has the folder.
+        OSError: there is no such folder.
+    """
+    if fcntl is None:
+        return None
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
+
+
+@contextlib.contextmanager
+def unfinished_folder(parent: Path, name: str) -> Iterator[Path]:
+    """Yields a new folder inside `parent` to fill and then to rename; what is left of it is removed at the end.
+
+    What killed processes have left in `parent` is removed first.
+
+    Raises:
+        OSError: `parent` cannot be written.
+    """
+    for folder in parent.glob(f"{_UNFINISHED}*"):
+        _remove_if_abandoned(folder)
+    outer = Path(tempfile.mkdtemp(prefix=f"{_UNFINISHED}{name}-", dir=parent))
+    handle = None
+    try:
+        handle = lock_folder(outer)
+        inner = outer / "content"  # the lock stays behind when it is renamed
+        inner.mkdir()
+        yield inner
+    finally:
+        shutil.rmtree(outer, ignore_errors=True)
+        if handle is not None:
+            os.close(handle)
+
+
+def _remove_if_abandoned(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # another process may be faster
+        handle = lock_folder(folder)
+        try:
+            newest = max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+            # A folder that has just been made is not locked yet.
+            if time.time() - newest > (ABANDONED_SECONDS if handle is None else 60.0):
+                shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            if handle is not None:
+                os.close(handle)

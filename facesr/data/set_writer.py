@@ -23,11 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facesr.errors import DataError
-
-try:
-    import fcntl
-except ImportError:  # Windows has no flock; two runs at once are then not noticed
-    fcntl = None  # type: ignore[assignment]
+from facesr.files import lock_folder
 
 FORMAT = 1
 SYNC_SECONDS = 1.0  # at most so much work is lost with a killed process
@@ -172,6 +168,8 @@ class SetWriter:
             self._images.write(_npy_header((self.num_kept, *self.plan.picture_shape)))
             self._images.flush()
             os.fsync(self._images.fileno())
+            self._images.close()  # Windows renames no open file
+            self._images = None
             self._write_tables()
             if not self.num_kept:
                 raise DataError(
@@ -216,15 +214,11 @@ class SetWriter:
         self.close()
 
     def _take_lock(self) -> None:
-        if fcntl is None:
-            return
-        self._lock = os.open(self.folder, os.O_RDONLY)
+        # Where there are no locks (Windows, some network drives), two runs at once are not noticed.
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock = lock_folder(self.folder)
         except BlockingIOError as error:
             raise DataError(f"{self.folder} is being written by another run; wait for it to end.") from error
-        except OSError:  # a file system without locks
-            return
 
     def _clear(self) -> None:
         """Removes an earlier set, but not what a killed run of the same plan has left to go on with."""
@@ -233,6 +227,7 @@ class SetWriter:
             return
         for name in (*reversed(FINAL_NAMES), JOURNAL, PARTIAL):
             (self.folder / name).unlink(missing_ok=True)
+            (self.folder / f".{name}.tmp").unlink(missing_ok=True)  # of a run that was killed
 
     def _find_complete(self) -> bool:
         path = self.folder / "set.json"
