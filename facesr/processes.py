@@ -1,4 +1,4 @@
-"""Processes: how many cores this one may keep busy, and workers that end with it, however it ends."""
+"""Processes: the cores and the memory of this one, and workers that end with it, however it ends."""
 
 import contextlib
 import math
@@ -16,6 +16,11 @@ from typing import ParamSpec, TypeVar
 
 from facesr.errors import DataError
 from facesr.signals import requests
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -43,6 +48,15 @@ def num_cores(root: Path = Path("/")) -> int:
     except (OSError, ValueError):  # no Linux, or a sandbox that shows none of this
         quota = math.inf
     return max(1, min(allowed, math.ceil(quota) if math.isfinite(quota) else allowed))
+
+
+def peak_memory_mib() -> float | None:
+    """Returns the most memory that this process has had, in MiB; None on Windows, which keeps no such count for it."""
+    if resource is None:
+        return None
+    # man getrusage(2): kilobytes; macOS counts bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit) / 2**20
 
 
 def _quotas(root: Path) -> Iterator[float]:

@@ -1,7 +1,6 @@
 """What a run says between two reports: figures to console, TensorBoard and stats.jsonl, and whether it is healthy."""
 
 import math
-import resource
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from facesr import dist
 from facesr.log import Progress
+from facesr.processes import peak_memory_mib
 from facesr.training.run import Run
 
 # Share of a new loss in the smoothed one; about the last 50 reports.
@@ -94,7 +94,9 @@ def report(run: Run, ticker: Ticker, progress: Progress, before_first: bool) -> 
         figures["learning_rate/discriminator"] = run.players.discriminator_optimizer.param_groups[0]["lr"]
     figures["speed/images_per_second"] = speed
     figures["speed/data_share"] = ticker.data_seconds / seconds
-    figures["machine/memory_mib"] = memory_mib(run.device)
+    memory = memory_mib(run.device)
+    if memory is not None:
+        figures["machine/memory_mib"] = memory
     ticker.joules += count_energy(run)
     if not math.isnan(ticker.joules):
         figures["machine/power_watts"] = ticker.joules / max(time.perf_counter() - ticker.start, 1e-9)
@@ -118,10 +120,10 @@ def eta(seconds: float) -> str:
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
-def memory_mib(device: torch.device) -> float:
-    """Returns the peak memory in MiB, of the device or, on a CPU, of the process."""
+def memory_mib(device: torch.device) -> float | None:
+    """Returns the peak memory in MiB, of the device or, on a CPU, of the process, None where that is not known."""
     if device.type != "cuda":
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return peak_memory_mib()
     return torch.cuda.max_memory_allocated(device) / 2**20
 
 
