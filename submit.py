@@ -68,8 +68,6 @@ def submit(settings: SubmitSettings) -> None:
     spec = settings.checkpoint or settings.method
     if not spec or (settings.checkpoint and settings.method):
         raise ConfigError("give one of checkpoint=RUN_OR_FILE and method=bicubic (they are the same key).")
-    if settings.batch_size < 1:
-        raise ConfigError(f"batch_size={settings.batch_size} has to be at least 1.")
     # Whatever can be wrong is found before the pictures are restored.
     team, out = check_team(settings.team), named_out(settings.out)
     kept_in = Path(settings.restored_dir).expanduser()

@@ -6,14 +6,15 @@ evaluate.py and submit.py blend on the fly with `blend_with=` and `blend_weight=
 is written as a snapshot of its own.
 """
 
-import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+from facesr.arguments import Parser, number
 from facesr.blend_parts import BlendParts
 from facesr.checkpoint import Snapshot, read_snapshot, snapshot_at, write_snapshot
 from facesr.errors import ConfigError, exit_code_of
+from facesr.ranges import Share
 
 # A manifest's texts have at most 200 characters, and a blend's name holds two names.
 _MAX_NAME_LENGTH = 90
@@ -97,10 +98,12 @@ def write_blend(first_path: Path, second_path: Path, weight: float, out: Path) -
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code, 2 on a user's error."""
-    parser = argparse.ArgumentParser(prog="python -m facesr.blend", description="Writes the mean of two snapshots.")
+    parser = Parser(prog="python -m facesr.blend", description="Writes the mean of two snapshots.")
     parser.add_argument("first", type=Path, help="snapshot file or run folder")
     parser.add_argument("second", type=Path, help="another of the same network")
-    parser.add_argument("--weight", type=float, required=True, help="the second one's share of the weights, 0 to 1")
+    parser.add_argument(
+        "--weight", type=number(Share), required=True, help="the second one's share of the weights, 0 to 1"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
     chosen = parser.parse_args(arguments)
 

@@ -1,12 +1,32 @@
 """Closed settings of the scripts: types and units here, values in configs/*.yaml.
 
 Each dataclass is registered as the schema of its script's configuration (facesr/build.py), so that an unknown
-key or a wrong type on the command line is an error of one line. They are not frozen only because OmegaConf
-makes a frozen schema read-only, and then neither YAML nor the command line could fill it.
+key or a wrong type on the command line is an error of one line. Every number has a range beside its type, which
+facesr/settings.py checks before any work begins. The classes are not frozen only because OmegaConf makes a frozen
+schema read-only, and then neither YAML nor the command line could fill it.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from facesr.ranges import (
+    Batch,
+    Count,
+    CountFromZero,
+    GreyLevels,
+    Kimg,
+    Range,
+    Seed,
+    Share,
+    Side,
+    SomeKimg,
+    Weight,
+)
+
+# Parts that facesr/build.py makes: ``_target_`` and its arguments.
+Node = Annotated[dict[str, Any], "node"]
+NodeOrEmpty = Annotated[dict[str, Any], "node or empty"]
+Nodes = Annotated[dict[str, Any], "nodes by name"]
 
 
 @dataclass
@@ -21,11 +41,11 @@ class PerceptualRules:
         rmse_window: (above, below): outside, S_PI is 0.
     """
 
-    border_px: int
-    region_rmse: list[float]
-    best_index: float | None
-    full_score: float
-    rmse_window: list[float]
+    border_px: Annotated[int, Range(0, 1_000)]
+    region_rmse: list[GreyLevels]
+    best_index: Annotated[float, Range(0, 1_000, above=True)] | None
+    full_score: Weight
+    rmse_window: list[GreyLevels]
 
 
 @dataclass
@@ -49,9 +69,9 @@ class EvaluationProtocol:
 
     name: str
     strict: bool
-    width: int | None
-    height: int | None
-    num_pictures: int | None
+    width: Side | None
+    height: Side | None
+    num_pictures: Count | None
     pictures_dir: str = ""
     perceptual: PerceptualRules | None = None
 
@@ -74,43 +94,44 @@ class ScheduleSettings:
     """How the learning rate moves with the number of images seen."""
 
     kind: str  # constant | cosine | step
-    warmup_kimg: float
-    final_factor: float  # cosine: share of the learning rate that is left at the end
-    step_kimg: list[float]  # step: where the learning rate is multiplied by step_factor
-    step_factor: float
+    warmup_kimg: Kimg
+    final_factor: Share  # cosine: share of the learning rate that is left at the end
+    step_kimg: list[Kimg]  # step: where the learning rate is multiplied by step_factor
+    step_factor: Annotated[float, Range(0, 1, above=True)]
 
 
 @dataclass
 class AugmentationSettings:
     """Random changes of the high-resolution faces, drawn per face."""
 
-    flip: float  # probability
-    warp: float  # probability of a roll, scale and sub-pixel shift (resampled); others move by whole pixels
-    roll_degrees: float  # standard deviation
-    scale: float  # standard deviation of the natural logarithm of the scale
-    shift_px: float  # largest shift along each axis
-    brightness: float  # standard deviation, in [0, 1] units
-    contrast: float  # standard deviation of the logarithm
-    saturation: float  # standard deviation of the logarithm
-    greyscale: float  # share of faces turned grey
-    turn: float  # share of square pictures turned by a quarter, a half or three quarters; 0 where the set is not square
+    flip: Share  # probability
+    warp: Share  # probability of a roll, scale and sub-pixel shift (resampled); others move by whole pixels
+    roll_degrees: Annotated[float, Range(0, 180)]  # standard deviation
+    scale: Share  # standard deviation of the natural logarithm of the scale
+    shift_px: Annotated[float, Range(0, 1_000)]  # largest shift along each axis
+    brightness: Share  # standard deviation, in [0, 1] units
+    contrast: Share  # standard deviation of the logarithm
+    saturation: Share  # standard deviation of the logarithm
+    greyscale: Share  # share of faces turned grey
+    turn: Share  # share of square pictures turned by a quarter, a half or three quarters; 0 where the set is not square
     # Faces as few sets have them, so that none is new to the network: coloured light, neon colours, noise.
-    hard: float = 0.0  # share of such faces
-    hard_light: float = 0.0  # standard deviation of the logarithm of each channel's gain
-    hard_saturation: float = 1.0  # largest factor on the saturation; its logarithm is drawn evenly
-    hard_noise: float = 0.0  # largest standard deviation of the noise that half of them have, in [0, 1] units
+    hard: Share = 0.0  # share of such faces
+    hard_light: Annotated[float, Range(0, 10)] = 0.0  # standard deviation of the logarithm of each channel's gain
+    # Largest factor on the saturation; its logarithm is drawn evenly.
+    hard_saturation: Annotated[float, Range(1, 1_000)] = 1.0
+    hard_noise: Share = 0.0  # largest standard deviation of the noise that half of them have, in [0, 1] units
 
 
 @dataclass
 class DataSettings:
     """What is trained on and what is validated on."""
 
-    train: dict[str, Any]  # node that builds a face set
-    validation: dict[str, Any]  # node that builds validation pairs
+    train: Node  # node that builds a face set
+    validation: Node  # node that builds validation pairs
     residency: str  # auto | device | host: where the training faces lie
     augmentation: AugmentationSettings
     # Shares of the training faces by yaw (facesr.data.order); empty: as they come.
-    pose_shares: list[float] = field(default_factory=list)
+    pose_shares: list[Share] = field(default_factory=list)
 
 
 @dataclass
@@ -119,33 +140,34 @@ class TrainSettings:
 
     name: str  # the run's identity: runs/<name>
     runs_dir: str
-    seed: int
+    seed: Seed
     device: str  # auto | cpu | cuda
     precision: str  # auto | fp32 | bf16 | fp16
-    duration_kimg: float
-    batch_size: int  # faces per step over all ranks
-    accumulation_steps: int
+    duration_kimg: SomeKimg
+    batch_size: Batch  # faces per step over all ranks
+    accumulation_steps: Batch
     channels_last: bool
     compile: bool
-    ema_halflife_kimg: float  # 0 switches the average off
-    gradient_clip_norm: float  # 0 switches clipping off
-    explosion_factor: float  # stop when the smoothed loss exceeds its lowest value by this factor; 0 = never
+    ema_halflife_kimg: Kimg  # 0 switches the average off
+    gradient_clip_norm: Weight  # 0 switches clipping off
+    # Stop when the smoothed loss exceeds its lowest value by this factor.
+    explosion_factor: Annotated[float, Range(1, 1e9, above=True, or_zero="never")]
     rollback: bool  # go back to the last state once, at half the learning rate, before stopping
-    log_every_kimg: float
-    validation_every_kimg: float
-    state_every_kimg: float
-    num_snapshots_kept: int
+    log_every_kimg: SomeKimg
+    validation_every_kimg: SomeKimg
+    state_every_kimg: SomeKimg
+    num_snapshots_kept: Count
     start_from: str | None  # snapshot file, run folder or pretrained:NAME, whose generator's weights are the start
     judges: list[str]  # further embedders for validation, by configuration name
     schedule: ScheduleSettings
     data: DataSettings
-    degradation: dict[str, Any]  # node: how the generator's input is made from the augmented faces
-    generator: dict[str, Any]
-    discriminator: dict[str, Any]  # empty for none
-    generator_optimizer: dict[str, Any]
-    discriminator_optimizer: dict[str, Any]
-    losses: dict[str, Any]  # term name -> node, each with weight and start_kimg
-    embedder: dict[str, Any]  # the judge whose IS decides which snapshot is best; empty: PSNR of luma decides
+    degradation: Node  # node: how the generator's input is made from the augmented faces
+    generator: Node
+    discriminator: NodeOrEmpty  # empty for none
+    generator_optimizer: Node
+    discriminator_optimizer: Node
+    losses: Nodes  # term name -> node, each with weight and start_kimg
+    embedder: NodeOrEmpty  # the judge whose IS decides which snapshot is best; empty: PSNR of luma decides
 
 
 @dataclass
@@ -154,38 +176,42 @@ class FaceGeneratorSettings:
 
     name: str  # the run's identity: runs/<name>
     runs_dir: str
-    seed: int  # of weights, order and latents
+    seed: Seed  # of weights, order and latents
     device: str  # auto | cpu | cuda
     precision: str  # auto | fp32 | bf16
     faces: str | None  # folder of a prepared set; built-in faces without it
-    num_builtin: int
-    duration_kimg: float
-    batch_size: int
-    width: float  # factor on the networks' channels
-    r1_gamma: float  # weight of R1; pixels are in [0, 1] here, so a quarter of what papers write for [-1, 1]
-    ema_halflife_kimg: float
+    num_builtin: Count
+    duration_kimg: SomeKimg
+    batch_size: Batch
+    width: Annotated[float, Range(0, 16, above=True)]  # factor on the networks' channels
+    r1_gamma: Weight  # weight of R1; pixels are in [0, 1] here, so a quarter of what papers write for [-1, 1]
+    ema_halflife_kimg: SomeKimg
     adaptive_augmentation: bool  # grows where the discriminator overfits; without it faces are only mirrored
-    sheet_every_kimg: float  # thousands of faces between sheets, and states
-    log_every_kimg: float
+    sheet_every_kimg: SomeKimg  # thousands of faces between sheets, and states
+    log_every_kimg: SomeKimg
 
 
 @dataclass
 class PulseSettings:
     """How method=pulse searches a generator's latent space, from configs/pulse/; docs/pulse.md explains the keys."""
 
-    steps: int  # gradient steps of a face, at most
-    learning_rate: float
+    steps: Count  # gradient steps of a face, at most
+    learning_rate: Annotated[float, Range(0, 1_000, above=True)]
     schedule: str  # fixed | linear1cycle | linear1cycledrop
     optimizer: str  # adam | sgd | sgdm | adamax
-    l2_weight: float
-    l1_weight: float
-    geocross_weight: float  # of the distance of a face's latent vectors from each other
-    eps: float  # a face ends when its mean square is at most this, and counts as found
+    l2_weight: Weight
+    l1_weight: Weight
+    geocross_weight: Weight  # of the distance of a face's latent vectors from each other
+    eps: Annotated[
+        float, Range(0, 1e9, above=True)
+    ]  # a face ends when its mean square is at most this, and counts as found
     tiled_latents: bool  # all vectors of a face are one
-    num_trained_noises: int  # the first so many noise maps are searched too
-    seed: int
-    num_seeds: int  # random starts of a face, seed and those after it; the most consistent one wins
-    batch_size: int  # random starts that are searched together
+    num_trained_noises: CountFromZero  # the first so many noise maps are searched too
+    seed: Seed
+    num_seeds: Annotated[
+        int, Range(1, 10_000)
+    ]  # random starts of a face, seed and those after it; the most consistent one wins
+    batch_size: Batch  # random starts that are searched together
     operator: str  # auto | competition | square
     precision: str  # float32 | bfloat16, of the generator
     reuse: bool  # take a face's kept result instead of searching again
@@ -203,19 +229,19 @@ class SubmitSettings:
     verify: str | None  # archive to check instead of making one
     script: str | None  # folder of the team's programs, for protocols whose archives hold them
     blend_with: str | None  # second snapshot or run of the same network, blended into the first one's weights
-    blend_weight: float  # its share, 0 to 1
+    blend_weight: Share  # its share, 0 to 1
     flip_ensemble: bool  # mean with the restored mirror image: better and twice as slow
     guard: bool  # a picture below the bound of consistency that its snapshot states is restored by a fallback
-    tile_px: int  # larger low-resolution pictures are restored in tiles of this side; bounds the memory
-    tile_overlap_px: int  # low-resolution pixels that a tile sees beyond its own
+    tile_px: Side  # larger low-resolution pictures are restored in tiles of this side; bounds the memory
+    tile_overlap_px: Annotated[int, Range(0, 65_536)]  # low-resolution pixels that a tile sees beyond its own
     device: str  # auto | cpu | cuda
-    batch_size: int
+    batch_size: Batch
     restored_dir: str  # collects the restored folders that archives are packed from
     reuse: bool  # take an intact folder of the same restoration instead of restoring again
     overwrite: bool  # replace another file at `out`
     protocol: EvaluationProtocol
     pulse: PulseSettings
-    latent_generator: dict[str, Any]  # what method=pulse searches; `generator` on the command line
+    latent_generator: Node  # what method=pulse searches; `generator` on the command line
 
 
 @dataclass
@@ -223,7 +249,7 @@ class NiqeSettings:
     """NIQE's pristine model and its memory."""
 
     model: str | None  # modelparameters.mat, or a file of python -m facesr.metrics.niqe fit
-    strip_blocks: int  # blocks of a picture in memory at once
+    strip_blocks: Count  # blocks of a picture in memory at once
 
 
 @dataclass
@@ -249,22 +275,23 @@ class EvaluateSettings:
     attributes: str | None  # CSV file with the header id,ATTRIBUTE,...: scores per group
     judges: list[str]  # further embedders beside the ranking one, by configuration name
     blend_with: str | None  # method: second snapshot or run of the same network, blended into the first one's weights
-    blend_weight: float  # its share, 0 to 1
-    curve_weights: list[float]  # study=tradeoff with blend_with: the shares along the curve
+    blend_weight: Share  # its share, 0 to 1
+    curve_weights: list[Share]  # study=tradeoff with blend_with: the shares along the curve
     flip_ensemble: bool  # method: mean with the restored mirror image
     guard: bool  # method: a picture below the bound that its snapshot states is restored by a fallback
-    tile_px: int  # method: larger low-resolution pictures are restored in tiles of this side; bounds the memory
-    tile_overlap_px: int  # low-resolution pixels that a tile sees beyond its own
+    tile_px: Side  # method: larger low-resolution pictures are restored in tiles of this side; bounds the memory
+    tile_overlap_px: Annotated[int, Range(0, 65_536)]  # low-resolution pixels that a tile sees beyond its own
     device: str  # auto | cpu | cuda
-    batch_size: int
+    batch_size: Batch
     reuse_embeddings: bool  # keep the originals' embeddings in the cache for the next evaluation of the same ones
-    power_limit_watts: float | None  # submission: a limit that the power its manifest states is compared with
-    num_resamples: int  # of the bootstrap intervals
-    num_examples: int  # faces shown in each row of the report
-    seed: int  # of the bootstrap and of the random examples
+    # submission: a limit that the power its manifest states is compared with.
+    power_limit_watts: Annotated[float, Range(0, 1e15, above=True)] | None
+    num_resamples: Count  # of the bootstrap intervals
+    num_examples: Annotated[int, Range(0, 1_000)]  # faces shown in each row of the report
+    seed: Seed  # of the bootstrap and of the random examples
     niqe: NiqeSettings
     ma: MaSettings
     protocol: EvaluationProtocol
     pulse: PulseSettings
-    latent_generator: dict[str, Any]  # what method=pulse searches; `generator` on the command line
-    embedder: dict[str, Any]  # the ranking judge; not asked where the protocol's score is the perceptual index
+    latent_generator: Node  # what method=pulse searches; `generator` on the command line
+    embedder: NodeOrEmpty  # the ranking judge; not asked where the protocol's score is the perceptual index

@@ -10,7 +10,7 @@ because every picture has parameters of its own. `blur` and `shrink` are differe
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import cv2
 import numpy as np
@@ -22,6 +22,7 @@ from torch.nn import functional
 from facesr import draws
 from facesr.errors import ConfigError
 from facesr.image import luma, round_to_grey_levels, to_float, to_uint8
+from facesr.ranges import Range, Share
 from facesr.resample import downscale_to_grey_levels, resize
 from facesr.task import SCALE
 
@@ -29,7 +30,6 @@ DOWNSCALERS = ("official", "bicubic", "nearest", "bilinear", "area", "lanczos")
 LANCZOS_LOBES = 3
 # Kernels end where a Gaussian has fallen to a hundredth.
 _SIGMAS = 3.0
-# Rec. 601 luma weights of R, G and B (ITU-R BT.601-7, section 2.5.1).
 
 Generator = np.random.Generator
 
@@ -272,31 +272,25 @@ class SecondOrder:
         ConfigError: a range, a share or a downscaler is not as it has to be.
     """
 
-    strength: float  # above 0, to 1
-    blur_sigma: Sequence[float]  # pixels of the picture as it is then, on each of two turned axes
-    motion_share: float  # of passes that blur by motion instead
-    motion_px: Sequence[float]
-    resize: Sequence[float]  # factor of the first pass
+    strength: Annotated[float, Range(0, 1, above=True)]
+    blur_sigma: Sequence[
+        Annotated[float, Range(0, 100)]
+    ]  # pixels of the picture as it is then, on each of two turned axes
+    motion_share: Share  # of passes that blur by motion instead
+    motion_px: Sequence[Annotated[float, Range(1, 1_000)]]
+    resize: Sequence[Annotated[float, Range(0.25, 1)]]  # factor of the first pass
     downscalers: Sequence[str]  # one is drawn for each pass
-    noise_sigma: Sequence[float]  # grey levels
-    poisson_share: float  # of passes with Poisson noise instead
-    poisson_photons: Sequence[float]
-    grey_share: float  # of passes with noise that is the same in all channels
-    jpeg_quality: Sequence[float]
+    noise_sigma: Sequence[Annotated[float, Range(0, 255)]]  # grey levels
+    poisson_share: Share  # of passes with Poisson noise instead
+    poisson_photons: Sequence[Annotated[float, Range(1, 1e9)]]
+    grey_share: Share  # of passes with noise that is the same in all channels
+    jpeg_quality: Sequence[Annotated[float, Range(1, 100)]]
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.strength <= 1.0:
-            raise ConfigError(f"degradation.strength={self.strength:g} has to be above 0 and at most 1.")
-        lowest = {"blur_sigma": 0.0, "motion_px": 1.0, "resize": 1 / SCALE, "noise_sigma": 0.0, "jpeg_quality": 1.0}
-        highest = {"resize": 1.0, "jpeg_quality": 100.0}
         for name in ("blur_sigma", "motion_px", "resize", "noise_sigma", "poisson_photons", "jpeg_quality"):
-            values, low, high = getattr(self, name), lowest.get(name, 1.0), highest.get(name, math.inf)
-            if len(values) != 2 or not all(low <= value <= high for value in values):
-                limits = f"from {low:g} to {high:g}" if high < math.inf else f"of at least {low:g}"
-                raise ConfigError(f"degradation.{name}={list(values)} has to be two numbers {limits}: mild, harsh.")
-        for name in ("motion_share", "poisson_share", "grey_share"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ConfigError(f"degradation.{name}={getattr(self, name):g} has to be from 0 to 1.")
+            values = getattr(self, name)
+            if len(values) != 2:
+                raise ConfigError(f"degradation.{name}={list(values)} has to be two numbers: mild, harsh.")
         unknown = [name for name in self.downscalers if name not in DOWNSCALERS]
         if unknown or not self.downscalers:
             raise ConfigError(

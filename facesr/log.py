@@ -71,7 +71,7 @@ class Stats:
             return
         kept: list[str] = []
         if path.is_file():
-            for line in path.read_text(encoding="utf-8").splitlines():
+            for line in path.read_text(encoding="utf-8-sig").splitlines():
                 try:
                     if json.loads(line)["num_images"] <= num_images:
                         kept.append(line)

@@ -7,6 +7,7 @@ Tests run in as many processes as there are cores, at most four (pytest-xdist); 
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def shared() -> Path:
     """The folder of real data; tests that use it carry the marker `shared`."""
     return shared_dir()
+
+
+@pytest.fixture
+def code_of() -> Callable[[Callable[[list[str]], int], list[str]], int]:
+    """Returns what gives the exit code of a program, which may leave by itself where its command line is wrong."""
+
+    def run(main: Callable[[list[str]], int], arguments: list[str]) -> int:
+        try:
+            return main(arguments)
+        except SystemExit as left:
+            assert isinstance(left.code, int)
+            return left.code
+
+    return run
 
 
 class GridJudge:

@@ -25,12 +25,13 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("ranks", "dist", "checkpoint", "blend", "blend_parts", "weights", "log", "power"), 0),
     "processes": 0,
     "snapshot_rules": 0,
+    **dict.fromkeys(("ranges", "settings", "hydra_words", "overrides", "arguments"), 0),
     **dict.fromkeys(("build", "data", "models", "losses", "embedders", "metrics", "pretrained"), 1),
     "snapshot_network": 2,
     "restoration": 3,
     **dict.fromkeys(("training", "evaluation", "submission", "latent", "bound"), 4),
 }
-HYDRA_DOORS = {PACKAGE / "build.py", *SCRIPTS}
+HYDRA_DOORS = {PACKAGE / "build.py", PACKAGE / "overrides.py", *SCRIPTS}
 RANK_DOORS = {PACKAGE / "dist.py"}
 MAX_LINES = 400
 MAX_TEST_LINES = 500

@@ -261,8 +261,8 @@ def test_a_gpu_gives_the_same_pictures() -> None:
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("strength=0", "strength=0 has to be above 0"),
-        ("strength=2", "at most 1"),
+        ("strength=0", "degradation.strength=0 is out of range; give a number above 0 and up to 1"),
+        ("strength=2", "and up to 1"),
         ("jpeg_quality=[98,0]", "from 1 to 100"),
         ("resize=[1,0.1]", "from 0.25 to 1"),
         ("blur_sigma=[1]", "two numbers"),

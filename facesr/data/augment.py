@@ -16,9 +16,6 @@ from torch.nn import functional
 from facesr.config import AugmentationSettings
 from facesr.image import luma, round_to_grey_levels
 
-# Rec. 601 luma weights of R, G and B (ITU-R BT.601-7, section 2.5.1).
-
-
 # Where each of the 5 landmarks is found in a mirrored picture: the left eye is the right one, and so on.
 MIRRORED_LANDMARKS = (1, 0, 2, 4, 3)
 

@@ -9,17 +9,18 @@ photographs. To look at some, a column a person:
 
 from __future__ import annotations
 
-import argparse
 import csv
 import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from facesr.arguments import Parser, number
 from facesr.data import face_features as features
 from facesr.data import face_hair as hair
 from facesr.data import face_wear as wear
@@ -29,6 +30,7 @@ from facesr.data.face_identity import Identity, Picture, draw_identity, draw_pic
 from facesr.data.face_light import photograph
 from facesr.data.set_cache import cached_set
 from facesr.processes import num_cores, worker_pool
+from facesr.ranges import Range, Seed
 
 RENDERER_VERSION = 3
 HEIGHT, WIDTH = 112, 96
@@ -162,11 +164,11 @@ def builtin_cache(
 
 def main(arguments: list[str] | None = None) -> None:
     """Writes a contact sheet."""
-    parser = argparse.ArgumentParser(prog="python -m facesr.data.builtin", description="A sheet of built-in faces.")
+    parser = Parser(prog="python -m facesr.data.builtin", description="A sheet of built-in faces.")
     parser.add_argument("out", type=Path, help="PNG to write")
-    parser.add_argument("--people", type=int, default=12)
-    parser.add_argument("--pictures", type=int, default=4)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--people", type=number(Annotated[int, Range(1, 1_000)]), default=12)
+    parser.add_argument("--pictures", type=number(Annotated[int, Range(1, 1_000)]), default=4)
+    parser.add_argument("--seed", type=number(Seed), default=0)
     chosen = parser.parse_args(arguments)
     images, _ = render_faces(chosen.people * chosen.pictures, chosen.seed, chosen.pictures)
     grid = images.reshape(chosen.people, chosen.pictures, HEIGHT, WIDTH, 3).transpose(1, 2, 0, 3, 4)

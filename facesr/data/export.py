@@ -16,12 +16,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from facesr.arguments import Parser, number
 from facesr.data.builtin import render_faces
 from facesr.data.dead_leaves import MIN_SIDE, render_pictures
 from facesr.data.prepared import PreparedSet
 from facesr.errors import DataError, exit_code_of
 from facesr.names import is_left_behind
 from facesr.png import write_png
+from facesr.ranges import Count, CountFromZero, Seed
 from facesr.resample import downscale_uint8
 from facesr.task import SCALE
 
@@ -108,14 +110,16 @@ def _write(out: Path, faces: NDArray[np.uint8]) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m facesr.data.export", description=(__doc__ or "").split("\n")[0])
+    parser = Parser(prog="python -m facesr.data.export", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("source", help="`builtin`, `dead_leaves`, or the folder of a prepared set")
     parser.add_argument("out", type=Path, help="folder to write high/ and low/ into")
     parser.add_argument(
-        "--num", type=int, help=f"how many (builtin: {NUM_BUILTIN}; dead_leaves: {NUM_DEAD_LEAVES}; else all)"
+        "--num", type=number(Count), help=f"how many (builtin: {NUM_BUILTIN}; dead_leaves: {NUM_DEAD_LEAVES}; else all)"
     )
-    parser.add_argument("--first", type=int, help=f"the first one (drawn ones: {FIRST_BUILTIN}; else 0)")
-    parser.add_argument("--seed", type=int, default=SEED, help="drawn ones only: which world")
+    parser.add_argument(
+        "--first", type=number(CountFromZero), help=f"the first one (drawn ones: {FIRST_BUILTIN}; else 0)"
+    )
+    parser.add_argument("--seed", type=number(Seed), default=SEED, help="drawn ones only: which world")
     size = "x".join(map(str, SIZE_DEAD_LEAVES))
     parser.add_argument("--size", metavar="WxH", help=f"dead_leaves only: width x height in pixels (default {size})")
     chosen = parser.parse_args(arguments)

@@ -23,6 +23,12 @@ MAX_DEVICE_SHARE = 0.4
 NUM_PREFETCHED = 4
 
 
+def check_residency(residency: str) -> None:
+    """Raises ConfigError unless `residency` is auto, device or host."""
+    if residency not in ("auto", "device", "host"):
+        raise ConfigError(f"data.residency={residency} is unknown; choose auto, device or host.")
+
+
 class Feed:
     """Endless batches of augmented high-resolution faces for one rank.
 
@@ -74,8 +80,7 @@ class Feed:
         self._resident = torch.from_numpy(np.array(faces.images)).to(device) if self.residency == "device" else None
 
     def _choose(self, residency: str) -> str:
-        if residency not in ("auto", "device", "host"):
-            raise ConfigError(f"data.residency={residency} is unknown; choose auto, device or host.")
+        check_residency(residency)
         if residency != "auto":
             return residency
         if self.device.type != "cuda":

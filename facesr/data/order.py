@@ -34,6 +34,15 @@ def yaw_of(landmarks: NDArray[np.float32]) -> NDArray[np.float64]:
     return yaw
 
 
+def check_shares(shares: Sequence[float], key: str = "data.pose_shares") -> None:
+    """Raises ConfigError unless there is a share for each band of yaw, none negative, and they add up to 1."""
+    if len(shares) != len(YAW_EDGES) + 1 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-3:
+        raise ConfigError(
+            f"{key}={list(shares)} must be {len(YAW_EDGES) + 1} numbers from 0 that add up to 1, or [] "
+            "for the faces as they come."
+        )
+
+
 def pose_weights(
     landmarks: NDArray[np.float32], shares: Sequence[float], key: str = "data.pose_shares"
 ) -> NDArray[np.float64]:
@@ -48,11 +57,7 @@ def pose_weights(
         ConfigError: another number of shares, a negative one, or a sum that is not 1.
         DataError: no face has landmarks, or a band that shall have a share has no face.
     """
-    if len(shares) != len(YAW_EDGES) + 1 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-3:
-        raise ConfigError(
-            f"{key}={list(shares)} must be {len(YAW_EDGES) + 1} numbers from 0 that add up to 1, or [] "
-            "for the faces as they come."
-        )
+    check_shares(shares, key)
     yaw = yaw_of(landmarks)
     known = np.isfinite(yaw)
     if not known.any():

@@ -15,19 +15,25 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from facesr.arguments import Parser, number
 from facesr.data.picture_files import Unusable, list_pictures, read_picture
 from facesr.data.set_writer import Row, SetPlan, SetWriter
 from facesr.errors import DataError, exit_code_of
+from facesr.ranges import Count, Range, check_number
 from facesr.task import LUMA, SCALE
 
 PATCHES_VERSION = 2  # raised when the same settings give other patches
+PatchSide = Annotated[int, Range(4, 4_096)]
+PatchMargin = Annotated[int, Range(0, 1_024)]
+Stride = Annotated[int, Range(1, 65_536)]
+Detail = Annotated[float, Range(0, 255)]
 LINE_SECONDS = 10.0  # between lines of progress where there is no terminal
-# Rec. 601 luma weights of R, G and B (ITU-R BT.601-7, section 2.5.1).
 
 
 @dataclass(frozen=True)
@@ -94,22 +100,21 @@ def cut_folder(pictures: Path, out: Path, cutting: Cutting, *, overwrite: bool =
         if not writer.is_complete:
             _fill(writer, pictures, cutting)
             writer.finish()
-        with (out / "rejected.csv").open(newline="", encoding="utf-8") as file:
+        with (out / "rejected.csv").open(newline="", encoding="utf-8-sig") as file:
             kinds = Counter(row["reason"].split(":")[0] for row in csv.DictReader(file))
         num_pictures = len(sources) - writer.num_rejected
         return Outcome(writer.num_kept, num_pictures, num_found_done, dict(kinds.most_common()))
 
 
 def _check(pictures: Path, out: Path, cutting: Cutting) -> None:
-    for name, value, least in (
-        ("size", cutting.size, SCALE),
-        ("margin", cutting.margin, 0),
-        ("stride", cutting.stride, 1),
-        ("max-per-picture", cutting.max_per_picture, 1),
-        ("min-detail", cutting.min_detail, 0),
+    for name, value, hint in (
+        ("size", cutting.size, PatchSide),
+        ("margin", cutting.margin, PatchMargin),
+        ("stride", cutting.stride, Stride),
+        ("max-per-picture", cutting.max_per_picture, Count | None),
+        ("min-detail", cutting.min_detail, Detail),
     ):
-        if value is not None and not value >= least:
-            raise DataError(f"--{name} {value} is too small; give at least {least}.")
+        check_number(f"--{name}", value, hint)
     if cutting.size % SCALE:
         raise DataError(f"--size {cutting.size} must be a multiple of {SCALE}, the scale of the task.")
     if out.exists() and not out.is_dir():
@@ -200,7 +205,7 @@ def detail_of(patch: NDArray[np.uint8]) -> float:
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Returns the command line's options."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m facesr.data.patches",
         description="Cut a folder of large pictures into a prepared set of patches. "
         "The same command goes on with a stopped run.",
@@ -208,13 +213,30 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add = parser.add_argument
     add("pictures", type=Path, help="folder of pictures; sub-folders count")
     add("out", type=Path, help="folder for the prepared set")
-    add("--size", type=int, default=128, metavar="N", help="side of a patch in pixels, a multiple of 4 (default 128)")
-    add("--margin", type=int, default=8, metavar="N", help="pixels stored around it on each side (default 8)")
-    add("--stride", type=int, metavar="N", help="pixels from one patch to the next (default: the size)")
-    add("--max-per-picture", type=int, metavar="N", help="at most so many of a picture, spread evenly (default: all)")
+    add(
+        "--size",
+        type=number(PatchSide),
+        default=128,
+        metavar="N",
+        help="side of a patch in pixels, a multiple of 4 (default 128)",
+    )
+    add(
+        "--margin",
+        type=number(PatchMargin),
+        default=8,
+        metavar="N",
+        help="pixels stored around it on each side (default 8)",
+    )
+    add("--stride", type=number(Stride), metavar="N", help="pixels from one patch to the next (default: the size)")
+    add(
+        "--max-per-picture",
+        type=number(Count),
+        metavar="N",
+        help="at most so many of a picture, spread evenly (default: all)",
+    )
     add(
         "--min-detail",
-        type=float,
+        type=number(Detail),
         default=0.0,
         metavar="X",
         help="leave out patches whose neighbouring pixels differ by less than X grey levels on average (default 0)",

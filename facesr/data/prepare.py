@@ -14,21 +14,28 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from facesr.arguments import Parser, number
 from facesr.data.annotations import identities_from_folders, match_annotations, read_annotations
 from facesr.data.crop import CROPS, Framing
 from facesr.data.picture_files import list_pictures
 from facesr.data.pieces import PIECE, Piece, crop_all
 from facesr.data.set_writer import Row, SetPlan, SetWriter
-from facesr.errors import EXIT_USER_ERROR, DataError
+from facesr.errors import EXIT_USER_ERROR, DataError, FaceSRError
 from facesr.processes import num_cores
+from facesr.ranges import Count, Range, check_number
 
 PREPARE_VERSION = 1  # raised when the same settings give other pictures
 POOL_FROM = {False: 4 * PIECE, True: PIECE // 2}  # by detection: fewer pictures are done before processes start
+CropSide = Annotated[int, Range(4, 4_096)]
+CropMargin = Annotated[int, Range(0, 1_024)]
+Enlargement = Annotated[float, Range(0, 1_000, above=True)]
+Workers = Annotated[int, Range(1, 1_024)]
 LINE_SECONDS = 10.0  # between lines of progress where there is no terminal
 
 
@@ -76,6 +83,7 @@ def prepare(source: Path, out: Path, framing: Framing, options: Options) -> Outc
     """Returns what the prepared set at `out` holds, which is made from the pictures below `source`.
 
     Raises:
+        ConfigError: a number is out of range.
         DataError: a folder or an option is not as it has to be, no picture is usable, or the disk is full.
     """
     _check(source, out, framing, options)
@@ -115,21 +123,19 @@ def prepare(source: Path, out: Path, framing: Framing, options: Options) -> Outc
 def _check(source: Path, out: Path, framing: Framing, options: Options) -> None:
     if framing.crop not in CROPS:
         raise DataError(f"--crop {framing.crop} is unknown; choose one of {', '.join(CROPS)}.")
-    for name, value, least in (
-        ("width", framing.width, 4),
-        ("height", framing.height, 4),
-        ("margin", framing.margin, 0),
-        ("limit", options.limit, 1),
-        ("workers", options.num_workers, 1),
+    for name, value, hint in (
+        ("width", framing.width, CropSide),
+        ("height", framing.height, CropSide),
+        ("margin", framing.margin, CropMargin),
+        ("max-enlargement", framing.max_enlargement, Enlargement),
+        ("limit", options.limit, Count | None),
+        ("workers", options.num_workers, Workers | None),
     ):
-        if value is not None and value < least:
-            raise DataError(f"--{name} {value} is too small; give at least {least}.")
+        check_number(f"--{name}", value, hint)
     if framing.width % 4 or framing.height % 4:
         raise DataError(
             f"--width {framing.width} --height {framing.height}: both must be multiples of 4, the scale of the task."
         )
-    if framing.max_enlargement <= 0:
-        raise DataError(f"--max-enlargement {framing.max_enlargement} must be above 0.")
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file; give a folder for the prepared set.")
     if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
@@ -225,16 +231,16 @@ def _without_duplicates(
 
 
 def _outcome(out: Path, num_found_done: int) -> Outcome:
-    with (out / "index.csv").open(newline="", encoding="utf-8") as file:
+    with (out / "index.csv").open(newline="", encoding="utf-8-sig") as file:
         names = [row["identity"] for row in csv.DictReader(file)]
-    with (out / "rejected.csv").open(newline="", encoding="utf-8") as file:
+    with (out / "rejected.csv").open(newline="", encoding="utf-8-sig") as file:
         kinds = Counter(row["reason"].split(":")[0] for row in csv.DictReader(file))
     return Outcome(len(names), len(set(names) - {""}), num_found_done, dict(kinds.most_common()))
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Returns the command line's options."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m facesr.data.prepare",
         description="Make a prepared set out of a folder of pictures. The same command goes on with a stopped run.",
     )
@@ -249,12 +255,18 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "pictures of any size; detect: a detected face in the competition's framing, not rotated; template: a "
         "face turned upright onto 5 points",
     )
-    add("--width", type=int, default=96, metavar="N", help="of the crop in pixels (default 96)")
-    add("--height", type=int, default=112, metavar="N", help="of the crop in pixels (default 112)")
-    add("--margin", type=int, default=0, metavar="N", help="pixels stored around the crop on each side (default 0)")
+    add("--width", type=number(CropSide), default=96, metavar="N", help="of the crop in pixels (default 96)")
+    add("--height", type=number(CropSide), default=112, metavar="N", help="of the crop in pixels (default 112)")
+    add(
+        "--margin",
+        type=number(CropMargin),
+        default=0,
+        metavar="N",
+        help="pixels stored around the crop on each side (default 0)",
+    )
     add(
         "--max-enlargement",
-        type=float,
+        type=number(Enlargement),
         default=1.25,
         metavar="X",
         help="leave out faces that would be enlarged more than this (default 1.25)",
@@ -267,8 +279,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     add("--index", type=Path, metavar="CSV", help="table with the columns file, identity, landmarks")
     add("--duplicates", choices=("drop", "keep"), default="drop", help="files of equal bytes (default drop)")
-    add("--limit", type=int, metavar="N", help="take only the first N pictures in sorted order")
-    add("--workers", type=int, metavar="N", help="processes (default: every core this process may use)")
+    add("--limit", type=number(Count), metavar="N", help="take only the first N pictures in sorted order")
+    add("--workers", type=number(Workers), metavar="N", help="processes (default: every core this process may use)")
     add("--device", default="cpu", help="where faces are detected: cpu (default), cuda or cuda:N")
     add("--overwrite", action="store_true", help="replace a set that was made with other settings")
     return parser.parse_args(arguments)
@@ -284,7 +296,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     try:
         outcome = prepare(given.source, given.out, framing, options)
-    except DataError as error:
+    except FaceSRError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,15 @@ from facesr.data.builtin import builtin_cache
 from facesr.data.dead_leaves import dead_leaves_cache
 from facesr.errors import DataError
 from facesr.png import list_png, stack_pictures
+from facesr.ranges import Count, CountFromZero, Range, Seed
 from facesr.resample import downscale_uint8
 from facesr.task import SCALE
 from facesr.weights import cache_dir, sha256_of
 
 SET_FORMAT = 1
+
+PatchSide = Annotated[int, Range(8, 4_096)]
+MarginPx = Annotated[int, Range(0, 1_024)]
 
 
 @dataclass(frozen=True)
@@ -65,9 +69,9 @@ class PreparedSet:
                 "(or facesr.data.patches for large general pictures)"
             )
         try:
-            about: dict[str, Any] = json.loads((path / "set.json").read_text(encoding="utf-8"))
+            about: dict[str, Any] = json.loads((path / "set.json").read_text(encoding="utf-8-sig"))
             images = np.load(path / "images.npy", mmap_mode="r")
-            with (path / "index.csv").open(newline="", encoding="utf-8") as file:
+            with (path / "index.csv").open(newline="", encoding="utf-8-sig") as file:
                 rows = list(csv.DictReader(file))
             names = [row["identity"] for row in rows]
             sources = tuple(row["source"] for row in rows)
@@ -97,7 +101,7 @@ def _landmarks_of(texts: Sequence[str | None]) -> NDArray[np.float32]:
     return landmarks
 
 
-def prepared(path: str, max_faces: int | None = None) -> PreparedSet:
+def prepared(path: str, max_faces: Count | None = None) -> PreparedSet:
     """Returns the prepared set at `path`, or its first `max_faces` faces.
 
     Raises:
@@ -117,12 +121,18 @@ def prepared(path: str, max_faces: int | None = None) -> PreparedSet:
     )
 
 
-def builtin(num_faces: int, seed: int, pictures_per_identity: int, first: int = 0) -> PreparedSet:
+def builtin(num_faces: Count, seed: Seed, pictures_per_identity: Count, first: CountFromZero = 0) -> PreparedSet:
     """Returns built-in faces, rendered at the first call and cached after that."""
     return PreparedSet.open(builtin_cache(num_faces, seed, pictures_per_identity, first, cache_dir() / "builtin"))
 
 
-def dead_leaves(num_pictures: int, patch_px: int, margin_px: int, seed: int, first: int = 0) -> PreparedSet:
+def dead_leaves(
+    num_pictures: Count,
+    patch_px: PatchSide,
+    margin_px: MarginPx,
+    seed: Seed,
+    first: CountFromZero = 0,
+) -> PreparedSet:
     """Returns built-in general pictures, squares of `patch_px`, drawn at the first call and cached after that."""
     folder = dead_leaves_cache(num_pictures, patch_px, margin_px, seed, first, cache_dir() / "dead_leaves")
     return PreparedSet.open(folder)
@@ -154,7 +164,7 @@ def in_both(faces: PreparedSet, pairs: Pairs) -> tuple[str, ...]:
     return tuple(name for name, digest in zip(pairs.names, pairs.digests, strict=False) if digest in known)
 
 
-def pair_folders(high: str, low: str | None = None, max_faces: int | None = None) -> Pairs:
+def pair_folders(high: str, low: str | None = None, max_faces: Count | None = None) -> Pairs:
     """Returns the pairs of two folders of PNG files; `low` is made by the official downscaling where not given.
 
     Raises:
@@ -192,17 +202,17 @@ def pairs_of_set(faces: PreparedSet, max_faces: int | None = None) -> Pairs:
     return Pairs(names, downscale_uint8(truth), truth, faces.digests[: len(truth)])
 
 
-def builtin_pairs(num_faces: int, seed: int, pictures_per_identity: int, first: int) -> Pairs:
+def builtin_pairs(num_faces: Count, seed: Seed, pictures_per_identity: Count, first: CountFromZero) -> Pairs:
     """Returns validation pairs of built-in faces, of persons that `builtin` of a lower index does not draw."""
     return pairs_of_set(builtin(num_faces, seed, pictures_per_identity, first))
 
 
-def dead_leaves_pairs(num_pictures: int, patch_px: int, seed: int, first: int) -> Pairs:
+def dead_leaves_pairs(num_pictures: Count, patch_px: PatchSide, seed: Seed, first: CountFromZero) -> Pairs:
     """Returns validation pairs of built-in general pictures, which `dead_leaves` of lower indices does not draw."""
     return pairs_of_set(dead_leaves(num_pictures, patch_px, 0, seed, first))
 
 
-def prepared_pairs(path: str, max_faces: int | None = None) -> Pairs:
+def prepared_pairs(path: str, max_faces: Count | None = None) -> Pairs:
     """Returns validation pairs made from the prepared set at `path`.
 
     Raises:

@@ -234,7 +234,7 @@ class SetWriter:
         if not path.exists():
             return False
         try:
-            facts = json.loads(path.read_text(encoding="utf-8"))
+            facts = json.loads(path.read_text(encoding="utf-8-sig"))
             card = {key: facts[key] for key in ("width", "height", "margin")}
             card |= {**facts["settings"], "version": facts["version"]}
             self.num_kept, self.num_rejected = int(facts["count"]), int(facts.get("rejected", 0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import onnxruntime
@@ -14,6 +14,7 @@ from torch import Tensor
 from facesr.embedders.resize import resize_to
 from facesr.errors import ConfigError, WeightsError
 from facesr.processes import num_cores
+from facesr.ranges import GreyLevels, Range, Side
 from facesr.weights import find_weights, sha256_of
 
 # Pictures in one call of the session: larger calls take more memory and are no faster.
@@ -33,15 +34,15 @@ class OnnxEmbedder:
     def __init__(
         self,
         file: str,
-        width: int,
-        height: int,
-        mean: float,
-        scale: float,
+        width: Side,
+        height: Side,
+        mean: GreyLevels,
+        scale: Annotated[float, Range(0, 1e6, above=True)],
         channels: Literal["rgb", "bgr"] = "rgb",
         weights: str | Path | None = None,
         sha256: str | None = None,
         name: str = "onnx",
-        num_threads: int | None = None,
+        num_threads: Annotated[int, Range(1, 4_096)] | None = None,
     ) -> None:
         """Finds, checks and opens the file.
 

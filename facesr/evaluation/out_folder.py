@@ -68,7 +68,7 @@ def claim(folder: Path, question: Mapping[str, Any]) -> None:
 def _require_same(folder: Path, asked: Mapping[str, Any], keys: set[str] | None) -> None:
     """Refuses where one of these keys, or any for None, differs from the earlier question's."""
     try:
-        earlier = json.loads((folder / QUESTION).read_text(encoding="utf-8"))
+        earlier = json.loads((folder / QUESTION).read_text(encoding="utf-8-sig"))
     except ValueError:
         earlier = {}
     if not isinstance(earlier, dict):

@@ -25,18 +25,10 @@ def checked(settings: EvaluateSettings) -> EvaluateSettings:
     """Returns the settings with paths expanded and `method` and `out` filled in.
 
     Raises:
-        ConfigError: keys contradict each other or one is missing or out of range.
+        ConfigError: keys contradict each other or one is missing.
     """
-    for key in ("batch_size", "num_resamples"):
-        if getattr(settings, key) < 1:
-            raise ConfigError(f"{key}={getattr(settings, key)} has to be at least 1.")
-    if settings.power_limit_watts is not None:
-        if settings.submission is None or settings.study is not None:
-            raise ConfigError("power_limit_watts checks what a submission states; give submission=FILE.zip.")
-        if not settings.power_limit_watts > 0:
-            raise ConfigError(f"power_limit_watts={settings.power_limit_watts:g} has to be above 0.")
-    if settings.num_examples < 0 or settings.seed < 0:
-        raise ConfigError("num_examples and seed have to be at least 0.")
+    if settings.power_limit_watts is not None and (settings.submission is None or settings.study is not None):
+        raise ConfigError("power_limit_watts checks what a submission states; give submission=FILE.zip.")
     settings = replace(settings)
     for key in ("restored", "submission", "high", "low", "attributes", "out"):
         if (value := getattr(settings, key)) is not None:
@@ -119,7 +111,7 @@ def _check_out(settings: EvaluateSettings) -> None:
 
 
 def _check_protocol(settings: EvaluateSettings) -> None:
-    """Raises ConfigError for rules of the protocol that are out of range, or judges where nobody asks them."""
+    """Raises ConfigError for rules of the protocol that contradict each other, or judges where nobody asks them."""
     rules = settings.protocol.perceptual
     if rules is None:
         return
@@ -128,16 +120,10 @@ def _check_protocol(settings: EvaluateSettings) -> None:
         raise ConfigError(f"protocol {name} scores no faces, so it asks no judge; leave embedder= and judges= out.")
     if not settings.protocol.strict:
         raise ConfigError(f"protocol.strict=false is the 2019 script of the final; protocol {name} has none.")
-    if rules.border_px < 0:
-        raise ConfigError(f"protocol.perceptual.border_px={rules.border_px} has to be at least 0.")
-    if rules.best_index is not None and not rules.best_index > 0:
-        raise ConfigError(f"protocol.perceptual.best_index={rules.best_index:g} has to be above 0.")
     if len(rules.rmse_window) != 2 or not rules.rmse_window[0] < rules.rmse_window[1]:
         raise ConfigError("protocol.perceptual.rmse_window has to be two numbers, the smaller first.")
     if rules.region_rmse != sorted(rules.region_rmse):
         raise ConfigError("protocol.perceptual.region_rmse has to rise from region to region.")
-    if settings.niqe.strip_blocks < 1:
-        raise ConfigError(f"niqe.strip_blocks={settings.niqe.strip_blocks} has to be at least 1.")
 
 
 def _checked_study(settings: EvaluateSettings, given: list[str]) -> EvaluateSettings:
@@ -163,8 +149,6 @@ def _checked_study(settings: EvaluateSettings, given: list[str]) -> EvaluateSett
         raise ConfigError("study=tradeoff compares entries=[DIR,...]; put restored folders there.")
     if (settings.method is None) != (settings.blend_with is None):
         raise ConfigError("a curve of study=tradeoff needs both method= and blend_with=; single methods are entries=.")
-    if any(not 0.0 <= share <= 1.0 for share in settings.curve_weights):
-        raise ConfigError("curve_weights has to hold shares from 0 to 1.")
     has_folders = any(is_archive(entry) or Path(entry).is_dir() for entry in settings.entries)
     if settings.high is None and (settings.low is not None or has_folders):
         raise ConfigError("high has no value; give high=DIR, the folder of the originals.")

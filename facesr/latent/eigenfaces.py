@@ -12,11 +12,13 @@ import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from facesr.arguments import Parser, number
 from facesr.data.builtin import RENDERER_VERSION
 from facesr.data.prepared import PreparedSet, builtin
 from facesr.errors import DataError, WeightsError, exit_code_of
@@ -24,6 +26,7 @@ from facesr.files import whole_file
 from facesr.image import to_uint8
 from facesr.latent.eigenfaces_fit import NUM_LATENTS, fit
 from facesr.png import write_png
+from facesr.ranges import Range, Seed
 from facesr.resample import upscale
 from facesr.task import SCALE
 from facesr.weights import cache_dir, read_state_dict, sha256_of
@@ -53,8 +56,8 @@ class Eigenfaces(nn.Module):
     def __init__(
         self,
         weights: str | Path | None = None,
-        spread: float = 1.0,
-        noise_spread: float = 1.0,
+        spread: Annotated[float, Range(0, 1_000, above=True)] = 1.0,
+        noise_spread: Annotated[float, Range(0, 1_000, above=True)] = 1.0,
         name: str = "eigenfaces",
     ) -> None:
         """Reads the file `weights`, or the fit to the built-in faces, made where it is not there yet.
@@ -183,18 +186,18 @@ def sample_sheet(generator: Eigenfaces, rows: int = 4, columns: int = 8, seed: i
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m facesr.latent.eigenfaces", description=(__doc__ or "").split("\n")[0]
-    )
+    parser = Parser(prog="python -m facesr.latent.eigenfaces", description=(__doc__ or "").split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
     fitting = commands.add_parser("fit", help="fits eigenfaces to a prepared set")
     fitting.add_argument("prepared_set", type=Path)
     fitting.add_argument("out", type=Path, help="OUT.safetensors")
-    fitting.add_argument("--faces", type=int, help="the first so many faces (default: all)")
+    fitting.add_argument(
+        "--faces", type=number(Annotated[int, Range(2, 10_000_000)]), help="the first so many faces (default: all)"
+    )
     sampling = commands.add_parser("sample", help="draws a sheet of faces")
     sampling.add_argument("file", type=Path, help="FILE.safetensors")
     sampling.add_argument("out", type=Path, help="OUT.png")
-    sampling.add_argument("--seed", type=int, default=0)
+    sampling.add_argument("--seed", type=number(Seed), default=0)
     chosen = parser.parse_args(arguments)
     return exit_code_of(functools.partial(_fit_command if chosen.command == "fit" else _sample_command, chosen))
 

@@ -132,7 +132,7 @@ def open_pulse(settings: EvaluateSettings | SubmitSettings, device: torch.device
         raise ConfigError("blend_with has no meaning with method=pulse; leave it out.")
     if settings.protocol.perceptual is not None:
         raise ConfigError(f"method=pulse makes faces and protocol {settings.protocol.name} scores none; leave one out.")
-    generator = build(settings.latent_generator, Place.LATENT_GENERATOR)
+    generator = build(settings.latent_generator, Place.LATENT_GENERATOR, key="generator")
     assert isinstance(generator, nn.Module) and isinstance(generator, LatentGenerator)
     generator = generator.eval().requires_grad_(False).to(device)
     module = Pulse(generator, settings.pulse, Kept(cache_dir() / PULSE), settings.latent_generator)
@@ -153,17 +153,7 @@ def remark_of(name: str) -> str:
 
 
 def check_pulse(settings: PulseSettings) -> None:
-    """Raises ConfigError for the first key of the search that is out of range."""
-    limits = {"steps": 1, "num_seeds": 1, "batch_size": 1, "seed": 0, "num_trained_noises": 0}
-    for key, least in limits.items():
-        if getattr(settings, key) < least:
-            raise ConfigError(f"pulse.{key}={getattr(settings, key)} has to be at least {least}.")
-    for key in ("learning_rate", "eps"):
-        if not 0.0 < getattr(settings, key) < float("inf"):
-            raise ConfigError(f"pulse.{key}={getattr(settings, key):g} has to be above 0.")
-    for key in ("l2_weight", "l1_weight", "geocross_weight"):
-        if not 0.0 <= getattr(settings, key) < float("inf"):
-            raise ConfigError(f"pulse.{key}={getattr(settings, key):g} has to be at least 0.")
+    """Raises ConfigError for keys of the search that do not go together, or a name that is unknown."""
     if settings.l2_weight + settings.l1_weight == 0:
         raise ConfigError("pulse.l2_weight and pulse.l1_weight are both 0; the search would not see the input.")
     known = {"schedule": SCHEDULES, "optimizer": OPTIMIZERS, "operator": OPERATORS, "precision": PRECISIONS}

@@ -9,6 +9,7 @@ prefixes ``g_synthesis.`` and ``g_mapping.``, is taken as well). Resolution and 
 
 from collections.abc import Mapping as MappingType
 from pathlib import Path
+from typing import Annotated
 
 from torch import Tensor
 
@@ -23,6 +24,7 @@ from facesr.latent.style_space import (
 )
 from facesr.latent.stylegan_network import BLUR_TAPS, Mapping, Synthesis
 from facesr.models.style_layers import Blur
+from facesr.ranges import Range
 from facesr.weights import find_weights, load_into, read_state_dict, sha256_of
 
 SYNTHESIS_FILE = "stylegan_ffhq_synthesis.pt"
@@ -40,7 +42,7 @@ class StyleGAN(StyleLatentSpace):
         synthesis: str | Path | None = None,
         mapping: str | Path | None = None,
         gaussian_fit: str | Path | None = None,
-        num_fit_samples: int = 100_000,
+        num_fit_samples: Annotated[int, Range(2, 10_000_000)] = 100_000,
         name: str = "stylegan",
     ) -> None:
         """Finds and loads the synthesis network, and the statistics of the mapping network.

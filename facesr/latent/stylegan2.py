@@ -10,6 +10,7 @@ read off the file.
 """
 
 from pathlib import Path
+from typing import Annotated
 
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from facesr.errors import WeightsError
 from facesr.latent.style_space import StyleLatentSpace, dimension, fit_mapping, read_fit, without_kernels
 from facesr.models.style_generator import StyleGenerator
 from facesr.models.style_layers import BLUR_TAPS, GAIN, Blur, SmoothDoubling
+from facesr.ranges import Range
 from facesr.weights import find_weights, load_into, read_state_dict, sha256_of
 
 WHAT = "StyleGAN2's generator"
@@ -33,7 +35,7 @@ class StyleGAN2(StyleLatentSpace):
         self,
         weights: str | Path | None = None,
         gaussian_fit: str | Path | None = None,
-        num_fit_samples: int = 100_000,
+        num_fit_samples: Annotated[int, Range(2, 10_000_000)] = 100_000,
         name: str = "stylegan2",
         file_name: str = "stylegan2_ffhq.pt",
     ) -> None:

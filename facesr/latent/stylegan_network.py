@@ -23,15 +23,6 @@ BLUR_TAPS = (1.0, 2.0, 1.0)
 FUSED_FROM_PX = 128
 
 
-def published_channels(resolution: int) -> tuple[int, ...]:
-    """Returns the channels at 4x4, 8x8, ..., resolution x resolution.
-
-    Source: StyleGAN, appendix C and table of "Progressive growing of GANs", appendix A: min(8192 / (r / 2), 512).
-    """
-    sizes = [4 << level for level in range(resolution.bit_length() - 2)]
-    return tuple(min(512, 16384 // size) for size in sizes)
-
-
 class Mapping(nn.Module):
     """The mapping network: pixel norm of z, then eight linear layers with leaky ReLU.
 

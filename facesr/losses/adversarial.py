@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from facesr.dist import mean_over_ranks
 from facesr.losses.term import LossTerm
+from facesr.ranges import Count, Kimg, Positive, Weight
 
 
 class Adversarial(LossTerm):
@@ -24,7 +25,7 @@ class Adversarial(LossTerm):
     # Relativistic losses compare real with generated logits, so the generator needs both.
     needs_real_logits = False
 
-    def __init__(self, weight: float, start_kimg: float, r1_gamma: float = 0.0, r1_every: int = 16) -> None:
+    def __init__(self, weight: Positive, start_kimg: Kimg, r1_gamma: Weight = 0.0, r1_every: Count = 16) -> None:
         super().__init__(weight, start_kimg)
         if r1_every < 1:
             raise ValueError(f"r1_every={r1_every} must be at least 1")

@@ -6,6 +6,8 @@ ones (the same view of restored and truth), so only what survives such changes l
 function of the seed and of its place in the run.
 """
 
+from typing import Annotated
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,6 +16,7 @@ from torch.nn import functional
 from facesr.draws import VIEWS, generators_at
 from facesr.losses.term import LossInputs, LossTerm
 from facesr.protocols import Embedder
+from facesr.ranges import Kimg, Momentum, Positive, Range, Share
 
 
 class Identity(LossTerm):
@@ -35,14 +38,14 @@ class Identity(LossTerm):
 
     def __init__(
         self,
-        weight: float,
-        start_kimg: float,
+        weight: Positive,
+        start_kimg: Kimg,
         embedder: Embedder,
-        views: float = 0.0,
-        max_shift_px: float = 4.0,
-        max_scale: float = 0.08,
-        roll_degrees: float = 6.0,
-        blur: float = 0.3,
+        views: Share = 0.0,
+        max_shift_px: Annotated[float, Range(0, 1_000)] = 4.0,
+        max_scale: Momentum = 0.08,
+        roll_degrees: Annotated[float, Range(0, 180)] = 6.0,
+        blur: Share = 0.3,
     ) -> None:
         super().__init__(weight, start_kimg)
         if not embedder.differentiable:
@@ -99,7 +102,7 @@ class SicnnIdentity(LossTerm):
     face hallucination" (arXiv 1811.02328), equation 3.
     """
 
-    def __init__(self, weight: float, start_kimg: float, embedder: Embedder) -> None:
+    def __init__(self, weight: Positive, start_kimg: Kimg, embedder: Embedder) -> None:
         super().__init__(weight, start_kimg)
         if not embedder.differentiable:
             raise ValueError(f"embedder {embedder.name} gives no gradients and cannot be part of a loss")

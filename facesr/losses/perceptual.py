@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from facesr.errors import ConfigError
 from facesr.losses.term import LossInputs, LossTerm
+from facesr.ranges import Kimg, Positive
 
 
 class FeatureNetwork(Protocol):
@@ -29,7 +30,7 @@ class Perceptual(LossTerm):
     Zhang et al. (LPIPS), CVPR 2018, equation 1, without learned weights.
     """
 
-    def __init__(self, weight: float, start_kimg: float, network: FeatureNetwork) -> None:
+    def __init__(self, weight: Positive, start_kimg: Kimg, network: FeatureNetwork) -> None:
         super().__init__(weight, start_kimg)
         if not getattr(network, "feature_layers", ()):
             raise ConfigError(

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from facesr.losses.term import LossInputs, LossTerm
+from facesr.ranges import Kimg, Positive
 
 
 class L1(LossTerm):
@@ -23,7 +24,7 @@ class MeanSquare(LossTerm):
         value_range: 1 for [0, 1]; 2 for [-1, 1], as SICNN's pixel term is defined.
     """
 
-    def __init__(self, weight: float, start_kimg: float, value_range: float = 1.0) -> None:
+    def __init__(self, weight: Positive, start_kimg: Kimg, value_range: Positive = 1.0) -> None:
         super().__init__(weight, start_kimg)
         self.value_range = value_range
 
@@ -38,7 +39,7 @@ class Charbonnier(LossTerm):
     Source: Lai et al., "Deep Laplacian pyramid networks", CVPR 2017, section 3.2 (epsilon 1e-3).
     """
 
-    def __init__(self, weight: float, start_kimg: float, epsilon: float = 1e-3) -> None:
+    def __init__(self, weight: Positive, start_kimg: Kimg, epsilon: Positive = 1e-3) -> None:
         super().__init__(weight, start_kimg)
         self.epsilon = epsilon
 

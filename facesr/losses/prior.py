@@ -1,11 +1,12 @@
 """Prior loss: the landmarks' heatmaps that a generator estimates on its way against where the landmarks are."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
 from facesr.losses.term import LossInputs, LossTerm
+from facesr.ranges import Kimg, Positive, Range
 
 
 def heatmap_targets(landmarks: Tensor, height: int, width: int, pixels_per_cell: float, sigma_px: float) -> Tensor:
@@ -27,6 +28,9 @@ def heatmap_targets(landmarks: Tensor, height: int, width: int, pixels_per_cell:
     across = torch.exp(-0.5 * ((x - landmarks[..., :1]) / sigma_px).square())
     down = torch.exp(-0.5 * ((y - landmarks[..., 1:]) / sigma_px).square())
     return (down[..., :, None] * across[..., None, :]).float()
+
+
+SigmaPx = Annotated[float, Range(0, 1_000, above=True)]
 
 
 class Prior(LossTerm):
@@ -51,7 +55,7 @@ class Prior(LossTerm):
     needs: ClassVar[tuple[str, ...]] = ("heatmaps",)
     needs_landmarks: ClassVar[bool] = True
 
-    def __init__(self, weight: float, start_kimg: float, sigma_px: float) -> None:
+    def __init__(self, weight: Positive, start_kimg: Kimg, sigma_px: SigmaPx) -> None:
         super().__init__(weight, start_kimg)
         if not sigma_px > 0:
             raise ValueError(f"sigma_px={sigma_px} must be above 0")

@@ -6,6 +6,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from facesr.ranges import Kimg, Positive
+
 
 @dataclass(frozen=True)
 class LossInputs:
@@ -46,7 +48,7 @@ class LossTerm(nn.Module):
     needs: ClassVar[tuple[str, ...]] = ()
     needs_landmarks: ClassVar[bool] = False
 
-    def __init__(self, weight: float, start_kimg: float) -> None:
+    def __init__(self, weight: Positive, start_kimg: Kimg) -> None:
         super().__init__()
         if not weight > 0:
             raise ValueError(f"weight={weight} must be above 0; leave the term out instead")

@@ -27,10 +27,12 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from facesr.arguments import Parser, number
 from facesr.checkpoint import write_bytes
 from facesr.errors import ConfigError, DataError, ImageError, WeightsError, exit_code_of
 from facesr.metrics.colour import COLOURS
 from facesr.metrics.scene_statistics import BLOCK, NUM_FEATURES, block_features, num_blocks
+from facesr.ranges import Count
 
 # Blocks of a pristine picture that are less sharp than this share of its sharpest one say little.
 _SHARP_SHARE = 0.75
@@ -209,8 +211,9 @@ def run_score(chosen: argparse.Namespace) -> None:
     model = read_model(chosen.model)
     values: list[float] = []
     for path in _pictures_of(chosen.folder):
+        grey = read_grey(path, chosen.colour)
         try:
-            (value,) = niqe(read_grey(path, chosen.colour), model, chosen.strip_blocks)
+            (value,) = niqe(grey, model, chosen.strip_blocks)
         except ImageError as error:
             raise ImageError(f"{path}: {error}") from error
         if np.isnan(value):
@@ -233,11 +236,11 @@ def run_fit(chosen: argparse.Namespace) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code, 2 on a user's error."""
-    parser = argparse.ArgumentParser(prog="python -m facesr.metrics.niqe", description="NIQE without an original.")
+    parser = Parser(prog="python -m facesr.metrics.niqe", description="NIQE without an original.")
     commands = parser.add_subparsers(dest="command", required=True)
     score = commands.add_parser("score", help="score the pictures of a folder")
     score.add_argument("--model", type=Path, required=True, help="modelparameters.mat, or a file of fit")
-    score.add_argument("--strip-blocks", type=int, default=64, help="blocks in memory at once")
+    score.add_argument("--strip-blocks", type=number(Count), default=64, help="blocks in memory at once")
     fitting = commands.add_parser("fit", help="estimate a pristine model")
     fitting.add_argument("--out", type=Path, required=True, help="the .npz file to write")
     fitting.add_argument("--name", default="", help="of the model; default: the file's")

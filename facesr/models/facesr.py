@@ -13,11 +13,13 @@ block at the output's size is not worth its time.
 
 import math
 from collections.abc import Mapping
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from facesr.ranges import Blocks, Channels, Range
 from facesr.resample import upscale
 
 # The clamp of snapshots that state no `rms_limit`. It hides features that run away and does not stop them: the shipped
@@ -122,13 +124,13 @@ class FaceSR(nn.Module):
 
     def __init__(
         self,
-        channels: int = 96,
-        num_groups: int = 3,
-        num_blocks: int = 4,
-        num_hourglass_blocks: int = 0,
-        channels_up: int = 64,
-        channels_out: int = 0,
-        rms_limit: float | None = None,
+        channels: Channels = 96,
+        num_groups: Blocks = 3,
+        num_blocks: Blocks = 4,
+        num_hourglass_blocks: Annotated[int, Range(0, 64)] = 0,
+        channels_up: Channels = 64,
+        channels_out: Annotated[int, Range(0, 4_096)] = 0,
+        rms_limit: Annotated[float, Range(0, 1e6, above=True)] | None = None,
     ) -> None:
         super().__init__()
         if rms_limit is not None and not 0.0 < rms_limit < math.inf:

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from facesr.models.initialization import RESIDUAL_SCALE, he_normal_
 from facesr.models.sizes import check_counts
+from facesr.ranges import Blocks, Channels
 from facesr.resample import upscale
 
 NUM_LANDMARKS = 5
@@ -123,7 +124,7 @@ class FSRNet(nn.Module):
     # What `forward` gives beside the picture, by name; loss terms ask for it (`LossTerm.needs`).
     extras = ("coarse", "heatmaps")
 
-    def __init__(self, num_channels: int = 64, num_blocks: int = 12, num_hourglasses: int = 2) -> None:
+    def __init__(self, num_channels: Channels = 64, num_blocks: Blocks = 12, num_hourglasses: Blocks = 2) -> None:
         super().__init__()
         check_counts(num_channels=num_channels, num_blocks=num_blocks, num_hourglasses=num_hourglasses)
         self.coarse = nn.Sequential(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from facesr.models.initialization import RESIDUAL_SCALE, he_normal_
 from facesr.models.sizes import check_counts
+from facesr.ranges import Blocks, Channels
 
 SLOPE = 0.2
 BRANCH_WEIGHT = 0.2
@@ -56,7 +57,7 @@ class ResidualInResidual(nn.Module):
 class RRDBNet(nn.Module):
     """Residual-in-residual dense blocks at low resolution, then two nearest-neighbour doublings (4x)."""
 
-    def __init__(self, num_channels: int = 64, num_blocks: int = 23, growth: int = 32) -> None:
+    def __init__(self, num_channels: Channels = 64, num_blocks: Blocks = 23, growth: Channels = 32) -> None:
         super().__init__()
         check_counts(num_channels=num_channels, num_blocks=num_blocks, growth=growth)
         self.head = nn.Conv2d(3, num_channels, 3, padding=1)

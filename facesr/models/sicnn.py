@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from facesr.models.initialization import RESIDUAL_SCALE, he_normal_
 from facesr.models.sizes import check_counts
+from facesr.ranges import Blocks, Channels
 
 # First value of a PReLU's slope: torch's default, and that of He et al., arXiv 1502.01852, section 2.1.
 SLOPE = 0.25
@@ -52,7 +53,7 @@ class DenseBlock(nn.Module):
 class SICNN(nn.Module):
     """Dense block, doubling, dense block, doubling (4x), and a short dense block that draws the picture."""
 
-    def __init__(self, num_channels: int = 64, growth: int = 32, num_layers: int = 6) -> None:
+    def __init__(self, num_channels: Channels = 64, growth: Channels = 32, num_layers: Blocks = 6) -> None:
         super().__init__()
         check_counts(num_channels=num_channels, growth=growth, num_layers=num_layers)
         coarse = DenseBlock(3, num_channels, growth, num_layers)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from facesr.models.initialization import RESIDUAL_SCALE, he_normal_, icnr_
 from facesr.models.sizes import check_counts
+from facesr.ranges import Blocks, Channels
 
 # First value of a PReLU's slope: torch's default, and that of He et al., arXiv 1502.01852, section 2.1.
 SLOPE = 0.25
@@ -46,7 +47,7 @@ class Enlargement(nn.Sequential):
 class SRResNet(nn.Module):
     """Residual blocks at low resolution, then two pixel shuffles (4x)."""
 
-    def __init__(self, num_channels: int = 64, num_blocks: int = 16) -> None:
+    def __init__(self, num_channels: Channels = 64, num_blocks: Blocks = 16) -> None:
         super().__init__()
         check_counts(num_channels=num_channels, num_blocks=num_blocks)
         self.head = nn.Conv2d(3, num_channels, 9, padding=4)

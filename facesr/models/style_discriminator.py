@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from facesr.models.sizes import check_counts
 from facesr.models.style_layers import BLUR_TAPS, EPSILON, GAIN, SLOPE, Blur, EqualisedConv, EqualisedLinear
+from facesr.ranges import Channels
 
 MAX_GROUP = 4
 
@@ -61,7 +62,7 @@ class HalvingBlock(nn.Module):
 class StyleDiscriminator(nn.Module):
     """Halvings down to the generator's constant, then one logit."""
 
-    def __init__(self, channels: Sequence[int], last_height: int = 4, last_width: int = 4) -> None:
+    def __init__(self, channels: Sequence[Channels], last_height: Channels = 4, last_width: Channels = 4) -> None:
         """Makes a discriminator with first weights.
 
         Args:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from facesr.models.sizes import check_counts
 from facesr.models.style_layers import MappingLayer, PixelNorm, StyledConv, ToRgb
+from facesr.ranges import Blocks, Channels
 
 MAPPING_RATE = 0.01
 
@@ -52,11 +53,11 @@ class StyleGenerator(nn.Module):
 
     def __init__(
         self,
-        channels: Sequence[int],
-        constant_height: int = 4,
-        constant_width: int = 4,
-        latent_dim: int = 512,
-        num_mapping_layers: int = 8,
+        channels: Sequence[Channels],
+        constant_height: Channels = 4,
+        constant_width: Channels = 4,
+        latent_dim: Channels = 512,
+        num_mapping_layers: Blocks = 8,
     ) -> None:
         """Makes a generator with first weights; each resolution after the first doubles height and width.
 

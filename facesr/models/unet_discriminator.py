@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from facesr.models.initialization import he_normal_
 from facesr.models.sizes import check_counts
 from facesr.models.spectral import SpectralConv2d
+from facesr.ranges import Channels
 
 SLOPE = 0.2
 NUM_LEVELS = 3
@@ -33,7 +34,7 @@ def double_to(features: Tensor, height: int, width: int) -> Tensor:
 class UNetDiscriminator(nn.Module):
     """Three halvings, three doublings with skip connections, three convolutions at full size."""
 
-    def __init__(self, num_channels: int = 64) -> None:
+    def __init__(self, num_channels: Channels = 64) -> None:
         super().__init__()
         check_counts(num_channels=num_channels)
         sizes = [num_channels * 2**level for level in range(NUM_LEVELS + 1)]

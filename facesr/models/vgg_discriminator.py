@@ -12,12 +12,14 @@ stride 2, leaky ReLU 0.2, two dense layers. Two changes:
 """
 
 import itertools
+from typing import Annotated
 
 from torch import Tensor, nn
 
 from facesr.models.initialization import he_normal_
 from facesr.models.sizes import check_counts
 from facesr.models.spectral import SpectralConv2d
+from facesr.ranges import Channels, Range
 
 SLOPE = 0.2
 
@@ -25,7 +27,7 @@ SLOPE = 0.2
 class VGGDiscriminator(nn.Module):
     """Strided convolutions, global average, two dense layers."""
 
-    def __init__(self, num_channels: int = 64, num_hidden: int = 1024) -> None:
+    def __init__(self, num_channels: Channels = 64, num_hidden: Annotated[int, Range(1, 65_536)] = 1024) -> None:
         super().__init__()
         check_counts(num_channels=num_channels, num_hidden=num_hidden)
         first = nn.Conv2d(3, num_channels, 3, padding=1)

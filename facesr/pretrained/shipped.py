@@ -7,7 +7,6 @@ Wherever a snapshot is asked for (evaluate.py method=, submit.py checkpoint=, tr
 name may stand.
 """
 
-import argparse
 import re
 import sys
 from dataclasses import replace
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from facesr.arguments import Parser
 from facesr.checkpoint import digests_beside, read_snapshot, snapshot_at, write_snapshot
 from facesr.errors import CheckpointError, FaceSRError
 from facesr.weights import from_eight_bits, sha256_of, to_eight_bits
@@ -69,7 +69,7 @@ def ship(source: Path, name: str, folder: Path = FOLDER) -> Path:
 
 def main() -> None:
     """Ships the snapshot that the command line names."""
-    parser = argparse.ArgumentParser(description="Adds a snapshot to those that come with the package.")
+    parser = Parser(description="Adds a snapshot to those that come with the package.")
     parser.add_argument("snapshot", type=Path, help="a snapshot file or run folder")
     parser.add_argument("name", help="what it will be called: pretrained:NAME")
     arguments = parser.parse_args()

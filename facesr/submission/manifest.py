@@ -194,7 +194,10 @@ def _parse(
 ) -> dict[str, Any]:
     try:
         record = json.loads(
-            data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_int=_whole_number
+            data.decode("utf-8-sig"),
+            object_pairs_hook=_unique,
+            parse_constant=_refuse_constant,
+            parse_int=_whole_number,
         )
     except UnicodeDecodeError as error:
         raise SubmissionError(f"{label} is not UTF-8 text; pack with submit.py.") from error

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from facesr.arguments import Parser, number
 from facesr.data.builtin import render_faces
 from facesr.data.order import pose_weights
 from facesr.embedders.builtin import BuiltinEmbedder
@@ -30,6 +31,7 @@ from facesr.errors import exit_code_of
 from facesr.image import to_float, to_uint8
 from facesr.png import list_png, stack_pictures
 from facesr.protocols import Embedder
+from facesr.ranges import Batch, CountFromZero, Rate, Seed, Share, SomeKimg
 from facesr.resample import upscale
 from facesr.training.distill_data import (
     Pictures,
@@ -135,20 +137,33 @@ def run_measurement(chosen: argparse.Namespace) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code, 2 on a user's error."""
-    parser = argparse.ArgumentParser(prog="python -m facesr.training.distill", description="The built-in judge.")
+    parser = Parser(prog="python -m facesr.training.distill", description="The built-in judge.")
     commands = parser.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", help="train the student")
     train.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
-    train.add_argument("--varied", type=int, default=1, help="copies of every photograph: turned, relit, half covered")
-    train.add_argument("--strangers", type=int, default=1, help="such copies with another person's face blended in")
-    train.add_argument("--drawn", type=int, default=600, help="built-in faces among the training faces")
     train.add_argument(
-        "--pose-shares", type=float, nargs="*", default=(0.5, 0.22, 0.18, 0.1), help="see data.pose_shares; none: as is"
+        "--varied",
+        type=number(CountFromZero),
+        default=1,
+        help="copies of every photograph: turned, relit, half covered",
     )
-    train.add_argument("--kimg", type=float, default=260.0, help="thousands of faces shown")
-    train.add_argument("--batch", type=int, default=48, help="faces of one step")
-    train.add_argument("--learning-rate", type=float, default=3e-3)
-    train.add_argument("--seed", type=int, default=0)
+    train.add_argument(
+        "--strangers", type=number(CountFromZero), default=1, help="such copies with another person's face blended in"
+    )
+    train.add_argument(
+        "--drawn", type=number(CountFromZero), default=600, help="built-in faces among the training faces"
+    )
+    train.add_argument(
+        "--pose-shares",
+        type=number(Share),
+        nargs="*",
+        default=(0.5, 0.22, 0.18, 0.1),
+        help="see data.pose_shares; none: as is",
+    )
+    train.add_argument("--kimg", type=number(SomeKimg), default=260.0, help="thousands of faces shown")
+    train.add_argument("--batch", type=number(Batch), default=48, help="faces of one step")
+    train.add_argument("--learning-rate", type=number(Rate), default=3e-3)
+    train.add_argument("--seed", type=number(Seed), default=0)
     measure = commands.add_parser("measure", help="compare student and teacher")
     measure.add_argument("--weights", type=Path, default=None, help="student; default: the shipped one")
     measure.add_argument("--benchmark", type=Path, default=None, help="folder with val_HR and val_LR")

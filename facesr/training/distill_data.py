@@ -61,7 +61,7 @@ def read_faces(folder: Path, part: str, *, held_out: bool) -> Faces:
     index = folder / "index.csv"
     if not index.is_file():
         raise DataError(f"{index} is missing; give --faces the folder that holds it.")
-    with index.open(newline="", encoding="utf-8") as file:
+    with index.open(newline="", encoding="utf-8-sig") as file:
         rows = [row for row in csv.DictReader(file) if row["file"].startswith(f"{part}/") and not row["rolled_copy_of"]]
     rows = [row for row in rows if is_held_out(row["identity"]) == held_out]
     pictures = np.empty((len(rows), HEIGHT, WIDTH, 3), np.uint8)

@@ -278,16 +278,8 @@ def plan_of(settings: FaceGeneratorSettings, device: torch.device) -> Plan:
     """Returns what decides the run.
 
     Raises:
-        ConfigError: a setting is out of range.
+        ConfigError: the precision is none that these networks can have.
     """
-    for key in (
-        "duration_kimg", "batch_size", "width", "ema_halflife_kimg", "sheet_every_kimg", "log_every_kimg",
-        "num_builtin",
-    ):  # fmt: skip
-        if not getattr(settings, key) > 0:
-            raise ConfigError(f"{key}={getattr(settings, key)} must be above 0.")
-    if settings.r1_gamma < 0:
-        raise ConfigError(f"r1_gamma={settings.r1_gamma} must be 0 or above.")
     if settings.precision == "fp16":
         raise ConfigError("precision=fp16 overflows in modulated convolutions; take bf16 or fp32.")
     return Plan(

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from facesr import dist
+from facesr.ranges import Momentum, Positive, Rate
 
 _NUM_STEPS = 5
 # Jordan's: they drive singular values from 0.01 up into 0.7 .. 1.2 within five steps, and do not converge further.
@@ -42,10 +43,10 @@ class Muon(torch.optim.Optimizer):
     def __init__(
         self,
         params: Iterable[nn.Parameter],
-        lr: float = 1e-3,
-        momentum: float = 0.95,
-        betas: tuple[float, float] = (0.9, 0.99),
-        eps: float = 1e-8,
+        lr: Rate = 1e-3,
+        momentum: Momentum = 0.95,
+        betas: tuple[Momentum, Momentum] = (0.9, 0.99),
+        eps: Positive = 1e-8,
     ) -> None:
         if not 0.0 <= momentum < 1.0:
             raise ValueError(f"momentum must be in [0, 1), not {momentum}")

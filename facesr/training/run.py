@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from facesr import dist
-from facesr.build import build, load_group
+from facesr.build import build, check_node, load_group
 from facesr.checkpoint import digest_of, newest_state, read_snapshot
 from facesr.config import TrainSettings
-from facesr.data.feed import Feed
+from facesr.data.feed import Feed, check_residency
+from facesr.data.order import check_shares
 from facesr.data.prepared import in_both
 from facesr.errors import ConfigError, DataError
 from facesr.log import Console, Stats
@@ -84,10 +85,12 @@ def set_up(settings: TrainSettings, device: torch.device) -> Run:
     np.random.seed(settings.seed % 2**32)
     settings = replace(settings, precision=choose_precision(settings.precision, device))
 
+    # Networks, weights and start_from first: what is wrong with them is told before minutes of drawing faces.
     # Rank 0 first: data that is rendered or fetched into a cache is then there for the others.
-    faces = dist.in_turn(lambda: build(settings.data.train, Place.DATA))
-    pairs = dist.in_turn(lambda: build(settings.data.validation, Place.DATA))
     judges = dist.in_turn(lambda: open_judges(settings))
+    players = build_players(settings, device)
+    faces = dist.in_turn(lambda: build(settings.data.train, Place.DATA, key="data.train"))
+    pairs = dist.in_turn(lambda: build(settings.data.validation, Place.DATA, key="data.validation"))
     feed = Feed(
         faces,
         settings.data,
@@ -97,7 +100,6 @@ def set_up(settings: TrainSettings, device: torch.device) -> Run:
         world_size=dist.world_size(),
         device=device,
     )
-    players = build_players(settings, device)
     check_landmarks(players.terms, faces)
     for judge in judges:
         if isinstance(judge, nn.Module):
@@ -137,12 +139,11 @@ def set_up(settings: TrainSettings, device: torch.device) -> Run:
 
 
 def check(settings: TrainSettings) -> None:
-    """Raises ConfigError for a setting that is out of range."""
-    positive = ("duration_kimg", "batch_size", "accumulation_steps", "log_every_kimg", "validation_every_kimg",
-                "state_every_kimg", "num_snapshots_kept")  # fmt: skip
-    for key in positive:
-        if not getattr(settings, key) > 0:
-            raise ConfigError(f"{key}={getattr(settings, key)} must be above 0.")
+    """Raises ConfigError for settings that do not go together, or a part that cannot be built."""
+    if settings.batch_size % dist.world_size():
+        raise ConfigError(
+            f"batch_size={settings.batch_size} does not divide by {dist.world_size()} ranks; choose a multiple."
+        )
     share = settings.batch_size // dist.world_size()
     if share % settings.accumulation_steps:
         raise ConfigError(
@@ -152,6 +153,28 @@ def check(settings: TrainSettings) -> None:
     learning_rate_factor(settings.schedule, 0.0, settings.duration_kimg)
     if not settings.losses:
         raise ConfigError("losses is empty; give at least one term, for example losses.pixel.")
+    check_residency(settings.data.residency)
+    if settings.data.pose_shares:
+        check_shares(settings.data.pose_shares)
+    check_parts(settings)
+
+
+def check_parts(settings: TrainSettings) -> None:
+    """Raises ConfigError for a part whose class, arguments or numbers are not as they have to be; builds none."""
+    parts = [
+        ("data.train", settings.data.train, Place.DATA, ()),
+        ("data.validation", settings.data.validation, Place.DATA, ()),
+        ("degradation", settings.degradation, Place.DEGRADATION, ()),
+        ("generator", settings.generator, Place.GENERATOR, ()),
+        ("generator_optimizer", settings.generator_optimizer, Place.OPTIMIZER, ("params",)),
+        ("discriminator", settings.discriminator, Place.DISCRIMINATOR, ()),
+        ("discriminator_optimizer", settings.discriminator_optimizer, Place.OPTIMIZER, ("params",)),
+        ("embedder", settings.embedder, Place.EMBEDDER, ()),
+        *((f"losses.{name}", node, Place.LOSS, ()) for name, node in settings.losses.items()),
+    ]
+    for key, node, place, extra in parts:
+        if node:
+            check_node(node, place, key, extra)
 
 
 def open_judges(settings: TrainSettings) -> list[Embedder]:
@@ -204,7 +227,7 @@ def build_players(settings: TrainSettings, device: torch.device) -> Players:
     terms: dict[str, LossTerm] = {}
     adversarial: Adversarial | None = None
     for name, node in settings.losses.items():
-        term = build(node, Place.LOSS).to(device)
+        term = build(node, Place.LOSS, key=f"losses.{name}").to(device)
         if isinstance(term, Adversarial):
             adversarial = term
         else:

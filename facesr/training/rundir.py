@@ -81,7 +81,7 @@ def _conflict(folder: Path, config: dict[str, Any]) -> str | None:
     if not file.is_file() or not any((folder / "state").glob("*.pt")):
         return None
     try:
-        earlier = yaml.safe_load(file.read_text(encoding="utf-8"))
+        earlier = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
     except (OSError, yaml.YAMLError):
         return f"{file} cannot be read; choose another name, or remove {folder} to start anew."
     different = differing_keys(identity_of(earlier or {}), identity_of(config))

@@ -10,15 +10,17 @@ not be learnt anew (docs/results.md has what that was worth). The first network 
 Source: Ilharco et al., "Editing models with task arithmetic", ICLR 2023 (arXiv 2212.04089).
 """
 
-import argparse
 import hashlib
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
+from facesr.arguments import Parser, number
 from facesr.checkpoint import Snapshot, read_snapshot, write_snapshot
 from facesr.errors import ConfigError, exit_code_of
 from facesr.pretrained.shipped import snapshot_file
+from facesr.ranges import Range
 from facesr.snapshot_network import network_of
 from facesr.weights import as_weights_of
 
@@ -56,19 +58,22 @@ def with_task(target: Snapshot, before: Snapshot, after: Snapshot, share: float 
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code, 2 on a user's error."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m facesr.training.task_arithmetic", description="Adds what one training taught to a network."
     )
     parser.add_argument("target", help="what it is added to: a snapshot file, run folder or pretrained:NAME")
     parser.add_argument("--before", required=True, help="what the training started from, likewise")
     parser.add_argument("--after", required=True, help="what it ended with, likewise")
-    parser.add_argument("--share", type=float, default=1.0, help="how much of the difference, above 0 to 2; default 1")
+    parser.add_argument(
+        "--share",
+        type=number(Annotated[float, Range(0, 2, above=True)]),
+        default=1.0,
+        help="how much of the difference, above 0 to 2; default 1",
+    )
     parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
     chosen = parser.parse_args(arguments)
 
     def write() -> None:
-        if not 0.0 < chosen.share <= 2.0:
-            raise ConfigError(f"--share {chosen.share:g} is out of range; give a number above 0 and up to 2.")
         if chosen.out.exists():
             raise ConfigError(f"{chosen.out} exists; choose another --out, or remove it.")
         target, before, after = (

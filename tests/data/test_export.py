@@ -61,22 +61,22 @@ def test_the_default_general_pictures_have_two_blocks_of_niqe():
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["dead_leaves", "out", "--num", "0"], "--num has to be at least 1"),
+        (["dead_leaves", "out", "--num", "0"], "--num 0 is out of range; give a whole number from 1"),
         (["dead_leaves", "out", "--size", "24x18"], "multiples of 4"),
         (["dead_leaves", "out", "--size", "24"], "--size 24 is no size"),
         (["builtin", "out", "--size", "24x16"], "--size has no meaning for builtin"),
-        (["builtin", "out", "--num", "0"], "--num has to be at least 1"),
+        (["builtin", "out", "--num", "0"], "--num 0 is out of range; give a whole number from 1"),
         (["absent", "out"], "absent does not exist"),
         (["builtin", "full", "--num", "1"], "holds 'mine.png' from elsewhere"),
         (["builtin", "file", "--num", "1"], "file cannot be written"),
     ],
 )
-def test_bad_input_is_one_sentence_and_code_2(tmp_path, monkeypatch, capsys, arguments, reason):
+def test_bad_input_is_one_sentence_and_code_2(tmp_path, monkeypatch, capsys, arguments, reason, code_of):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "full" / "high").mkdir(parents=True)
     (tmp_path / "full" / "high" / "mine.png").touch()
     (tmp_path / "file").touch()
-    assert export.main(arguments) == 2
+    assert code_of(export.main, arguments) == 2
     printed = capsys.readouterr().err
     assert printed.startswith("error: ") and reason in printed and printed.count("\n") == 1
 

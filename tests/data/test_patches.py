@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -147,11 +148,11 @@ def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
         (["pictures", "pictures/out"], "lies inside pictures"),
         (["pictures", "file"], "file is a file"),
         (["pictures", "out", "--size", "18"], "--size 18 must be a multiple of 4"),
-        (["pictures", "out", "--size", "0"], "--size 0 is too small"),
-        (["pictures", "out", "--margin", "-1"], "--margin -1 is too small"),
-        (["pictures", "out", "--stride", "0"], "--stride 0 is too small"),
-        (["pictures", "out", "--max-per-picture", "0"], "--max-per-picture 0 is too small"),
-        (["pictures", "out", "--min-detail", "nan"], "--min-detail nan is too small"),
+        (["pictures", "out", "--size", "0"], "--size 0 is out of range; give a whole number from 4 to 4096."),
+        (["pictures", "out", "--margin", "-1"], "--margin -1 is out of range"),
+        (["pictures", "out", "--stride", "0"], "--stride 0 is out of range"),
+        (["pictures", "out", "--max-per-picture", "0"], "--max-per-picture 0 is out of range"),
+        (["pictures", "out", "--min-detail", "nan"], "--min-detail nan is no number"),
         (["pictures", "out", "--size", "512"], "none of the 6 pictures is usable"),
     ],
 )
@@ -162,11 +163,12 @@ def test_bad_input_is_one_sentence(
     capsys: pytest.CaptureFixture[str],
     options: list[str],
     words: str,
+    code_of: Callable[..., int],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
-    assert main(options) == 2
+    assert code_of(main, options) == 2
     printed = capsys.readouterr().err
     assert printed.startswith("error: ") and words in printed and printed.count("\n") == 1
 

@@ -318,10 +318,16 @@ def out_is_a_file(folder: Path) -> None:
         (a_useless_picture, [], "none of the 1 pictures is usable; "),
         (out_is_a_file, [], "out is a file; give a folder"),
         (one_picture, ["--width", "50"], "--width 50 --height 16: both must be multiples of 4"),
-        (one_picture, ["--margin", "-1"], "--margin -1 is too small; give at least 0"),
-        (one_picture, ["--limit", "0"], "--limit 0 is too small; give at least 1"),
-        (one_picture, ["--workers", "0"], "--workers 0 is too small; give at least 1"),
-        (one_picture, ["--max-enlargement", "0"], "--max-enlargement 0.0 must be above 0"),
+        (one_picture, ["--margin", "-1"], "--margin -1 is out of range; give a whole number from 0 to 1024."),
+        (one_picture, ["--limit", "0"], "--limit 0 is out of range"),
+        (one_picture, ["--workers", "0"], "--workers 0 is out of range"),
+        (one_picture, ["--max-enlargement", "0"], "--max-enlargement 0 is out of range; give a number above 0"),
+        (one_picture, ["--max-enlargement", "inf"], "--max-enlargement inf is out of range"),
+        (one_picture, ["--width", "4000000"], "--width 4000000 is out of range; give a whole number from 4 to 4096."),
+        (one_picture, ["--width", "wide"], "--width wide is no whole number; give one from 4 to 4096."),
+        (one_picture, ["--crop", "foo"], "--crop foo is unknown; choose one of as-is, ffhq, detect, template."),
+        (one_picture, ["--foo"], "--foo is not known here; see --help."),
+        (one_picture, ["--width"], "--width expected one argument; see --help."),
         (one_picture, ["--device", "nonsense"], "--device nonsense is not usable on this machine"),
         (one_picture, ["--index", "/nowhere.csv"], "/nowhere.csv cannot be read: No such file or directory"),
     ],
@@ -332,9 +338,11 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     make: Callable[[Path], None],
     arguments: list[str],
     sentence: str,
+    code_of: Callable[..., int],
 ) -> None:
     make(tmp_path)
-    assert prepare.main([str(tmp_path / "source"), str(tmp_path / "out"), *SIZE, *arguments]) == 2
+    assert code_of(prepare.main, [str(tmp_path / "source"), str(tmp_path / "out"), *SIZE, *arguments]) == 2
+    assert (tmp_path / "out").is_file() or not (tmp_path / "out").exists() or "usable" in sentence
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 1 and told[0].startswith("error: ") and sentence in told[0]
 

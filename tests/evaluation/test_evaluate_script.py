@@ -203,7 +203,7 @@ def test_the_power_an_archive_states_is_compared_with_a_limit(run, big, tmp_path
     assert "within the limit of 1e+12 W" in (tmp_path / "within" / "report.html").read_text()
     with pytest.raises(FaceSRError, match=r"power_limit_watts checks what a submission states"):
         run(method="bicubic", high=big.high, low=big.low, power_limit_watts=3000)
-    with pytest.raises(FaceSRError, match=r"power_limit_watts=0 has to be above 0"):
+    with pytest.raises(FaceSRError, match=r"power_limit_watts=0 is out of range; give a number above 0"):
         run(**asked, power_limit_watts=0)
 
 

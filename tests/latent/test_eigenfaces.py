@@ -106,18 +106,21 @@ def test_the_command_fits_and_draws(tmp_path: Path, capsys: pytest.CaptureFixtur
     [
         (["fit", "{tmp}/absent", "{tmp}/o.safetensors"], "does not exist"),
         (["fit", "{tmp}/set", "{tmp}/o.npz"], ".safetensors"),
-        (["fit", "{tmp}/set", "{tmp}/o.safetensors", "--faces", "1"], "--faces from 2"),
+        (
+            ["fit", "{tmp}/set", "{tmp}/o.safetensors", "--faces", "1"],
+            "--faces 1 is out of range; give a whole number from 2",
+        ),
         (["fit", "{tmp}/set", "{tmp}/o.safetensors", "--faces", "21"], "holds 20 faces"),
         (["fit", "{tmp}/odd", "{tmp}/o.safetensors"], "multiples of 4"),
         (["sample", "{tmp}/absent.safetensors", "{tmp}/o.png"], "is not a file"),
         (["sample", "{tmp}/other.safetensors", "{tmp}/o.png"], "holds no eigenfaces"),
     ],
 )
-def test_bad_input_is_one_sentence_and_code_2(tmp_path, capsys, arguments, words) -> None:
+def test_bad_input_is_one_sentence_and_code_2(tmp_path, capsys, arguments, words, code_of) -> None:
     write_set(tmp_path / "set", random_faces(20))
     write_set(tmp_path / "odd", random_faces(20, 28, 22))
     save_file({"mean": torch.zeros(3, 4, 4)}, tmp_path / "other.safetensors")
-    assert main([argument.format(tmp=tmp_path) for argument in arguments]) == 2
+    assert code_of(main, [argument.format(tmp=tmp_path) for argument in arguments]) == 2
     printed = capsys.readouterr().err
     assert printed.startswith("error: ") and words in printed and printed.count("\n") == 1
 

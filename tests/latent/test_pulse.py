@@ -193,7 +193,7 @@ def test_submit_packs_verifies_and_leaves_the_status(folders, keys, capsys):
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"pulse.eps": 0}, r"pulse\.eps=0 has to be above 0"),
+        ({"pulse.eps": 0}, r"pulse\.eps=0 is out of range; give a number above 0"),
         ({"pulse.eps": -1}, r"pulse\.eps=-1"),
         ({"pulse.learning_rate": 0}, r"pulse\.learning_rate=0"),
         ({"pulse.steps": 0}, r"pulse\.steps=0"),
@@ -225,7 +225,7 @@ def test_bad_input_is_one_sentence(run_evaluate, folders, changed, words):
     changed = {key: value.format(tmp=folders) if isinstance(value, str) else value for key, value in changed.items()}
     with pytest.raises(FaceSRError, match=words) as caught:
         run_evaluate(**changed)
-    assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
+    assert "\n" not in str(caught.value) and str(caught.value).endswith((".", "?"))
 
 
 def test_studies_take_it_and_tell_each_search(run_evaluate, capsys):

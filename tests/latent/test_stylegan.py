@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from facesr.errors import ConfigError, WeightsError
 from facesr.latent import style_space
 from facesr.latent.stylegan import FIT_SHA256, StyleGAN, load_synthesis
-from facesr.latent.stylegan_network import DoublingConv, Epilogue, Mapping, Style, Synthesis, published_channels
+from facesr.latent.stylegan_network import DoublingConv, Epilogue, Mapping, Style, Synthesis
 from facesr.protocols import LatentGenerator
 from facesr.weights import sha256_of
 
@@ -164,10 +164,13 @@ def test_synthesis_network() -> None:
     assert np.allclose(plain(network(mapped, noises)), expected, atol=1e-10)
 
 
+# At 4x4, 8x8, ..., 1024x1024: Progressive growing of GANs, appendix A.
+FFHQ_CHANNELS = (512, 512, 512, 512, 256, 128, 64, 32, 16)
+
+
 def test_ffhq_has_18_latents_and_noise_maps() -> None:
-    assert published_channels(1024) == (512, 512, 512, 512, 256, 128, 64, 32, 16)
     with torch.device("meta"):
-        synthesis, mapping = Synthesis(published_channels(1024)), Mapping()
+        synthesis, mapping = Synthesis(FFHQ_CHANNELS), Mapping()
     assert synthesis.num_latents == 18 and synthesis.size == (1024, 1024)
     assert synthesis.noise_shapes == tuple((1, 2 ** (i // 2 + 2), 2 ** (i // 2 + 2)) for i in range(18))
     # StyleGAN, section 2: "26.2M trainable parameters".

@@ -1,5 +1,6 @@
 """Task arithmetic: what one training taught, added to another network."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,9 @@ def test_the_command_writes_a_snapshot_to_start_from(tmp_path: Path, capsys: pyt
     assert "exists; choose another --out" in capsys.readouterr().err
 
 
-def test_what_does_not_fit_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_does_not_fit_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], code_of: Callable[..., int]
+) -> None:
     wide = tmp_path / "wide.safetensors"
     write_snapshot(wide, _snapshot({**SMALL, "channels": 64}, 1))
     small = tmp_path / "small.safetensors"
@@ -68,6 +71,6 @@ def test_what_does_not_fit_is_one_sentence(tmp_path: Path, capsys: pytest.Captur
         ([str(small), "--before", str(small), "--after", str(tmp_path / "none")], "none is not a file"),
         ([str(tmp_path), "--before", str(small), "--after", str(small)], "give a run folder that has been validated"),
     ):
-        assert main([*arguments, "--out", str(out)]) == 2
+        assert code_of(main, [*arguments, "--out", str(out)]) == 2
         assert sentence in capsys.readouterr().err
         assert not out.exists()
