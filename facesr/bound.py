@@ -14,7 +14,6 @@ neither trained the network nor will be scored. Weights stay as they are, to the
 Source: the median absolute deviation, F. R. Hampel, "The influence curve and its role in robust estimation", JASA 1974.
 """
 
-import argparse
 import json
 import math
 import sys
@@ -29,6 +28,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save
 
+from facesr.arguments import Parser
 from facesr.checkpoint import read_snapshot, write_with_digest
 from facesr.data.picture_files import Unusable, list_pictures, read_picture
 from facesr.errors import ConfigError, DataError, exit_code_of
@@ -172,7 +172,7 @@ def state_measured_bound(snapshot: Path, low: list[Picture], out: Path | None) -
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code, 2 on a user's error."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m facesr.bound", description="Measures the bound of a snapshot's guard and states it there."
     )
     parser.add_argument("snapshot", help="snapshot file, run folder or pretrained:NAME")

@@ -155,15 +155,6 @@ class Pairs:
     digests: tuple[str, ...] = ()
 
 
-def in_both(faces: PreparedSet, pairs: Pairs) -> tuple[str, ...]:
-    """Returns the names of the pairs whose picture comes from a file that a training picture comes from, too.
-
-    Files are known by their sha256; a picture that was saved anew is another file.
-    """
-    known = set(faces.digests) - {""}
-    return tuple(name for name, digest in zip(pairs.names, pairs.digests, strict=False) if digest in known)
-
-
 def pair_folders(high: str, low: str | None = None, max_faces: Count | None = None) -> Pairs:
     """Returns the pairs of two folders of PNG files; `low` is made by the official downscaling where not given.
 

@@ -14,7 +14,7 @@ from facesr.checkpoint import digest_of, newest_state, read_snapshot
 from facesr.config import TrainSettings
 from facesr.data.feed import Feed, check_residency
 from facesr.data.order import check_shares
-from facesr.data.prepared import in_both
+from facesr.data.overlap import in_both
 from facesr.errors import ConfigError, DataError
 from facesr.log import Console, Stats
 from facesr.losses.adversarial import Adversarial

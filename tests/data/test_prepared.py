@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facesr.data.overlap import in_both
 from facesr.data.prepared import (
     PreparedSet,
     builtin,
     builtin_pairs,
-    in_both,
     pair_folders,
     pairs_of_set,
     prepared,

@@ -212,7 +212,7 @@ def test_submit_packs_verifies_and_leaves_the_status(folders, keys, capsys):
         ({"protocol": "asc19_preliminary"}, "makes faces"),
         ({"low": "{tmp}/rgba"}, "RGB with alpha"),
         ({"low": "{tmp}/jpeg"}, "no PNG file"),
-        ({"low": "{tmp}/wide"}, "an input of 8x7 and a generator of 24x28"),
+        ({"low": "{tmp}/wide"}, "0.png is 8x7, not 24x28 divided by 4"),
     ],
 )
 def test_bad_input_is_one_sentence(run_evaluate, folders, changed, words):
