@@ -15,7 +15,7 @@ from facesr.errors import CheckpointError, WeightsError
 from facesr.places import Place
 from facesr.png import read_png
 from facesr.pretrained.shipped import FOLDER, PREFIX, ship, shipped_names, snapshot_file
-from facesr.restoration import open_method, restore_pictures
+from facesr.restoration import FALLBACK, guard_record, open_method, restore_pictures
 from facesr.training.run import build_players
 from facesr.weights import sha256_of, to_eight_bits
 
@@ -100,6 +100,14 @@ def test_each_is_whole_and_on_the_card(name: str) -> None:
     assert f"`{name}`" in CARD.read_text() and sha256_of(path) in CARD.read_text()
     method = open_method(PREFIX + name, CPU)
     assert method.path == path and method.weights_sha256 == sha256_of(path)
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_what_ships_is_guarded(name: str) -> None:
+    record = guard_record(open_method(PREFIX + name, CPU), {})
+    assert record is not None and record.bound_db is not None and 43.0 <= record.bound_db <= 46.0
+    names = [fallback.name for fallback in record.fallbacks]
+    assert names == (["bicubic"] if name == "asc19_psnr" else [FALLBACK, "bicubic"])
 
 
 @pytest.mark.shared
