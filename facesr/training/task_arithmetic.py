@@ -52,6 +52,7 @@ def with_task(target: Snapshot, before: Snapshot, after: Snapshot, share: float 
         config_sha256=hashlib.sha256(text.encode()).hexdigest(),
         loss_judges=tuple(sorted({*target.loss_judges, *after.loss_judges})),
         scores={},
+        consistency_bound_db=None,  # other weights: the bound has to be measured anew
         sha256="",  # of a file that does not exist yet
     )
 
