@@ -30,7 +30,7 @@ import torch
 
 from facesr import dist
 from facesr.blend_parts import BlendParts
-from facesr.build import run_script
+from facesr.build import check_node, run_script
 from facesr.config import EvaluateSettings
 from facesr.data.export import export_builtin, export_dead_leaves
 from facesr.evaluation.attributes import read_attributes
@@ -57,10 +57,11 @@ from facesr.evaluation.tradeoff import (
     tradeoff_table,
     write_tradeoff,
 )
-from facesr.latent.pulse import open_pulse
+from facesr.latent.pulse import check_pulse, open_pulse
 from facesr.latent.status import write_pictures, write_status
 from facesr.log import Console, Progress
 from facesr.names import shown_path
+from facesr.places import Place
 from facesr.protocols import Embedder
 from facesr.restoration import EQUAL_SHARES, PULSE, Method, open_method
 from facesr.submission.guard_facts import guard_by_id
@@ -132,10 +133,13 @@ def check_inputs(settings: EvaluateSettings, archives: Mapping[str, VerifiedSubm
         for entry in entries_of_study(settings):
             folders += [entry.folder] if entry.folder is not None else []
             methods += [(entry.method, None, EQUAL_SHARES)] if entry.method is not None and entry.share is None else []
-    # A search's generator is no small file: it is opened when it is asked.
     for spec, blend_with, share in methods:
         if spec != PULSE:
             open_method(spec, device, blend_with, share)
+            continue
+        # A search's generator is no small file: it is opened when it is asked, and what it is built from checked now.
+        check_pulse(settings.pulse)
+        check_node(settings.latent_generator, Place.LATENT_GENERATOR, "generator")
     if settings.high is None:
         return
     high, low = Path(settings.high), Path(settings.low) if settings.low else None

@@ -228,6 +228,13 @@ def test_bad_input_is_one_sentence(run_evaluate, folders, changed, words):
     assert "\n" not in str(caught.value) and str(caught.value).endswith((".", "?"))
 
 
+@pytest.mark.parametrize("key", ["generator.spread", "pulse.steps"])
+def test_a_number_out_of_range_is_refused_before_a_folder_is_made(run_evaluate, folders, key):
+    with pytest.raises(FaceSRError, match=f"{key}=-1 is out of range"):
+        run_evaluate(**{key: -1, "out": folders / "never"})
+    assert not (folders / "never").exists()
+
+
 def test_studies_take_it_and_tell_each_search(run_evaluate, capsys):
     out = run_evaluate(study="tradeoff", entries="[nearest,pulse]", method="null")
     assert "Synthetic: the faces of pulse are invented" in capsys.readouterr().out
