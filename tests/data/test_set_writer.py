@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -181,6 +182,26 @@ def test_two_runs_at_once_are_refused(tmp_path: Path) -> None:
         SetWriter(tmp_path, PLAN)
     with SetWriter(tmp_path, PLAN) as writer:
         assert writer.num_done == 0
+
+
+def test_no_file_is_open_when_it_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows would refuse that."""
+    opened: list[IO[Any]] = []
+    plain_open, plain_replace = Path.open, Path.replace
+
+    def noted(path: Path, *arguments: Any, **named: Any) -> IO[Any]:
+        opened.append(plain_open(path, *arguments, **named))
+        return opened[-1]
+
+    def checked(path: Path, target: Path) -> Path:
+        assert not [file for file in opened if file.name == str(path) and not file.closed]
+        return plain_replace(path, target)
+
+    monkeypatch.setattr(Path, "open", noted)
+    monkeypatch.setattr(Path, "replace", checked)
+    write(tmp_path)
+    assert {Path(file.name).name for file in opened} >= {PARTIAL, JOURNAL}
+    assert (tmp_path / "set.json").exists()
 
 
 def test_no_usable_picture_is_one_sentence(tmp_path: Path) -> None:
