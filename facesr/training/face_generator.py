@@ -38,7 +38,7 @@ from facesr.protocols import FaceSet
 from facesr.training.face_generator_sheet import interpolation_sheet, sample_sheet
 from facesr.training.face_generator_step import Adaptation, train_step
 from facesr.training.loop import due
-from facesr.training.run import choose_precision
+from facesr.training.precision import choose_precision
 from facesr.training.rundir import differing_keys
 from facesr.training.state import Clock, pack_state, unpack_state
 from facesr.training.step import Players, update_average

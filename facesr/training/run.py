@@ -25,6 +25,7 @@ from facesr.pretrained.shipped import snapshot_file
 from facesr.protocols import Embedder, FaceSet
 from facesr.resample import upscale
 from facesr.training.board import Board
+from facesr.training.precision import choose_precision, with_chosen_precision
 from facesr.training.rundir import claim_run_folder, find_run_folder, identity_of, plain_config
 from facesr.training.schedule import learning_rate_factor
 from facesr.training.state import Clock, unpack_state
@@ -83,7 +84,11 @@ def set_up(settings: TrainSettings, device: torch.device) -> Run:
     config_sha256 = digest_of(identity_of(config))
     torch.manual_seed(settings.seed)
     np.random.seed(settings.seed % 2**32)
-    settings = replace(settings, precision=choose_precision(settings.precision, device))
+    settings = replace(
+        settings,
+        precision=choose_precision(settings.precision, device),
+        losses={name: with_chosen_precision(node, device) for name, node in settings.losses.items()},
+    )
 
     # Networks, weights and start_from first: what is wrong with them is told before minutes of drawing faces.
     # Rank 0 first: data that is rendered or fetched into a cache is then there for the others.
@@ -190,23 +195,6 @@ def open_judges(settings: TrainSettings) -> list[Embedder]:
             raise ConfigError(f"judges names {name}, which is no judge; leave it out.")
         judges.append(build(node, Place.EMBEDDER))
     return judges
-
-
-def choose_precision(name: str, device: torch.device) -> str:
-    """Returns fp32, bf16 or fp16; auto takes bf16 where the device has matrix units for it.
-
-    Raises:
-        ConfigError: the name is unknown.
-    """
-    if name not in ("auto", "fp32", "bf16", "fp16"):
-        raise ConfigError(f"precision={name} is unknown; choose auto, fp32, bf16 or fp16.")
-    if name != "auto":
-        return name
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    # A CPU that has no instructions for bf16 is slower with it than with fp32.
-    has_bf16 = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return "bf16" if has_bf16 else "fp32"
 
 
 def build_players(settings: TrainSettings, device: torch.device) -> Players:

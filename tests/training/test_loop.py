@@ -12,7 +12,6 @@ from facesr.checkpoint import newest_state, read_snapshot
 from facesr.config import TrainSettings
 from facesr.errors import CheckpointError, ConfigError, DataError
 from facesr.training.loop import due, train
-from facesr.training.run import choose_precision
 from tests.training.conftest import final_state
 
 Make = Callable[..., TrainSettings]
@@ -117,20 +116,6 @@ def test_bad_settings_are_one_sentence(tiny: Make, overrides: tuple[str, ...], e
     with pytest.raises(error, match=words) as caught:
         train(settings or tiny(*overrides))
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("amx", "avx512_bf16", "chosen"), [(True, False, "bf16"), (False, True, "bf16"), (False, False, "fp32")]
-)
-def test_auto_precision_is_bf16_where_the_processor_has_it(
-    monkeypatch: pytest.MonkeyPatch, amx: bool, avx512_bf16: bool, chosen: str
-) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
-    assert choose_precision("auto", torch.device("cpu")) == chosen
-    assert choose_precision("fp16", torch.device("cpu")) == "fp16"
-    with pytest.raises(ConfigError, match="precision=half is unknown; choose auto, fp32"):
-        choose_precision("half", torch.device("cpu"))
 
 
 @pytest.mark.parametrize("kind", ["file", "run folder"])

@@ -1,0 +1,38 @@
+"""What numbers a run computes in, where its configuration leaves that to the machine."""
+
+from typing import Any
+
+import torch
+
+from facesr.errors import ConfigError
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """Returns fp32, bf16 or fp16; auto takes bf16 where the device has matrix units for it.
+
+    Raises:
+        ConfigError: the name is unknown.
+    """
+    if name not in ("auto", "fp32", "bf16", "fp16"):
+        raise ConfigError(f"precision={name} is unknown; choose auto, fp32, bf16 or fp16.")
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    # A CPU that has no instructions for bf16 is slower with it than with fp32.
+    has_bf16 = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "bf16" if has_bf16 else "fp32"
+
+
+def with_chosen_precision(node: Any, device: torch.device) -> Any:
+    """Returns a configuration with every ``precision: auto`` in it decided for the device: the judges in the losses."""
+    if isinstance(node, list):
+        return [with_chosen_precision(item, device) for item in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: choose_precision("auto", device)
+        if key == "precision" and value == "auto"
+        else with_chosen_precision(value, device)
+        for key, value in node.items()
+    }
