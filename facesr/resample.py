@@ -9,6 +9,8 @@ R. Keys, "Cubic convolution interpolation for digital image processing", IEEE TA
 """
 
 import functools
+import sys
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -49,9 +51,6 @@ def resize_matrix(size_in: int, size_out: int) -> NDArray[np.float64]:
     return matrix
 
 
-# torch.compile can trace neither the cache nor NumPy: a compiled graph of fixed size takes the matrix as a constant,
-# one of varying size calls this outside the graph.
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 @functools.lru_cache(maxsize=256)
 def _cached_matrix(size_in: int, size_out: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     # A matrix first needed under inference_mode (a validation) must serve autograd later (the training).
@@ -59,10 +58,22 @@ def _cached_matrix(size_in: int, size_out: int, dtype: torch.dtype, device: torc
         return torch.from_numpy(resize_matrix(size_in, size_out).copy()).to(device=device, dtype=dtype)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@functools.cache
+def _untraced_matrix() -> Callable[[int, int, torch.dtype, torch.device], Tensor]:
+    untraced: Callable[[int, int, torch.dtype, torch.device], Tensor] = torch.compiler.disable(_cached_matrix)  # type: ignore[no-untyped-call]
+    return untraced
+
+
 def _matrix(size_in: int, size_out: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    matrix: Tensor = _cached_matrix(size_in, size_out, dtype, device)
-    return matrix
+    # Only where a compiler is loaded can it be tracing; to load it takes 2 s, which no other command should wait for.
+    cached = _untraced_matrix() if "torch._dynamo" in sys.modules else _cached_matrix
+    return cached(size_in, size_out, dtype, device)
+
+
+# torch.compile can trace neither the cache nor NumPy: a compiled graph of fixed size takes the matrix as a constant,
+# one of varying size calls the cache outside the graph. This is the mark of torch.compiler.assume_constant_result,
+# which itself would load the compiler.
+_matrix._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def resize(batch: Tensor, height: int, width: int) -> Tensor:

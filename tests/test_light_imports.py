@@ -11,7 +11,17 @@ import pytest
 from facesr.png import write_png
 
 ROOT = Path(__file__).resolve().parent.parent
-HEAVY = ("torch", "torchvision", "scipy", "onnx", "onnxruntime", "safetensors", "tensorboard", "facenet_pytorch")
+HEAVY = (
+    "torch",
+    "torchvision",
+    "scipy",
+    "onnx",
+    "onnxruntime",
+    "safetensors",
+    "tensorboard",
+    "facenet_pytorch",
+    "torch._dynamo",
+)
 LIMIT_BYTES = 2 << 30
 
 
@@ -32,6 +42,12 @@ def loaded_by(code: str) -> list[str]:
 )
 def test_a_module_loads_nothing_heavy(module: str) -> None:
     assert loaded_by(f"import {module}") == []
+
+
+@pytest.mark.parametrize("module", ["evaluate", "train"])
+def test_no_command_loads_the_compiler_of_torch(module: str) -> None:
+    code = f"import {module}, torch; from facesr.resample import downscale; downscale(torch.zeros(1, 3, 8, 8))"
+    assert "torch._dynamo" not in loaded_by(code)
 
 
 def test_heavy_packages_are_found() -> None:

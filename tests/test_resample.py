@@ -141,6 +141,14 @@ def test_compiles_as_one_graph() -> None:
     assert torch.allclose(gradient, expected)
 
 
+@pytest.mark.slow
+def test_compiles_for_sizes_that_vary() -> None:
+    compiled = torch.compile(lambda batch: resize(batch, batch.shape[-2] // 2, 8), backend="eager", dynamic=True)
+    for height in (16, 20, 24):
+        high = torch.rand(1, 3, height, 16, generator=torch.Generator().manual_seed(0))
+        assert torch.equal(compiled(high), resize(high, height // 2, 8))
+
+
 def test_sides_must_be_multiples_of_four() -> None:
     with pytest.raises(ValueError, match="18x16 is not a multiple of 4"):
         downscale(torch.zeros(1, 3, 16, 18))

@@ -84,11 +84,7 @@ def set_up(settings: TrainSettings, device: torch.device) -> Run:
     config_sha256 = digest_of(identity_of(config))
     torch.manual_seed(settings.seed)
     np.random.seed(settings.seed % 2**32)
-    settings = replace(
-        settings,
-        precision=choose_precision(settings.precision, device),
-        losses={name: with_chosen_precision(node, device) for name, node in settings.losses.items()},
-    )
+    settings = replace(settings, precision=choose_precision(settings.precision, device))
 
     # Networks, weights and start_from first: what is wrong with them is told before minutes of drawing faces.
     # Rank 0 first: data that is rendered or fetched into a cache is then there for the others.
@@ -215,7 +211,7 @@ def build_players(settings: TrainSettings, device: torch.device) -> Players:
     terms: dict[str, LossTerm] = {}
     adversarial: Adversarial | None = None
     for name, node in settings.losses.items():
-        term = build(node, Place.LOSS, key=f"losses.{name}").to(device)
+        term = build(with_chosen_precision(node, device), Place.LOSS, key=f"losses.{name}").to(device)
         if isinstance(term, Adversarial):
             adversarial = term
         else:
