@@ -169,6 +169,7 @@ def _three_steps() -> tuple[nn.Module, Muon]:
     return network, optimizer
 
 
+@pytest.mark.slow
 def test_ranks_share_the_matrices_and_move_as_one(tmp_path: Path) -> None:
     """Each of two ranks computes one of the two matrices; weights and states are those of one rank, to the bit."""
     spawn(_steps_of_a_rank, (free_port(), str(tmp_path)), nprocs=2)  # type: ignore[no-untyped-call]
