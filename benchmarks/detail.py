@@ -16,8 +16,9 @@ from facesr.dist import choose_device
 from facesr.errors import exit_code_of
 from facesr.image import to_float
 from facesr.losses.grid import WINDOW_CELLS, lattice
+from facesr.methods.open import open_method
+from facesr.methods.restore import restore_pictures
 from facesr.png import list_png, stack_pictures
-from facesr.restoration import open_method, restore_pictures
 
 # Half a grey level of amplitude, which rounding alone leaves, over the cells of a window.
 ROUNDING = (0.5 / 255.0) ** 2 / WINDOW_CELLS**2

@@ -31,10 +31,11 @@ from facesr.config import EvaluationProtocol
 from facesr.data.export import export_builtin
 from facesr.embedders.facenet import FaceNet
 from facesr.evaluation.pairs import strict_pairs
-from facesr.evaluation.restoring import restore_folder
 from facesr.evaluation.scoring import score
+from facesr.methods.folder import PICTURES, RestoreOptions, restore_folder
+from facesr.methods.low import LowPictures
+from facesr.methods.open import open_method
 from facesr.metrics import default_metrics
-from facesr.restoration import open_method
 from facesr.weights import find_weights, read_state_dict
 
 PROTOCOL = EvaluationProtocol("asc19_final", strict=True, width=96, height=112, num_pictures=None)
@@ -94,8 +95,10 @@ def main() -> None:
         found = find_weights("facenet_vggface2.pt", key="--weights", configured=weights)
         network.load_state_dict(read_state_dict(found), strict=False)
         export_builtin(root, given.faces)
-        high, low, restored = root / "high", root / "low", root / "restored"
-        restore_folder(open_method("bicubic", CPU), low, restored, CPU, given.batch_size)
+        high, low = root / "high", root / "low"
+        options = RestoreOptions(CPU, given.batch_size, False)
+        kept = restore_folder(open_method("bicubic", CPU), LowPictures.open(low), options, root / "kept")
+        restored = kept.path / PICTURES
         print(f"{given.faces} faces, {given.threads} threads, torch {torch.__version__}")
         near = FaceNet("vggface2", weights, precision="bf16")
         # All networks allocate, choose their kernels and open their sessions before the clock runs.

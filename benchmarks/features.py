@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from facesr.dist import choose_device
 from facesr.errors import exit_code_of
 from facesr.image import luma, round_to_grey_levels, to_float, to_uint8
+from facesr.methods.open import open_method
+from facesr.methods.restore import restore_batch
 from facesr.metrics.consistency import consistency
 from facesr.models.features import recorded
 from facesr.png import list_png, stack_pictures
-from facesr.restoration import open_method, restore_batch
 
 BATCH_SIZE = 50
 LEVELS = 20.0 / 255.0

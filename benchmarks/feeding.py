@@ -18,8 +18,8 @@ from timing import seconds_of
 
 from facesr.build import load_settings
 from facesr.config import AugmentationSettings, DataSettings, TrainSettings
-from facesr.data.feed import Feed
-from facesr.data.prepared import PreparedSet
+from facesr.data.feed.loader import Feed
+from facesr.data.packed.reader import PreparedSet
 from facesr.dist import choose_device
 from facesr.resample import downscale_to_grey_levels
 from facesr.training.run import build_players, choose_precision

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from facesr.metrics.colour import matlab_grey
-from facesr.metrics.niqe import NiqeModel, niqe, read_model
+from facesr.metrics.perceptual.colour import matlab_grey
+from facesr.metrics.perceptual.niqe import NiqeModel, niqe, read_model
 from facesr.resample import resize
 
 SIZES = (480, 720, 1440)

@@ -16,8 +16,8 @@ from facesr.build import build, load_group, load_settings
 from facesr.config import EvaluateSettings, PulseSettings
 from facesr.dist import choose_device
 from facesr.image import round_to_grey_levels
-from facesr.latent.operator import Operator, operator_for
-from facesr.latent.search import search
+from facesr.methods.pulse.operator import Operator, operator_for
+from facesr.methods.pulse.search import search
 from facesr.places import Place
 from facesr.protocols import LatentGenerator
 from facesr.task import SCALE

@@ -20,11 +20,11 @@ import numpy as np
 from facesr.config import EvaluationProtocol
 from facesr.dist import choose_device
 from facesr.errors import SubmissionError
+from facesr.methods.folder import RestoreOptions, restore_folder
+from facesr.methods.low import LowPictures
+from facesr.methods.open import open_method
 from facesr.png import write_png
-from facesr.restoration import open_method
-from facesr.submission.low import LowPictures
 from facesr.submission.pack import pack
-from facesr.submission.restore import RestoreOptions, restore_folder
 from facesr.submission.verify import opened_submission
 
 PROTOCOL = EvaluationProtocol("asc19_final", strict=True, width=96, height=112, num_pictures=None)

@@ -40,8 +40,7 @@ Settings = TypeVar("Settings")
 # evaluate.py and submit.py call the generator that method=pulse searches simply `generator`; configs/generator/ holds
 # train.py's networks, which have no latent space.
 _ALIASES = {"evaluate": {"generator": "latent_generator"}, "submit": {"generator": "latent_generator"}}
-# Options that are programs of their own (train.py), and the group whose options may be chosen several at once.
-_PROGRAMS = {"experiment": ["face_generator"]}
+# The group whose options may be chosen several at once.
 _CHAINED = "experiment"
 
 _UNEXPECTED = (ValueError, TypeError, AssertionError, AttributeError, KeyError, RecursionError)
@@ -135,10 +134,6 @@ def known_names(group: str) -> list[str]:
     return sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml")) if group.isidentifier() else []
 
 
-def _offered(group: str) -> list[str]:
-    return known_names(group) + _PROGRAMS.get(group, [])
-
-
 def load_group(group: str, name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Returns configs/<group>/<name>.yaml, composed alone, as plain containers.
 
@@ -182,8 +177,13 @@ def load_settings(config_name: str, schema: type[Settings], overrides: Sequence[
         raise ConfigError(_as_typed(str(error), config_name)) from error
 
 
-def run_script(main: Callable[[Settings], int | None], config_name: str, schema: type[Settings]) -> NoReturn:
-    """Runs a script's `main` on settings composed from the command line, and exits.
+def run_script(
+    main: Callable[[Settings], int | None],
+    config_name: str,
+    schema: type[Settings],
+    arguments: Sequence[str] | None = None,
+) -> NoReturn:
+    """Runs a script's `main` on settings composed from KEY=VALUE arguments, by default the command line's, and exits.
 
     With --multirun every combination of the values given is checked first, and they run one after the other. Hydra
     itself answers --help and --cfg; it runs nothing, because its folders and logs are of no use here.
@@ -198,7 +198,7 @@ def run_script(main: Callable[[Settings], int | None], config_name: str, schema:
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     exit_code = 0
     try:
-        for settings in _asked_for(sys.argv[1:], config_name, schema):
+        for settings in _asked_for(sys.argv[1:] if arguments is None else arguments, config_name, schema):
             exit_code = main(settings) or 0
     except FaceSRError as error:
         if requests.came and isinstance(error, RankLostError):
@@ -262,7 +262,7 @@ def _check_override(override: str, config_name: str) -> None:
     if group.partition(".")[0] == "hydra" or (names and group not in _groups_of(config_name)):
         raise ConfigError(unknown_key(group, lambda: _known_keys(config_name)))
     if names:
-        check_choice(override, names, _offered(group), several=group == _CHAINED)
+        check_choice(override, names, known_names(group), several=group == _CHAINED)
 
 
 @functools.cache
@@ -340,7 +340,7 @@ def _one_sentence(config_name: str | None = None, overrides: Sequence[str] = ())
     except (OmegaConfBaseException, HydraException) as error:
         cause = error.__cause__ if isinstance(error, ConfigCompositionException) and error.__cause__ else error
         key = str(getattr(cause, "full_key", None) or "")
-        raise ConfigError(sentence_of(str(cause), key, lambda: _known_keys(config_name), _offered)) from error
+        raise ConfigError(sentence_of(str(cause), key, lambda: _known_keys(config_name), known_names)) from error
     # What Hydra does not expect fails inside it in many ways, and says nothing about the override.
     except _UNEXPECTED as error:
         culprit = next((one for one in overrides if not _composes(config_name, one)), " ".join(overrides))

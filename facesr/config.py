@@ -130,7 +130,7 @@ class DataSettings:
     validation: Node  # node that builds validation pairs
     residency: str  # auto | device | host: where the training faces lie
     augmentation: AugmentationSettings
-    # Shares of the training faces by yaw (facesr.data.order); empty: as they come.
+    # Shares of the training faces by yaw (facesr.data.feed.order); empty: as they come.
     pose_shares: list[Share] = field(default_factory=list)
 
 
@@ -172,7 +172,7 @@ class TrainSettings:
 
 @dataclass
 class FaceGeneratorSettings:
-    """Everything that train.py experiment=face_generator needs."""
+    """Everything that `facesr face-generator` needs."""
 
     name: str  # the run's identity: runs/<name>
     runs_dir: str
@@ -236,7 +236,7 @@ class SubmitSettings:
     tile_overlap_px: Annotated[int, Range(0, 65_536)]  # low-resolution pixels that a tile sees beyond its own
     device: str  # auto | cpu | cuda
     batch_size: Batch
-    restored_dir: str  # collects the restored folders that archives are packed from
+    restored_dir: str  # collects restored folders, evaluate.py's too; archives are packed from them
     reuse: bool  # take an intact folder of the same restoration instead of restoring again
     overwrite: bool  # replace another file at `out`
     protocol: EvaluationProtocol
@@ -248,7 +248,7 @@ class SubmitSettings:
 class NiqeSettings:
     """NIQE's pristine model and its memory."""
 
-    model: str | None  # modelparameters.mat, or a file of python -m facesr.metrics.niqe fit
+    model: str | None  # modelparameters.mat, or a file of facesr niqe fit
     strip_blocks: Count  # blocks of a picture in memory at once
 
 
@@ -282,6 +282,8 @@ class EvaluateSettings:
     tile_px: Side  # method: larger low-resolution pictures are restored in tiles of this side; bounds the memory
     tile_overlap_px: Annotated[int, Range(0, 65_536)]  # low-resolution pixels that a tile sees beyond its own
     device: str  # auto | cpu | cuda
+    restored_dir: str  # collects restored folders, submit.py's too
+    reuse: bool  # take an intact folder of the same restoration instead of restoring again
     batch_size: Batch
     reuse_embeddings: bool  # keep the originals' embeddings in the cache for the next evaluation of the same ones
     # submission: a limit that the power its manifest states is compared with.

@@ -158,6 +158,25 @@ def from_main(value: Any) -> Any:
     return box[0]
 
 
+def together(work: Callable[[], Result]) -> list[Result] | None:
+    """Returns every rank's result of `work` on rank 0, None elsewhere; a user's error on one rank is raised by all.
+
+    Raises:
+        FaceSRError: the first one in rank order.
+    """
+    result: Result | None = None
+    error: FaceSRError | None = None
+    try:
+        result = work()
+    except FaceSRError as raised:
+        error = raised
+    gathered = gather_objects((result, error))
+    first = from_main(next((fault for _, fault in gathered if fault is not None), None) if gathered else None)
+    if first is not None:
+        raise first
+    return None if gathered is None else [part for part, _ in gathered]
+
+
 @lost_rank_told()
 def any_rank(flag: bool, device: torch.device) -> bool:
     """Returns whether the flag is set on at least one rank."""

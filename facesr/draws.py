@@ -7,7 +7,7 @@ same whichever rank and whichever part of a batch it is in.
 import numpy as np
 
 # Keys of a seed that each purpose has for itself; places in a run stay far below the distance between two of them.
-# Augmentation (facesr/data/augment.py) has those from 0 on.
+# Augmentation (facesr/data/feed/augment.py) has those from 0 on.
 DEGRADATION = 1 << 61
 ORDER = 1 << 62
 VIEWS = 3 << 61

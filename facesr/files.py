@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from facesr.errors import DataError
+from facesr.errors import CheckpointError, DataError
 
 try:
     import fcntl
@@ -37,6 +37,37 @@ def whole_file(path: Path) -> Iterator[Path]:
         # The folder itself may be what is missing or closed to us.
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file so that it is either whole or as it was before, even when the machine stops.
+
+    Raises:
+        CheckpointError: the folder cannot be written or the disk is full; the old file is intact.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as temporary, temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        sync_folder(path.parent)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} could not be written ({error.strerror or error}); free some space or make the folder writable "
+            "and start the same command again: what was saved before is intact."
+        ) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Brings the names in a folder to the disk, where its file system can."""
+    # The rename itself must survive a power cut; not every file system lets a folder be opened for that.
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def is_inside(path: Path, folder: Path) -> bool:

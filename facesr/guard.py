@@ -2,7 +2,7 @@
 
 A restored picture that is downscaled as the competition does it has to give its input again. How well it does so, its
 consistency in dB, needs no original, so every restored picture is checked. One below the bound that the snapshot
-states (`python -m facesr.bound` measures it) is restored by a stated fallback instead (facesr.restoration), and that
+states (`facesr bound` measures it) is restored by a stated fallback instead (facesr.methods.open), and that
 is told: console, record of the restoration, per_image.csv, report.html, the picture's file, and callers in Python.
 """
 

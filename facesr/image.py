@@ -12,6 +12,9 @@ from torch import Tensor
 from facesr.errors import ImageError
 from facesr.task import LUMA
 
+# RGB, uint8, (H, W, 3) or (N, H, W, 3).
+Picture = NDArray[np.uint8]
+
 
 def to_float(pictures: NDArray[np.uint8] | Tensor) -> Tensor:
     """Returns float32 (N, 3, H, W) in [0, 1] for uint8 pictures (N, H, W, 3)."""

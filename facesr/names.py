@@ -5,9 +5,15 @@ functions.
 """
 
 import os
-from collections.abc import Iterable
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 _LEFT_BEHIND = frozenset({".ds_store", "thumbs.db", "desktop.ini", "__macosx"})
+MAX_NAME_BYTES = 200
+# Names that Windows keeps for devices, with any extension.
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 # Characters of a name that are shown, half from its beginning and half from its end.
 _MAX_SHOWN = 60
 
@@ -49,3 +55,26 @@ def one_line(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def is_unsafe(name: str) -> bool:
+    """Returns whether a name could lead out of a folder, or means different files on different systems."""
+    parts = name.removesuffix("/").split("/")
+    return (
+        not name.isprintable()
+        or any(character in name for character in '\\:*?"<>|')
+        or any(part in ("", ".", "..") or part.endswith((" ", ".")) or _DEVICES.fullmatch(part) for part in parts)
+        or len(name.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES
+        or unicodedata.normalize("NFC", name) != name
+    )
+
+
+def folded(name: str) -> str:
+    """Returns the name as a file system that ignores case and Unicode form sees it."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def duplicates(names: Sequence[str]) -> list[str]:
+    """Returns the names of which another one exists that some file system takes for the same."""
+    counts = Counter(folded(name) for name in names)
+    return [name for name in names if counts[folded(name)] > 1]

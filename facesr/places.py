@@ -48,10 +48,10 @@ class Place(Enum):
     DISCRIMINATOR = Rule("a discriminator", ("facesr.models.*",), nn.Module)
     LOSS = Rule("a loss term", ("facesr.losses.*",), nn.Module)
     EMBEDDER = Rule("a recogniser", ("facesr.embedders.*",), Embedder)
-    DATA = Rule("a data set", ("facesr.data.prepared",), functions=True)
+    DATA = Rule("a data set", ("facesr.data.packed.reader",), functions=True)
     DEGRADATION = Rule("a degradation", ("facesr.degradation",))
     OPTIMIZER = Rule("an optimiser", (_TORCH_OPTIM, "facesr.training.muon"), Optimizer)
-    LATENT_GENERATOR = Rule("a latent generator", ("facesr.latent.*",), LatentGenerator)
+    LATENT_GENERATOR = Rule("a latent generator", ("facesr.methods.pulse.*",), LatentGenerator)
 
     @property
     def nested(self) -> "Place | None":

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from facesr.build import build
 from facesr.places import Place
-from facesr.snapshot_rules import FORMAT
+from facesr.snapshots.rules import FORMAT
 
 NODE = {"_target_": "facesr.models.sicnn.SICNN", "num_channels": 8, "growth": 4, "num_layers": 1}
 

@@ -12,14 +12,14 @@ import pytest
 
 from facesr.arguments import Parser, number
 from facesr.data import export
-from facesr.data.annotations import read_annotations
-from facesr.data.prepared import PreparedSet
+from facesr.data.packed.reader import PreparedSet
+from facesr.data.prepare.annotations import read_annotations
 from facesr.errors import SubmissionError
-from facesr.latent import eigenfaces
-from facesr.metrics import niqe
+from facesr.methods.pulse import eigenfaces
+from facesr.methods.record import parse_restoration
+from facesr.metrics.perceptual import niqe
 from facesr.ranges import Range
-from facesr.submission.manifest import parse_restoration
-from facesr.training import distill
+from facesr.training.distill.distill import distill
 
 ROOT = Path(__file__).resolve().parent.parent
 

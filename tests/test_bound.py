@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from facesr.bound import MIN_PICTURES, Measured, main
-from facesr.checkpoint import Snapshot, read_snapshot, write_snapshot
+from facesr.methods.bound import MIN_PICTURES, Measured, main
 from facesr.models.sicnn import SICNN
 from facesr.png import write_png
+from facesr.snapshots.snapshot import Snapshot, read_snapshot, write_snapshot
 from facesr.weights import sha256_of, to_eight_bits
 
 BICUBIC = {"_target_": "facesr.models.interpolation.Bicubic"}

@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from facesr.checkpoint import (
+from facesr.errors import CheckpointError, FaceSRError
+from facesr.methods.open import open_method
+from facesr.methods.restore import restore_pictures
+from facesr.places import Place
+from facesr.snapshots.snapshot import (
     Snapshot,
     digest_of,
     newest_state,
@@ -17,9 +21,6 @@ from facesr.checkpoint import (
     write_snapshot,
     write_state,
 )
-from facesr.errors import CheckpointError, FaceSRError
-from facesr.places import Place
-from facesr.restoration import open_method, restore_pictures
 from facesr.weights import to_eight_bits
 from tests.hostile import honest_about, write_raw
 

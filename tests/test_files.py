@@ -68,7 +68,7 @@ def test_an_unfinished_folder_takes_its_place_or_is_gone(tmp_path: Path) -> None
 FILLING = """
 import sys, time
 from pathlib import Path
-from facesr.data.set_cache import cached_set
+from facesr.data.packed.cache import cached_set
 
 def write(folder):
     (folder / "images.npy").write_bytes(bytes(1000))

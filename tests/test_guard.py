@@ -13,14 +13,16 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from facesr import restoration
-from facesr.checkpoint import Snapshot, write_snapshot
 from facesr.errors import CheckpointError, ImageError
 from facesr.guard import Fallback, Finding, GuardRecord, GuardWarning, Replaced, guard_line
 from facesr.image import to_float
+from facesr.methods import open as restoration
+from facesr.methods.method import Guard, Method, guard_record
+from facesr.methods.open import open_method
+from facesr.methods.restore import restore_pictures
 from facesr.metrics.consistency import consistency, consistency_of_pictures
-from facesr.pretrained.shipped import PREFIX
-from facesr.restoration import Guard, Method, guard_record, open_method, restore_pictures
+from facesr.snapshots.shipped import PREFIX
+from facesr.snapshots.snapshot import Snapshot, write_snapshot
 from facesr.tiles import Tiles
 
 CPU = torch.device("cpu")

@@ -36,8 +36,13 @@ def loaded_by(code: str) -> list[str]:
 @pytest.mark.parametrize(
     "module",
     [
-        *("facesr.data.prepare", "facesr.data.patches", "facesr.data.builtin", "facesr.data.dead_leaves"),
-        *("facesr.data.pieces", "facesr.submission.verify", "facesr.build", "facesr.png", "submit"),
+        *(
+            "facesr.data.prepare.prepare",
+            "facesr.data.prepare.patches",
+            "facesr.data.synthetic.face.render",
+            "facesr.data.synthetic.dead_leaves",
+        ),
+        *("facesr.data.prepare.workers", "facesr.submission.verify", "facesr.build", "facesr.png", "submit"),
     ],
 )
 def test_a_module_loads_nothing_heavy(module: str) -> None:

@@ -116,7 +116,7 @@ def test_a_check_builds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_networks_and_start_are_refused_before_a_face_is_drawn(
     wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from facesr.data import prepared
+    from facesr.data.packed import reader as prepared
     from facesr.errors import FaceSRError
     from facesr.training.run import set_up
 

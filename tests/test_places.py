@@ -25,8 +25,9 @@ GROUPS = {
 # Where the accepted classes and functions of each place are defined.
 HOMES = {
     Place.GENERATOR: "facesr.models.", Place.DISCRIMINATOR: "facesr.models.", Place.LOSS: "facesr.losses.",
-    Place.EMBEDDER: "facesr.embedders.", Place.DATA: "facesr.data.prepared", Place.DEGRADATION: "facesr.degradation",
-    Place.LATENT_GENERATOR: "facesr.latent.",
+    Place.EMBEDDER: "facesr.embedders.", Place.DATA: "facesr.data.packed.reader",
+    Place.DEGRADATION: "facesr.degradation",
+    Place.LATENT_GENERATOR: "facesr.methods.pulse.",
 }  # fmt: skip
 # Modules whose own names are tried, too.
 FOREIGN = (
@@ -86,7 +87,11 @@ def accepted(step: int = 10) -> dict[Place, dict[str, Any]]:
 def test_every_other_callable_is_refused_too() -> None:
     targets = set(walked(1))
     assert len(targets) > 100_000 and "facesr.evaluation.out_folder.write_text" in targets
-    assert {"facesr.checkpoint.torch.load", "facesr.checkpoint.os.mkdir", "facesr.checkpoint.Path.unlink"} <= targets
+    assert {
+        "facesr.snapshots.snapshot.torch.load",
+        "facesr.snapshots.snapshot.os.mkdir",
+        "facesr.snapshots.snapshot.Path.unlink",
+    } <= targets
     assert accepted(1) == accepted()
 
 
@@ -107,7 +112,7 @@ def test_optimisers_are_torchs_and_ours() -> None:
 
 
 def test_data_are_eight_functions() -> None:
-    assert set(accepted()[Place.DATA]) == {f"facesr.data.prepared.{name}" for name in DATA}
+    assert set(accepted()[Place.DATA]) == {f"facesr.data.packed.reader.{name}" for name in DATA}
 
 
 def test_networks_and_loss_terms_are_modules_of_torch() -> None:
@@ -158,14 +163,16 @@ def test_every_data_option_is_accepted() -> None:
 
 
 WAYS_ROUND = [
-        "facesr.checkpoint.torch.load", "facesr.checkpoint.os.mkdir", "facesr.checkpoint.Path.unlink",
+        "facesr.snapshots.snapshot.torch.load", "facesr.snapshots.snapshot.os.mkdir",
+        "facesr.snapshots.snapshot.Path.unlink",
         "facesr.evaluation.out_folder.write_text", "facesr.models.facesr.nn.Module", "facesr.models.facesr.Tensor",
         "facesr.models.facesr.FaceSR.load_state_dict", "facesr.models.facesr.count_macs", "facesr.models.facesr",
         "facesr.models.FaceSR", "facesr.models", "facesr.models.facesr.", ".FaceSR", "", "facesr.models..FaceSR",
         "facesr.models.facesr.__builtins__", "facesr.models.facesr.__class__", "facesr.models.__init__.FaceSR",
         "facesr.models.facesr.FaceSR\n", "facesr.models.os.path.FaceSR", "facesr.modelsx.FaceSR",
         "torch.optim.lr_scheduler.StepLR", "torch.optim.swa_utils.AveragedModel", "torch.optim.adam.Adam",
-        "facesr.embedders.facenet.InceptionResnetV1", "facesr.losses.term.dataclass", "facesr.data.builtin.main",
+        "facesr.embedders.facenet.InceptionResnetV1", "facesr.losses.term.dataclass",
+        "facesr.data.synthetic.face.render.main",
         None, 3, ["facesr.models.facesr.FaceSR"], {"a": 1}, dict, print,
 ]  # fmt: skip
 

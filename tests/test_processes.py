@@ -174,8 +174,8 @@ if __name__ == "__main__":
 PROGRAMS = {
     "workers from a server": ASLEEP.format(preload='("facesr.errors",)'),
     "workers anew": ASLEEP.format(preload="()"),
-    "faces": "from facesr.data.builtin import render_faces; render_faces(100_000, num_workers=2)",
-    "dead leaves": "from facesr.data.dead_leaves import _render_chunks; list(_render_chunks(100_000, 64, 0, 0, 2))",
+    "faces": "from facesr.data.synthetic.face.render import render_faces; render_faces(100_000, num_workers=2)",
+    "dead leaves": "from facesr.data.synthetic.dead_leaves import _render_chunks as f\nlist(f(100_000, 64, 0, 0, 2))",
 }
 
 

@@ -12,16 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from facesr.blend import blended
-from facesr.blend import main as write_blend_as_told
-from facesr.blend_parts import BlendParts, blend_sha256
 from facesr.build import build, load_group
-from facesr.checkpoint import Snapshot, read_snapshot, write_snapshot
 from facesr.errors import CheckpointError, ConfigError, FaceSRError
 from facesr.image import to_float, to_uint8
+from facesr.methods.method import Method
+from facesr.methods.open import open_method
+from facesr.methods.restore import restore_pictures
+from facesr.methods.values import is_text
 from facesr.places import Place
-from facesr.restoration import Method, open_method, restore_pictures
-from facesr.submission.values import is_text
+from facesr.snapshots.blend import blended
+from facesr.snapshots.blend import main as write_blend_as_told
+from facesr.snapshots.blend_parts import BlendParts, blend_sha256
+from facesr.snapshots.snapshot import Snapshot, read_snapshot, write_snapshot
 from facesr.tiles import Tiles
 from facesr.weights import sha256_of
 

@@ -12,10 +12,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from facesr.checkpoint import read_snapshot, write_snapshot
 from facesr.errors import CheckpointError, FaceSRError
-from facesr.restoration import open_method
-from facesr.snapshot_rules import MAX_HEADER_BYTES, problem_with
+from facesr.methods.open import open_method
+from facesr.snapshots.rules import MAX_HEADER_BYTES, problem_with
+from facesr.snapshots.snapshot import read_snapshot, write_snapshot
 from tests.hostile import NODE, honest_about, honest_weights, write_raw
 
 CPU = torch.device("cpu")
@@ -49,9 +49,9 @@ def test_a_snapshot_runs_nothing(tmp_path: Path) -> None:
     write = {"_target_": "facesr.evaluation.out_folder.write_text", "path": str(trap), "text": "ran"}
     nodes = [
         write,
-        {"_target_": "facesr.checkpoint.torch.load", "weights_only": False, "f": write},
-        {"_target_": "facesr.checkpoint.os.mkdir", "path": str(trap)},
-        {"_target_": "facesr.checkpoint.Path.unlink", "self": write},
+        {"_target_": "facesr.snapshots.snapshot.torch.load", "weights_only": False, "f": write},
+        {"_target_": "facesr.snapshots.snapshot.os.mkdir", "path": str(trap)},
+        {"_target_": "facesr.snapshots.snapshot.Path.unlink", "self": write},
         {**NODE, "num_channels": write},
         {**NODE, "num_channels": [write]},
         {**NODE, "num_channels": {"deep": [{"er": write}]}},
@@ -60,7 +60,7 @@ def test_a_snapshot_runs_nothing(tmp_path: Path) -> None:
         {**NODE, "_convert_": "none"},
         {**NODE, "_recursive_": False},
         {**NODE, "_target_": "facesr.losses.pixel.L1"},
-        {**NODE, "_target_": "facesr.latent.eigenfaces.Eigenfaces", "weights": str(trap)},
+        {**NODE, "_target_": "facesr.methods.pulse.eigenfaces.Eigenfaces", "weights": str(trap)},
         {**NODE, "_target_": "facesr.models.sicnn.Sicnn"},
         {**NODE, "_target_": "facesr.models.sicnn.nn.Linear"},
         {**NODE, "_target_": ["facesr.models.sicnn.SICNN"]},
@@ -200,7 +200,7 @@ def test_one_flipped_byte_is_refused_where_the_digest_lies_beside(tmp_path: Path
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
-    | st.sampled_from(["facesr.models.sicnn.SICNN", "facesr.checkpoint.os.mkdir", "x" * 300, 10**400]),
+    | st.sampled_from(["facesr.models.sicnn.SICNN", "facesr.snapshots.snapshot.os.mkdir", "x" * 300, 10**400]),
     lambda inner: st.lists(inner, max_size=4)
     | st.dictionaries(st.text(max_size=8) | st.sampled_from(["_target_", "_args_", *NODE]), inner, max_size=4),
     max_leaves=8,

@@ -1,8 +1,8 @@
 """Writes pictures as the two folders that evaluate.py and submit.py read: OUT/high and OUT/low, PNG files.
 
-    python -m facesr.data.export builtin OUT [--num 96] [--first 100000] [--seed 1]
-    python -m facesr.data.export dead_leaves OUT [--num 8] [--size 256x224] [--first 100000] [--seed 1]
-    python -m facesr.data.export PREPARED_SET OUT [--num N] [--first K]
+    facesr pairs builtin OUT [--num 96] [--first 100000] [--seed 1]
+    facesr pairs dead_leaves OUT [--num 8] [--size 256x224] [--first 100000] [--seed 1]
+    facesr pairs PREPARED_SET OUT [--num N] [--first K]
 
 The low-resolution pictures are made by the competition's downscaling. The default built-in faces are those that
 train.py validates on. They and the general pictures of `dead_leaves` are drawn, and no benchmark.
@@ -10,16 +10,15 @@ train.py validates on. They and the general pictures of `dead_leaves` are drawn,
 
 import argparse
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facesr.arguments import Parser, number
-from facesr.data.builtin import render_faces
-from facesr.data.dead_leaves import MIN_SIDE, render_pictures
-from facesr.data.prepared import PreparedSet
+from facesr.data.packed.reader import PreparedSet
+from facesr.data.synthetic.dead_leaves import MIN_SIDE, render_pictures
+from facesr.data.synthetic.face.render import render_faces
 from facesr.errors import DataError, exit_code_of
 from facesr.names import is_left_behind
 from facesr.png import write_png
@@ -110,7 +109,7 @@ def _write(out: Path, faces: NDArray[np.uint8]) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
-    parser = Parser(prog="python -m facesr.data.export", description=(__doc__ or "").split("\n")[0])
+    parser = Parser(prog="facesr pairs", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("source", help="`builtin`, `dead_leaves`, or the folder of a prepared set")
     parser.add_argument("out", type=Path, help="folder to write high/ and low/ into")
     parser.add_argument(
@@ -151,7 +150,3 @@ def _size_of(text: str) -> tuple[int, int]:
     if not found:
         raise DataError(f"--size {text} is no size; write width x height like 256x224.")
     return int(found[1]), int(found[2])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,8 +1,8 @@
 """The built-in judge: a small 512-d recogniser whose weights are shipped with the package.
 
-It imitates FaceNet (`facesr.training.distill` trains it; docs/judges.md states how well), so that a machine without
-any downloaded weights has an identity similarity that means something on photographs. It is no replacement for the
-judges of a competition.
+It imitates FaceNet (`facesr.training.distill.distill` trains it; docs/judges.md states how well), so that a machine
+without any downloaded weights has an identity similarity that means something on photographs. It is no replacement for
+the judges of a competition.
 """
 
 from pathlib import Path
@@ -95,7 +95,7 @@ class BuiltinEmbedder(FrozenEmbedder):
     feature_layers = ("stem", "down1", "stage2")
 
     def __init__(self, weights: str | Path | None = None, name: str = "builtin", precision: Precision = "fp32") -> None:
-        """Loads the shipped weights, or a file that `facesr.training.distill` wrote.
+        """Loads the shipped weights, or a file that `facesr.training.distill.distill` wrote.
 
         Raises:
             WeightsError: the file is missing, damaged or of another network.

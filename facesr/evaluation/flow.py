@@ -17,20 +17,19 @@ import torch
 from facesr.config import EvaluationProtocol
 from facesr.evaluation.attributes import read_attributes, scores_by_group
 from facesr.evaluation.bootstrap import describe
-from facesr.evaluation.examples import examples
 from facesr.evaluation.official import official_pairs
-from facesr.evaluation.out_folder import SUMMARY, write_bytes, write_text
+from facesr.evaluation.out_folder import SUMMARY, write_text
 from facesr.evaluation.pairs import Pairs, strict_pairs
 from facesr.evaluation.perceptual import Perceptual, figures_of, with_index
-from facesr.evaluation.report import report_html
-from facesr.evaluation.resolution import ResolutionCurve, curve_csv, curve_png
+from facesr.evaluation.report.examples import examples
+from facesr.evaluation.report.report import report_html
+from facesr.evaluation.report.tables import per_image_csv
 from facesr.evaluation.result import Evaluation, Subject, describe_judges, summary_of
 from facesr.evaluation.scoring import score
-from facesr.evaluation.tables import per_image_csv
+from facesr.methods.method import SYNTHETIC
 from facesr.metrics import default_metrics
 from facesr.png import png_remark
 from facesr.protocols import Embedder
-from facesr.restoration import SYNTHETIC
 
 # A remark lies right behind a PNG's header.
 _HEAD_BYTES = 1024
@@ -177,13 +176,3 @@ def write_evaluation(out: Path, evaluation: Evaluation, ranking: Embedder | None
     write_text(out / "per_image.csv", per_image_csv(evaluation))
     write_text(out / "report.html", report_html(evaluation, faces))
     write_text(out / SUMMARY, json.dumps(summary_of(evaluation), indent=2, allow_nan=False) + "\n")
-
-
-def write_resolution(out: Path, curve: ResolutionCurve) -> None:
-    """Writes resolution.csv and resolution.png.
-
-    Raises:
-        DataError: the folder cannot be written.
-    """
-    write_text(out / "resolution.csv", curve_csv(curve))
-    write_bytes(out / "resolution.png", curve_png(curve))

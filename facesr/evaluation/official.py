@@ -13,7 +13,8 @@ import numpy as np
 
 from facesr.config import EvaluationProtocol
 from facesr.errors import ConfigError, DataError, ImageError
-from facesr.evaluation.pairs import Pair, Pairs, Picture, list_pictures
+from facesr.evaluation.pairs import Pair, Pairs, list_pictures
+from facesr.image import Picture
 from facesr.names import is_passed_over
 
 

@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facesr.config import EvaluationProtocol
 from facesr.errors import DataError, ImageError
+from facesr.image import Picture
 from facesr.names import shown
 from facesr.png import list_png, png_header, read_png
 
-Picture = NDArray[np.uint8]
 # Metrics take some 200 bytes a pixel: 400 faces of 96x112 or four pictures of 1024x1024 are below one gigabyte.
 MOST_BATCH_PIXELS = 1 << 22
 

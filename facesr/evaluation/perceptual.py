@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from facesr.config import EvaluateSettings, PerceptualRules
 from facesr.errors import WeightsError
 from facesr.metrics import Consistency, PsnrY, Ssim
-from facesr.metrics import ma as ma_file
-from facesr.metrics import niqe as niqe_file
-from facesr.metrics.perceptual_index import (
+from facesr.metrics.perceptual import ma as ma_file
+from facesr.metrics.perceptual import niqe as niqe_file
+from facesr.metrics.perceptual.perceptual_index import (
     Ma,
     Niqe,
     PerceptualIndex,

@@ -6,15 +6,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from facesr.checkpoint import BEST
 from facesr.config import EvaluateSettings
 from facesr.errors import ConfigError, DataError
-from facesr.evaluation.operators import cases_of
 from facesr.evaluation.perceptual import Perceptual
+from facesr.evaluation.studies.operators import cases_of
 from facesr.files import is_inside
-from facesr.pretrained.shipped import PREFIX
+from facesr.methods.method import EQUAL_SHARES, PULSE
 from facesr.protocols import Embedder
-from facesr.restoration import EQUAL_SHARES, PULSE
+from facesr.snapshots.shipped import PREFIX
+from facesr.snapshots.snapshot import BEST
 
 SUBJECTS = ("restored", "method", "submission")
 BUILTIN_JUDGE = "facesr.embedders.builtin.BuiltinEmbedder"  # what embedder= is unless it is given
@@ -100,14 +100,22 @@ def sha256_of_archive(path: Path) -> str:
 
 def _check_out(settings: EvaluateSettings) -> None:
     """Raises ConfigError where `out` lies in a folder of pictures: what is written there would be one of them."""
-    out = Path(settings.out or "")
+    written = {"out": Path(settings.out or "")}
+    if settings.method is not None or settings.entries:
+        written["restored_dir"] = Path(settings.restored_dir).expanduser()
     read = {key: getattr(settings, key) for key in ("high", "low", "restored")}
     read |= {f"entries: {entry}": entry for entry in settings.entries if Path(entry).expanduser().is_dir()}
     for key, folder in read.items():
         is_run = folder is not None and (Path(folder).expanduser() / BEST).is_file()
-        if folder is not None and not is_run and is_inside(out, Path(folder).expanduser()):
-            named = key if key.startswith("entries") else f"{key}={folder}"
-            raise ConfigError(f"out={out} lies in {named}, which is read; choose another place for out.")
+        if folder is None or is_run:
+            continue
+        named = key if key.startswith("entries") else f"{key}={folder}"
+        for place, path in written.items():
+            # What restored_dir collects may be scored again; only the very folder that is read must not grow.
+            if place == "restored_dir" and path.resolve() != Path(folder).expanduser().resolve() and key != "low":
+                continue
+            if is_inside(path, Path(folder).expanduser()):
+                raise ConfigError(f"{place}={path} lies in {named}, which is read; choose another place for {place}.")
 
 
 def _check_protocol(settings: EvaluateSettings) -> None:

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from facesr import dist
-from facesr.errors import FaceSRError, ImageError
-from facesr.evaluation.pairs import Pair, Pairs, Picture, batches, read_batch
-from facesr.image import to_float
+from facesr.errors import ImageError
+from facesr.evaluation.pairs import Pair, Pairs, batches, read_batch
+from facesr.image import Picture, to_float
 from facesr.protocols import Column, Metric, MetricInputs
 
 Result = TypeVar("Result")
@@ -59,7 +59,7 @@ def score(
         FaceSRError: a picture cannot be scored, on whichever rank; every rank raises it.
     """
     mine = batches(pairs, batch_size)[dist.rank() :: dist.world_size()]
-    rows = together(lambda: _score_batches(mine, pairs, metrics, device, on_batch))
+    rows = dist.together(lambda: _score_batches(mine, pairs, metrics, device, on_batch))
     if rows is None:
         return None
     flat = sorted((row for part in rows for row in part), key=lambda row: row.id)
@@ -129,22 +129,3 @@ def _pixels(pair: Pair, picture: Picture) -> str:
 
 def _digest(parts: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def together(work: Callable[[], Result]) -> list[Result] | None:
-    """Returns every rank's result of `work` on rank 0, None elsewhere; a user's error on one rank is raised by all.
-
-    Raises:
-        FaceSRError: the first one in rank order.
-    """
-    result: Result | None = None
-    error: FaceSRError | None = None
-    try:
-        result = work()
-    except FaceSRError as raised:
-        error = raised
-    gathered = dist.gather_objects((result, error))
-    first = dist.from_main(next((fault for _, fault in gathered if fault is not None), None) if gathered else None)
-    if first is not None:
-        raise first
-    return None if gathered is None else [part for part, _ in gathered]

@@ -3,10 +3,10 @@
 import re
 from collections.abc import Mapping
 
-from facesr.blend_parts import blend_sha256
 from facesr.errors import SubmissionError
+from facesr.methods.record import Restoration
+from facesr.snapshots.blend_parts import blend_sha256
 from facesr.submission.attachment_rules import BLEND_PREFIX, MODEL_DIR, WEIGHTS_ENDING
-from facesr.submission.manifest import Restoration
 
 # The share in a blend's name, FIRST+SHARE*SECOND, where a manifest of format 1 states it nowhere else.
 _SHARE = re.compile(r"\+([0-9][0-9.e+-]*)\*")

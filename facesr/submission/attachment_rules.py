@@ -7,8 +7,8 @@ and digests, so nothing here depends on what a file holds.
 from collections.abc import Callable, Sequence
 
 from facesr.errors import SubmissionError
-from facesr.names import shown
-from facesr.submission.names import is_archive, is_unsafe
+from facesr.names import is_unsafe, shown
+from facesr.submission.names import is_archive
 
 MODEL_DIR = "model"
 SCRIPT_DIR = "script"

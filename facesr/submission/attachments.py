@@ -18,8 +18,8 @@ from pathlib import Path
 
 from facesr.config import SubmitSettings
 from facesr.errors import ConfigError, DataError, SubmissionError
-from facesr.names import is_passed_over, shown
-from facesr.restoration import Method
+from facesr.methods.method import Method
+from facesr.names import duplicates, is_passed_over, is_unsafe, shown
 from facesr.submission.attachment_rules import (
     BLEND_PREFIX,
     MAX_ATTACHMENTS,
@@ -31,7 +31,7 @@ from facesr.submission.attachment_rules import (
     is_hidden,
 )
 from facesr.submission.layout import Layout
-from facesr.submission.names import duplicates, is_unsafe, with_folders
+from facesr.submission.names import with_folders
 from facesr.weights import sha256_of
 
 # Member -> the file that it is made from, or its bytes.

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 from facesr.config import EvaluationProtocol
 from facesr.errors import ConfigError, SubmissionError
-from facesr.names import shown
+from facesr.names import duplicates, is_unsafe, shown
 from facesr.submission.attachment_rules import MODEL_DIR, SCRIPT_DIR, check_attachment_names
-from facesr.submission.names import MANIFEST_NAME, duplicates, is_archive, is_junk, is_unsafe, with_folders
+from facesr.submission.names import MANIFEST_NAME, is_archive, is_junk, with_folders
 
 
 @dataclass(frozen=True)

@@ -1,83 +1,21 @@
-"""The manifest of a submission, and the record of the restoration that it is made from.
+"""The manifest of a submission: the record of its restoration with the team, the protocol and the attachments.
 
-`restoration.json` lies beside the restored pictures and holds what was measured; `manifest.json` in the archive is
-the same record with the team and the protocol before it and, for a protocol whose archives have folders, the
-attachments behind it. Both are JSON objects with exactly the keys below; docs/submission.md is the schema for
-readers. Writing is canonical: equal records give equal bytes.
-
-Format 1 has the keys that every restoration has. Format 2 has besides the keys of _OPTIONAL that apply to it, and is
-written only where one does, so that a plain restoration's bytes, and who can read them, never change.
+`manifest.json` in the archive has exactly the keys of `facesr.methods.record` and those below; docs/submission.md is
+the schema for readers. Formats 1 and 2 differ as they do there.
 """
 
-import json
-import re
 import unicodedata
-from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from facesr.blend_parts import BlendParts
-from facesr.errors import SubmissionError
-from facesr.guard import GuardRecord
-from facesr.names import shown
+from facesr.methods.record import RESTORATION_CHECKS, Restoration, is_digests, parsed, record_bytes, restoration_of
+from facesr.methods.values import is_text
 from facesr.submission.attachment_rules import is_attachment_name
-from facesr.submission.guard_facts import guard_of, is_guard
-from facesr.submission.names import is_unsafe
-from facesr.submission.values import is_amount, is_sha256, is_sha256_or_empty, is_text
 
 # Without and with optional keys.
 MANIFEST_FORMATS = ("facesr-submission-1", "facesr-submission-2")
-RESTORATION_FORMATS = ("facesr-restoration-1", "facesr-restoration-2")
 MAX_TEAM_LENGTH = 64
-_MAX_ITEMS = 64
-# Digits of a whole number; a longer one is no amount of anything here, and slow to read.
-_MAX_DIGITS = 1000
-_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-
-
-@dataclass(frozen=True)
-class Restoration:
-    """How a folder of pictures was restored.
-
-    Attributes:
-        model: name of the method, e.g. the run's name or ``bicubic``.
-        weights_sha256: sha256 of the generator's file, "" for a method without weights.
-        config_sha256: digest of the training configuration, "" for a method without one.
-        kimg: thousands of training images seen.
-        loss_judges: embedders that took part in the training loss.
-        flip_ensemble: whether the mean of the restored picture and of its restored mirror image was taken.
-        low_sha256: digest of the low-resolution pictures (`pictures_sha256`).
-        device: what it ran on.
-        seconds: wall-clock time of restoring, without reading and writing files.
-        energy_joules: energy of the device meanwhile, None where it cannot be measured.
-        commit: the project's git commit, None outside git.
-        dirty: whether tracked files differed from that commit, None outside git.
-        code_sha256: digest of the package's source files.
-        packages: name -> version of what decides the pixels.
-        files: name of each picture -> sha256 of its PNG file.
-        blend: what a blend of two snapshots is made of; None for one snapshot or none. The digests above are the
-            blend's own.
-        guard: what the guard did, by names of pictures; None for a method without a snapshot.
-    """
-
-    model: str
-    weights_sha256: str
-    config_sha256: str
-    kimg: float
-    loss_judges: tuple[str, ...]
-    flip_ensemble: bool
-    low_sha256: str
-    device: str
-    seconds: float
-    energy_joules: float | None
-    commit: str | None
-    dirty: bool | None
-    code_sha256: str
-    packages: Mapping[str, str]
-    files: Mapping[str, str]
-    blend: BlendParts | None = None
-    guard: GuardRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -109,37 +47,11 @@ def max_manifest_bytes(num_pictures: int, num_attachments: int = 0) -> int:
     return 64 * 1024 + (704 + 768) * num_pictures + 704 * num_attachments
 
 
-def restoration_bytes(restoration: Restoration) -> bytes:
-    """Returns restoration.json; equal records give equal bytes."""
-    return _to_bytes(RESTORATION_FORMATS, {}, restoration, {})
-
-
 def manifest_bytes(manifest: Manifest) -> bytes:
     """Returns manifest.json; equal manifests give equal bytes."""
     head = {"team": manifest.team, "protocol": manifest.protocol}
     tail = {} if manifest.attachments is None else {"attachments": manifest.attachments}
-    return _to_bytes(MANIFEST_FORMATS, head, manifest.restoration, tail)
-
-
-def _to_bytes(
-    formats: tuple[str, str], head: dict[str, Any], restoration: Restoration, tail: Mapping[str, Any]
-) -> bytes:
-    facts = asdict(restoration) | {"guard": None if restoration.guard is None else restoration.guard.as_dict()}
-    optional = {key: value for key in _OPTIONAL if (value := facts.pop(key)) is not None}
-    record = {"format": formats[bool(optional)], **head, **facts, **optional, **tail}
-    record = {
-        key: dict(sorted(value.items())) if isinstance(value, Mapping) else value for key, value in record.items()
-    }
-    return (json.dumps(record, indent=1, ensure_ascii=True, allow_nan=False) + "\n").encode("ascii")
-
-
-def parse_restoration(data: bytes, label: str) -> Restoration:
-    """Returns the record in the bytes of a restoration.json.
-
-    Raises:
-        SubmissionError: it is not exactly such a record; the sentence begins with `label`.
-    """
-    return _restoration(_parse(data, label, RESTORATION_FORMATS, _RESTORATION_CHECKS), label)
+    return record_bytes(MANIFEST_FORMATS, head, manifest.restoration, tail)
 
 
 def parse_manifest(data: bytes, label: str, *, has_attachments: bool = False) -> Manifest:
@@ -153,94 +65,11 @@ def parse_manifest(data: bytes, label: str, *, has_attachments: bool = False) ->
     Raises:
         SubmissionError: it is not exactly such a manifest; the sentence begins with `label`.
     """
-    checks: dict[str, Callable[[Any], bool]] = {"team": is_team, "protocol": is_text, **_RESTORATION_CHECKS}
+    checks: dict[str, Callable[[Any], bool]] = {"team": is_team, "protocol": is_text, **RESTORATION_CHECKS}
     if has_attachments:
         checks["attachments"] = _is_attachments
-    record = _parse(data, label, MANIFEST_FORMATS, checks)
-    return Manifest(record["team"], record["protocol"], _restoration(record, label), record.get("attachments"))
-
-
-def _restoration(record: dict[str, Any], label: str) -> Restoration:
-    values = {key: record[key] for key in _RESTORATION_CHECKS}
-    values["loss_judges"] = tuple(values["loss_judges"])
-    for key in ("kimg", "seconds", "energy_joules"):
-        values[key] = None if values[key] is None else float(values[key])
-    guard = guard_of(record.get("guard"))
-    unknown = sorted(set(guard.replaced) - set(values["files"])) if guard is not None else []
-    if unknown:
-        raise SubmissionError(f"{label} says that its guard replaced {shown(unknown)}, which is none of its files.")
-    return Restoration(**values, blend=_blend(record, label), guard=guard)
-
-
-def _blend(record: Mapping[str, Any], label: str) -> BlendParts | None:
-    """Returns the parts of a blend after computing its digests from them; None where the record states none."""
-    stated = record.get("blend")
-    if stated is None:
-        return None
-    weights, configs = tuple(stated["weights_sha256"]), tuple(stated["config_sha256"])
-    parts = BlendParts(weights, configs, float(stated["weight"]))
-    digests = {"weights_sha256": parts.blend_weights_sha256, "config_sha256": parts.blend_config_sha256}
-    wrong = [key for key, sha256 in digests.items() if record[key] != sha256]
-    if wrong:
-        raise SubmissionError(
-            f"{label} has a {wrong[0]} that does not follow from the parts and the weight of its blend; "
-            "pack with submit.py."
-        )
-    return parts
-
-
-def _parse(
-    data: bytes, label: str, formats: tuple[str, str], required: Mapping[str, Callable[[Any], bool]]
-) -> dict[str, Any]:
-    try:
-        record = json.loads(
-            data.decode("utf-8-sig"),
-            object_pairs_hook=_unique,
-            parse_constant=_refuse_constant,
-            parse_int=_whole_number,
-        )
-    except UnicodeDecodeError as error:
-        raise SubmissionError(f"{label} is not UTF-8 text; pack with submit.py.") from error
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
-        raise SubmissionError(f"{label} is not valid JSON ({reason}); pack with submit.py.") from error
-    if not isinstance(record, dict):
-        raise SubmissionError(f"{label} is no JSON object; pack with submit.py.")
-    found = record.get("format")
-    if found not in formats:
-        given = shown([found]) if isinstance(found, str) else "none"
-        wanted = " or ".join(map(repr, formats))
-        raise SubmissionError(f"{label} has the format {given} where {wanted} is read; pack with this version.")
-    checks = {
-        **required,
-        **({key: _OPTIONAL[key] for key in _OPTIONAL if key in record} if found == formats[1] else {}),
-    }
-    unknown, missing = sorted(set(record) - set(checks) - {"format"}), sorted(set(checks) - set(record))
-    if unknown or missing:
-        what = f"has the unknown key {shown(unknown)}" if unknown else f"lacks the key {shown(missing)}"
-        raise SubmissionError(f"{label} {what}; pack with submit.py.")
-    wrong = [key for key, is_right in checks.items() if not is_right(record[key])]
-    if wrong:
-        raise SubmissionError(f"{label} has a value of the wrong kind for {shown(wrong)}; pack with submit.py.")
-    return record
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    record = dict(pairs)
-    if len(record) != len(pairs):
-        repeated = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
-        raise ValueError(f"the key {shown(repeated[:1])} comes twice")
-    return record
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no number")
-
-
-def _whole_number(text: str) -> int:
-    if len(text) > _MAX_DIGITS:
-        raise ValueError(f"it holds a number of {len(text.lstrip('-'))} digits")
-    return int(text)
+    record = parsed(data, label, MANIFEST_FORMATS, checks)
+    return Manifest(record["team"], record["protocol"], restoration_of(record, label), record.get("attachments"))
 
 
 def is_team(value: Any) -> bool:
@@ -254,62 +83,5 @@ def is_team(value: Any) -> bool:
     )
 
 
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and len(value) <= _MAX_ITEMS and all(is_text(item) for item in value)
-
-
-def _is_packages(value: Any) -> bool:
-    return isinstance(value, dict) and len(value) <= _MAX_ITEMS and all(map(is_text, [*value, *value.values()]))
-
-
-def is_picture_name(value: str) -> bool:
-    """Returns whether a name is that of a picture: <id>.png, without folders or odd characters."""
-    return value.endswith(".png") and value != ".png" and "/" not in value and not is_unsafe(value)
-
-
-def _is_digests(value: Any, is_name: Callable[[str], bool]) -> bool:
-    return isinstance(value, dict) and bool(value) and all(is_name(k) and is_sha256(v) for k, v in value.items())
-
-
-def _is_files(value: Any) -> bool:
-    return _is_digests(value, is_picture_name)
-
-
 def _is_attachments(value: Any) -> bool:
-    return _is_digests(value, is_attachment_name)
-
-
-def _is_blend(value: Any) -> bool:
-    if not isinstance(value, dict) or set(value) != {"weights_sha256", "config_sha256", "weight"}:
-        return False
-    return (
-        _is_pair(value["weights_sha256"], is_sha256)
-        and _is_pair(value["config_sha256"], is_sha256_or_empty)
-        and is_amount(value["weight"])
-        and value["weight"] <= 1
-    )
-
-
-def _is_pair(value: Any, is_right: Callable[[Any], bool]) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(map(is_right, value))
-
-
-_RESTORATION_CHECKS: dict[str, Callable[[Any], bool]] = {
-    "model": is_text,
-    "weights_sha256": is_sha256_or_empty,
-    "config_sha256": is_sha256_or_empty,
-    "kimg": is_amount,
-    "loss_judges": _is_texts,
-    "flip_ensemble": lambda value: isinstance(value, bool),
-    "low_sha256": is_sha256,
-    "device": is_text,
-    "seconds": is_amount,
-    "energy_joules": lambda value: value is None or is_amount(value),
-    "commit": lambda value: value is None or (isinstance(value, str) and _COMMIT.fullmatch(value) is not None),
-    "dirty": lambda value: value is None or isinstance(value, bool),
-    "code_sha256": is_sha256,
-    "packages": _is_packages,
-    "files": _is_files,
-}
-# Keys of format 2, each there only where it applies.
-_OPTIONAL: dict[str, Callable[[Any], bool]] = {"blend": _is_blend, "guard": is_guard}
+    return is_digests(value, is_attachment_name)

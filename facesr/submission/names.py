@@ -4,34 +4,16 @@ A member's name comes from a stranger. It is compared and printed, but never use
 under the ids that the organiser's own folder (or, without one, the checked manifest) gives.
 """
 
-import re
-import unicodedata
-from collections import Counter
 from collections.abc import Collection, Sequence
 
 from facesr.errors import SubmissionError
 from facesr.names import is_left_behind, shown
 
 MANIFEST_NAME = "manifest.json"
-MAX_NAME_BYTES = 200
 _ARCHIVES = (
     *(".zip", ".tar", ".tgz", ".gz", ".tbz2", ".bz2", ".txz", ".xz", ".lzma", ".lz4", ".zst", ".7z", ".rar"),
     *(".cab", ".iso", ".jar", ".apk", ".whl", ".egg", ".deb", ".rpm"),
 )
-# Names that Windows keeps for devices, with any extension.
-_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-
-
-def is_unsafe(name: str) -> bool:
-    """Returns whether a name could lead out of a folder, or means different files on different systems."""
-    parts = name.removesuffix("/").split("/")
-    return (
-        not name.isprintable()
-        or any(character in name for character in '\\:*?"<>|')
-        or any(part in ("", ".", "..") or part.endswith((" ", ".")) or _DEVICES.fullmatch(part) for part in parts)
-        or len(name.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES
-        or unicodedata.normalize("NFC", name) != name
-    )
 
 
 def is_junk(name: str) -> bool:
@@ -42,17 +24,6 @@ def is_junk(name: str) -> bool:
 def is_archive(name: str) -> bool:
     """Returns whether a name is that of an archive."""
     return name.lower().endswith(_ARCHIVES)
-
-
-def folded(name: str) -> str:
-    """Returns the name as a file system that ignores case and Unicode form sees it."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
-
-
-def duplicates(names: Sequence[str]) -> list[str]:
-    """Returns the names of which another one exists that some file system takes for the same."""
-    counts = Counter(folded(name) for name in names)
-    return [name for name in names if counts[folded(name)] > 1]
 
 
 def with_folders(names: Sequence[str]) -> list[str]:

@@ -19,12 +19,12 @@ from typing import BinaryIO
 from facesr.config import EvaluationProtocol
 from facesr.errors import ConfigError, DataError
 from facesr.files import is_inside
+from facesr.methods.folder import PICTURES, read_restored
 from facesr.names import shown, shown_path
 from facesr.submission.attachments import Attachments, sha256_of_attachment
 from facesr.submission.layout import Layout
 from facesr.submission.manifest import MAX_TEAM_LENGTH, Manifest, is_team, manifest_bytes
 from facesr.submission.names import MANIFEST_NAME
-from facesr.submission.restore import PICTURES, read_restored
 from facesr.submission.verify import VerifiedSubmission, opened_submission
 
 # The first moment that the format can name.

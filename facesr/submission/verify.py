@@ -18,12 +18,12 @@ from pathlib import Path
 
 from facesr.config import EvaluationProtocol
 from facesr.errors import DataError, SubmissionError
+from facesr.methods.low import LowPictures
 from facesr.names import shown, shown_path
 from facesr.submission.archive import Archive, Member
 from facesr.submission.attached_model import check_model
 from facesr.submission.attachment_rules import MAX_ATTACHMENTS, MODEL_DIR, SCRIPT_DIR, check_attachment_sizes
 from facesr.submission.layout import Contents, Layout
-from facesr.submission.low import LowPictures
 from facesr.submission.manifest import Manifest, max_manifest_bytes, parse_manifest
 from facesr.submission.names import MANIFEST_NAME, check_ids
 from facesr.submission.png import MAX_PIXELS, check_png, max_png_bytes

@@ -6,11 +6,11 @@ import math
 import time
 
 from facesr import dist
-from facesr.checkpoint import newest_state, write_state
 from facesr.config import TrainSettings
 from facesr.errors import EXIT_REQUEUE, TrainingError
 from facesr.log import Progress
-from facesr.restoration import restore_batch
+from facesr.methods.restore import restore_batch
+from facesr.snapshots.snapshot import newest_state, write_state
 from facesr.training.outcome import finish, validate
 from facesr.training.report import Ticker, count_energy, report
 from facesr.training.run import Run, set_up

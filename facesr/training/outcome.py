@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from facesr import dist
-from facesr.checkpoint import Snapshot, remove_oldest_snapshots, write_snapshot
 from facesr.image import to_float, to_uint8
-from facesr.restoration import restore_batch
+from facesr.methods.restore import restore_batch
+from facesr.snapshots.snapshot import Snapshot, remove_oldest_snapshots, write_snapshot
 from facesr.training.board import as_columns
 from facesr.training.run import Run
 from facesr.training.validation import Scores

@@ -10,20 +10,20 @@ from torch import nn
 
 from facesr import dist
 from facesr.build import build, check_node, load_group
-from facesr.checkpoint import digest_of, newest_state, read_snapshot
 from facesr.config import TrainSettings
-from facesr.data.feed import Feed, check_residency
-from facesr.data.order import check_shares
-from facesr.data.overlap import in_both
+from facesr.data.feed.loader import Feed, check_residency
+from facesr.data.feed.order import check_shares
+from facesr.data.packed.overlap import in_both
 from facesr.errors import ConfigError, DataError
 from facesr.log import Console, Stats
 from facesr.losses.adversarial import Adversarial
 from facesr.losses.term import LossTerm
 from facesr.places import Place
 from facesr.power import PowerMeter
-from facesr.pretrained.shipped import snapshot_file
 from facesr.protocols import Embedder, FaceSet
 from facesr.resample import upscale
+from facesr.snapshots.shipped import snapshot_file
+from facesr.snapshots.snapshot import digest_of, newest_state, read_snapshot
 from facesr.training.board import Board
 from facesr.training.precision import choose_precision, with_chosen_precision
 from facesr.training.rundir import claim_run_folder, find_run_folder, identity_of, plain_config

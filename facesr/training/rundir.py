@@ -13,9 +13,10 @@ from typing import Any
 import yaml
 
 from facesr import dist
-from facesr.checkpoint import sweep, write_bytes
 from facesr.config import TrainSettings
 from facesr.errors import ConfigError
+from facesr.files import write_bytes
+from facesr.snapshots.snapshot import sweep
 
 # Keys that may differ when a run is resumed: they change where and how it runs, not what it computes.
 FREE_KEYS = frozenset({"runs_dir", "device", "log_every_kimg"})

@@ -1,6 +1,6 @@
 """The training state: everything that the next step depends on, as plain containers and tensors.
 
-Order of faces and augmentation are functions of the seed and the clock (`facesr.data.feed`), so the clock is
+Order of faces and augmentation are functions of the seed and the clock (`facesr.data.feed.loader`), so the clock is
 the data's position. Restoring a state on a CPU gives the very bits of the uninterrupted run.
 """
 

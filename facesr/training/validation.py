@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from facesr import dist
-from facesr.data.prepared import Pairs
+from facesr.data.packed.reader import Pairs
 from facesr.errors import DataError
 from facesr.image import round_to_grey_levels, to_float
 from facesr.metrics import default_metrics

@@ -4,7 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from facesr.data.annotations import Annotation, identities_from_folders, match_annotations, read_annotations
+from facesr.data.prepare.annotations import (
+    Annotation,
+    identities_from_folders,
+    match_annotations,
+    read_annotations,
+)
 from facesr.errors import DataError
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facesr.data import builtin
-from facesr.data.builtin import builtin_cache, draw, render_face, render_faces
-from facesr.data.face_geometry import Pose, shape_of
-from facesr.data.face_identity import Identity, Picture, draw_identity, draw_picture
+from facesr.data.synthetic.face import render as builtin
+from facesr.data.synthetic.face.geometry import Pose, shape_of
+from facesr.data.synthetic.face.identity import Identity, Picture, draw_identity, draw_picture
+from facesr.data.synthetic.face.render import builtin_cache, draw, render_face, render_faces
 from facesr.errors import DataError
 
 SEED = 5

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facesr.data import crop
-from facesr.data.crop import BOX_CENTRE, BOX_SIZE, Framing, Points
-from facesr.data.picture_files import Unusable
+from facesr.photos import crop
+from facesr.photos.crop import BOX_CENTRE, BOX_SIZE, Framing, Points
+from facesr.photos.decode import Unusable
 
 # Mean landmarks of FFHQ, as shares of the side. Source: xinntao/facexlib, facexlib/utils/face_restoration_helper.py
 # (its template for 512x512).

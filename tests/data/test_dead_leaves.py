@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from facesr.build import build
-from facesr.data import dead_leaves
-from facesr.data.dead_leaves import dead_leaves_cache, draw, render_pictures
-from facesr.data.leaf import World, outline, surface
-from facesr.data.prepared import PreparedSet, dead_leaves_pairs
+from facesr.data.packed.reader import PreparedSet, dead_leaves_pairs
+from facesr.data.synthetic import dead_leaves
+from facesr.data.synthetic.dead_leaves import dead_leaves_cache, draw, render_pictures
+from facesr.data.synthetic.leaf import World, outline, surface
 from facesr.errors import ConfigError, DataError
 from facesr.image import to_float
 from facesr.places import Place
@@ -127,7 +127,7 @@ def test_pairs_leave_no_margin_and_bad_numbers_are_one_sentence(
     pairs = dead_leaves_pairs(3, 16, SEED, 50)
     assert pairs.high.shape == (3, 16, 16, 3) and pairs.low.shape == (3, 4, 4, 3)
     assert np.array_equal(pairs.high, render_pictures(3, 16, 16, SEED, first=50))
-    node = {"_target_": "facesr.data.prepared.dead_leaves", "num_pictures": 0, "patch_px": 16, "margin_px": 0}
+    node = {"_target_": "facesr.data.packed.reader.dead_leaves", "num_pictures": 0, "patch_px": 16, "margin_px": 0}
     with pytest.raises(ConfigError, match=r"data\.num_pictures=0 is out of range") as caught:
         build(node, Place.DATA, seed=0)
     assert "\n" not in str(caught.value)

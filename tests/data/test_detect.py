@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from facesr.data import crop, prepare
-from facesr.data.crop import Framing, Points
-from facesr.data.detect import Detector, Face, detector, main_face
+from facesr.photos.crop import Framing, Points
+from facesr.photos.detect import Detector, Face, detector, main_face
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import pytest
 
 from facesr.build import load_group
 from facesr.data import export
-from facesr.data.builtin import builtin_cache, render_faces
-from facesr.data.dead_leaves import render_pictures
+from facesr.data.synthetic.dead_leaves import render_pictures
+from facesr.data.synthetic.face.render import builtin_cache, render_faces
 from facesr.errors import DataError
 from facesr.png import read_png
 from facesr.resample import downscale_uint8

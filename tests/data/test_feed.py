@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from facesr.config import AugmentationSettings, DataSettings
-from facesr.data.augment import augment, draw
-from facesr.data.feed import Feed
-from facesr.data.order import Order
+from facesr.data.feed.augment import augment, draw
+from facesr.data.feed.loader import Feed
+from facesr.data.feed.order import Order
 from facesr.errors import ConfigError, DataError
 
 PLAIN = AugmentationSettings(

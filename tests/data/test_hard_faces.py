@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from facesr.config import AugmentationSettings
-from facesr.data.augment import augment, draw
+from facesr.data.feed.augment import augment, draw
 
 PLAIN = AugmentationSettings(
     flip=0, warp=0, roll_degrees=0, scale=0, shift_px=0, brightness=0, contrast=0, saturation=0, greyscale=0, turn=0

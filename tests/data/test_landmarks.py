@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from facesr.config import AugmentationSettings, DataSettings
-from facesr.data.augment import MIRRORED_LANDMARKS, augment, draw, move_landmarks
-from facesr.data.builtin import builtin_cache, draw_identity, draw_picture
-from facesr.data.builtin import draw as draw_face
-from facesr.data.feed import Feed
-from facesr.data.order import Order
-from facesr.data.prepared import PreparedSet, prepared
+from facesr.data.feed.augment import MIRRORED_LANDMARKS, augment, draw, move_landmarks
+from facesr.data.feed.loader import Feed
+from facesr.data.feed.order import Order
+from facesr.data.packed.reader import PreparedSet, prepared
+from facesr.data.synthetic.face.render import builtin_cache, draw_identity, draw_picture
+from facesr.data.synthetic.face.render import draw as draw_face
 from facesr.errors import DataError
 
 PLAIN = AugmentationSettings(

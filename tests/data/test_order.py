@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from facesr.config import AugmentationSettings, DataSettings
-from facesr.data.feed import Feed
-from facesr.data.order import Order, pose_weights, yaw_of
+from facesr.data.feed.loader import Feed
+from facesr.data.feed.order import Order, pose_weights, yaw_of
 from facesr.errors import ConfigError, DataError
 
 SHARES = [0.4, 0.2, 0.2, 0.2]

@@ -13,8 +13,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from facesr.data.picture_files import MAX_PIXELS, Unusable, decode_picture, list_pictures, read_picture
 from facesr.errors import DataError
+from facesr.photos.decode import MAX_PIXELS, Unusable, decode_picture, list_pictures, read_picture
 
 
 def colours(height: int = 20, width: int = 30) -> NDArray[np.uint8]:

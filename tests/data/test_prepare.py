@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facesr.data import pieces, prepare
-from facesr.data.crop import Framing
-from facesr.data.pieces import Piece, crop_all
-from facesr.data.prepared import PreparedSet
+from facesr.data.packed.reader import PreparedSet
+from facesr.data.prepare.workers import Piece, crop_all
 from facesr.errors import DataError
+from facesr.photos.crop import Framing
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = ["--width", "12", "--height", "16"]
@@ -365,5 +365,6 @@ def test_a_table_of_other_pictures_is_refused(tmp_path: Path, capsys: pytest.Cap
 
 def test_the_command_runs_without_torch(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "source", 2)
-    code = "import sys; sys.modules['torch'] = None; from facesr.data.prepare import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; sys.modules['torch'] = None; "
+    code += "from facesr.data.prepare.prepare import main; sys.exit(main(sys.argv[1:]))"
     assert start(code, [str(source), str(tmp_path / "out"), *SIZE]).wait() == 0

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facesr.data.overlap import in_both
-from facesr.data.prepared import (
+from facesr.data.packed.overlap import in_both
+from facesr.data.packed.reader import (
     PreparedSet,
     builtin,
     builtin_pairs,

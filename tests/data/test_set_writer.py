@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facesr.data import set_writer
-from facesr.data.prepared import PreparedSet
-from facesr.data.set_writer import JOURNAL, PARTIAL, Row, SetPlan, SetWriter
+from facesr.data.packed import writer as set_writer
+from facesr.data.packed.reader import PreparedSet
+from facesr.data.packed.writer import JOURNAL, PARTIAL, Row, SetPlan, SetWriter
 from facesr.errors import DataError
 
 SOURCES = ["a.png", "b.png", "\u00e9.png", "d.png", "e.png", "f.png"]

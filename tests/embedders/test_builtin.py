@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from facesr.data.builtin import render_faces
+from facesr.data.synthetic.face.render import render_faces
 from facesr.embedders.builtin import SHIPPED, BuiltinEmbedder
 from facesr.errors import WeightsError
 from facesr.image import round_to_grey_levels, to_float

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 import torch
 
-import evaluate
-import submit
 from facesr.build import load_settings, run_script
-from facesr.checkpoint import Snapshot, write_snapshot
 from facesr.config import EvaluateSettings, SubmitSettings
 from facesr.data.export import export_builtin
 from facesr.embedders.builtin import BuiltinEmbedder, SmallRecogniser
 from facesr.errors import FaceSRError
+from facesr.evaluation import command as evaluate
 from facesr.png import read_png
+from facesr.snapshots.snapshot import Snapshot, write_snapshot
+from facesr.submission import command as submit
 from tests.ranks import run_as_ranks
 
-ROOT = Path(evaluate.__file__).resolve().parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +45,10 @@ def run(tmp_path, weights, monkeypatch):
     monkeypatch.setenv("FACESR_CACHE", str(tmp_path / "cache"))
 
     def call(**keys) -> Path:
-        given = {"device": "cpu", "out": tmp_path / "out", "embedder.weights": weights, "num_resamples": 50, **keys}
+        given = {"device": "cpu", "out": tmp_path / "out", "embedder.weights": weights, "num_resamples": 50}
+        given |= {"restored_dir": tmp_path / "kept", **keys}
         overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
-        evaluate.main(load_settings("evaluate", EvaluateSettings, overrides))
+        evaluate.run(load_settings("evaluate", EvaluateSettings, overrides))
         return Path(given["out"] or "")
 
     return call
@@ -55,6 +56,11 @@ def run(tmp_path, weights, monkeypatch):
 
 def summary(folder: Path) -> dict:
     return json.loads((folder / "summary.json").read_text())
+
+
+def pictures_of(folder: Path) -> Path:
+    """Returns where the pictures lie that an evaluation has scored."""
+    return Path(summary(folder)["subject"]["pictures"])
 
 
 def test_a_folder_of_restored_pictures(run, big, capsys):
@@ -91,8 +97,8 @@ def test_the_originals_are_embedded_once_for_several_evaluations(run, big, tmp_p
 
 def test_a_method_restores_first_and_is_scored_from_its_files(run, big, tmp_path):
     out = run(method="bicubic", high=big.high, low=big.low)
-    assert sorted(path.name for path in (out / "restored").iterdir()) == ["301.png", "302.png", "303.png"]
-    second = run(restored=out / "restored", high=big.high, low=big.low, out=tmp_path / "second")
+    assert sorted(path.name for path in pictures_of(out).iterdir()) == ["301.png", "302.png", "303.png"]
+    second = run(restored=pictures_of(out), high=big.high, low=big.low, out=tmp_path / "second")
     assert summary(second)["metrics"] == summary(out)["metrics"]
     assert summary(out)["subject"]["kind"] == "method" and "restore" in summary(out)["seconds"]
 
@@ -102,7 +108,7 @@ def test_files_of_an_earlier_restoration_do_not_stay(run, big):
     for folder in (big.high, big.low):
         (folder / "303.png").unlink()
     assert summary(run(method="nearest", high=big.high, low=big.low))["num_pictures"] == 2
-    assert len(list((out / "restored").iterdir())) == 2
+    assert len(list(pictures_of(out).iterdir())) == 2
 
 
 def test_a_snapshot_tells_its_judges(run, big, tmp_path, capsys):
@@ -116,9 +122,15 @@ def test_a_snapshot_tells_its_judges(run, big, tmp_path, capsys):
 
 
 def test_an_archive_is_verified_and_its_claims_are_called_claims(run, big, tmp_path):
-    keys = {"checkpoint": "bicubic", "low": big.low, "team": "Team", "out": tmp_path / "team.zip"}
+    keys = {
+        "checkpoint": "bicubic",
+        "low": big.low,
+        "team": "Team",
+        "out": tmp_path / "team.zip",
+        "restored_dir": tmp_path / "kept",
+    }
     keys |= {"device": "cpu", "restored_dir": tmp_path / "kept"}
-    submit.main(load_settings("submit", SubmitSettings, [f"{key}={value}" for key, value in keys.items()]))
+    submit.run(load_settings("submit", SubmitSettings, [f"{key}={value}" for key, value in keys.items()]))
     found = summary(run(submission=tmp_path / "team.zip", high=big.high, low=big.low))
     assert found["subject"]["kind"] == "submission" and found["subject"]["name"] == "Team"
     assert found["subject"]["loss_judges"] == [] and found["subject"]["loss_judges_are_a_claim"]
@@ -131,9 +143,15 @@ def test_an_archive_is_verified_and_its_claims_are_called_claims(run, big, tmp_p
 
 def packed(big, folder: Path, method: str = "bicubic") -> Path:
     """Returns an honest archive."""
-    keys = {"checkpoint": method, "low": big.low, "team": "Team", "out": folder / "team.zip"}
+    keys = {
+        "checkpoint": method,
+        "low": big.low,
+        "team": "Team",
+        "out": folder / "team.zip",
+        "restored_dir": folder / "kept",
+    }
     keys |= {"device": "cpu", "restored_dir": folder / "kept"}
-    submit.main(load_settings("submit", SubmitSettings, [f"{key}={value}" for key, value in keys.items()]))
+    submit.run(load_settings("submit", SubmitSettings, [f"{key}={value}" for key, value in keys.items()]))
     return folder / "team.zip"
 
 
@@ -189,9 +207,15 @@ def test_what_is_cheap_to_check_comes_before_judges_are_loaded(run, big, monkeyp
 
 def test_the_power_an_archive_states_is_compared_with_a_limit(run, big, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("facesr.power.PowerMeter.stop", lambda meter: setattr(meter, "joules", 6000.0))
-    keys = {"checkpoint": "bicubic", "low": big.low, "team": "Team", "out": tmp_path / "team.zip"}
+    keys = {
+        "checkpoint": "bicubic",
+        "low": big.low,
+        "team": "Team",
+        "out": tmp_path / "team.zip",
+        "restored_dir": tmp_path / "kept",
+    }
     keys |= {"device": "cpu", "restored_dir": tmp_path / "kept"}
-    submit.main(load_settings("submit", SubmitSettings, [f"{key}={value}" for key, value in keys.items()]))
+    submit.run(load_settings("submit", SubmitSettings, [f"{key}={value}" for key, value in keys.items()]))
     asked = {"submission": tmp_path / "team.zip", "high": big.high, "low": big.low}
     # 6000 J in the moment that three faces take are far above any limit; in a fraction of it they are within one.
     found = summary(run(**asked, power_limit_watts=3000, out=tmp_path / "above"))["subject"]
@@ -269,7 +293,7 @@ def test_the_door_prints_one_line_and_exits_with_2(monkeypatch, capsys, tmp_path
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["evaluate.py", argument])
     with pytest.raises(SystemExit) as left:
-        run_script(evaluate.main, "evaluate", EvaluateSettings)
+        run_script(evaluate.run, "evaluate", EvaluateSettings)
     assert left.value.code == 2
     printed = capsys.readouterr().err
     assert printed.startswith("error: ") and reason in printed and printed.count("\n") == 1

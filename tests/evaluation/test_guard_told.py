@@ -9,18 +9,20 @@ import numpy as np
 import pytest
 import torch
 
-import evaluate
-import submit
-from facesr import restoration
 from facesr.build import load_settings
-from facesr.checkpoint import Snapshot, write_snapshot
 from facesr.config import EvaluateSettings, SubmitSettings
 from facesr.embedders.builtin import SmallRecogniser
 from facesr.errors import FaceSRError
-from facesr.evaluation.restoring import restore_folder
+from facesr.evaluation import command as evaluate
+from facesr.methods import open as restoration
+from facesr.methods.folder import RestoreOptions, restore_folder
+from facesr.methods.low import LowPictures
+from facesr.methods.open import open_method
+from facesr.methods.restore import restore_pictures
 from facesr.metrics.consistency import consistency_of_pictures
 from facesr.png import png_remark, read_png, write_png
-from facesr.restoration import open_method, restore_pictures
+from facesr.snapshots.snapshot import Snapshot, write_snapshot
+from facesr.submission import command as submit
 
 CPU = torch.device("cpu")
 IDS = ("301", "302", "303", "304")
@@ -57,9 +59,10 @@ def evaluated(pictures, method, tmp_path, monkeypatch):
     honest = {"device": "cpu", "embedder.weights": tmp_path / "random.pt", "num_resamples": 50, "num_examples": 0}
 
     def call(name: str, **keys: object) -> Path:
-        given = {**honest, "high": pictures.high, "low": pictures.low, "out": tmp_path / name, **keys}
+        given = {**honest, "high": pictures.high, "low": pictures.low, "out": tmp_path / name}
+        given |= {"restored_dir": tmp_path / "kept", **keys}
         overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
-        evaluate.main(load_settings("evaluate", EvaluateSettings, overrides))
+        evaluate.run(load_settings("evaluate", EvaluateSettings, overrides))
         return tmp_path / name
 
     return call
@@ -73,7 +76,7 @@ def submitted(pictures, method, tmp_path):
     def call(**keys: object) -> None:
         given = {**honest, "device": "cpu", "out": tmp_path / "team.zip", **keys}
         overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
-        submit.main(load_settings("submit", SubmitSettings, overrides))
+        submit.run(load_settings("submit", SubmitSettings, overrides))
 
     return call
 
@@ -101,10 +104,11 @@ def test_an_evaluation_tells_it_everywhere(evaluated, pictures, method, capsys):
     assert all(len(one["weights_sha256"]) == 64 for one in guard["fallbacks"][:1])
     rows = rows_of(out)
     for key in IDS:
-        data = (out / "restored" / f"{key}.png").read_bytes()
+        path = Path(subject_of(out)["pictures"]) / f"{key}.png"
+        data = path.read_bytes()
         is_rough = key in ROUGH
         expected = pixels_as("nearest" if is_rough else "bicubic", pictures.low, key)
-        assert np.array_equal(read_png(out / "restored" / f"{key}.png"), expected)
+        assert np.array_equal(read_png(path), expected)
         assert png_remark(data).startswith("guard: restored by") == is_rough
         assert rows[key]["guard"] == (restoration.FALLBACK if is_rough else "")
         low = read_png(pictures.low / f"{key}.png")[None]
@@ -123,7 +127,8 @@ def test_off_leaves_the_pictures_and_says_so(evaluated, pictures, method, capsys
     assert "Guard" not in capsys.readouterr().out and "guard" not in rows_of(out)["301"]
     assert subject_of(out)["guard"]["on"] is False and "<p class='quiet'>off.</p>" in (out / "report.html").read_text()
     for key in IDS:
-        assert np.array_equal(read_png(out / "restored" / f"{key}.png"), pixels_as("bicubic", pictures.low, key))
+        restored = read_png(Path(subject_of(out)["pictures"]) / f"{key}.png")
+        assert np.array_equal(restored, pixels_as("bicubic", pictures.low, key))
     with pytest.raises(FaceSRError, match="another evaluation"):
         evaluated("out", method=method)
 
@@ -154,7 +159,7 @@ def test_an_archive_and_its_restored_folder_tell_it(evaluated, submitted, pictur
 
 
 def test_what_guards_is_part_of_what_is_found_again(submitted, tmp_path, monkeypatch):
-    monkeypatch.setattr("facesr.submission.restore.code_sha256", lambda: "c" * 64)
+    monkeypatch.setattr("facesr.methods.folder.code_sha256", lambda: "c" * 64)
     kept = tmp_path / "kept"
     submitted()
     submitted(out=tmp_path / "again.zip")
@@ -197,8 +202,8 @@ def test_any_sizes_in_tiles(method, tmp_path):
     for key, size in (("a", (40, 53)), ("b", (7, 5)), ("c", (40, 53))):
         rough = generator.integers(0, 256, (*size, 3), np.uint8)
         write_png(low / f"{key}.png", np.full((*size, 3), 99, np.uint8) if key == "c" else rough)
-    subjects = [restore_folder(open_method(method, CPU), low, tmp_path / str(n), CPU, n) for n in (1, 8)]
-    assert subjects[0].guard == subjects[1].guard
-    assert subjects[0].guard is not None and sorted(subjects[0].guard.replaced) == ["a", "b"]
-    for key in "abc":
-        assert (tmp_path / "1" / f"{key}.png").read_bytes() == (tmp_path / "8" / f"{key}.png").read_bytes()
+    opened, pictures = open_method(method, CPU), LowPictures.open(low)
+    first, second = (restore_folder(opened, pictures, RestoreOptions(CPU, n, False), tmp_path) for n in (1, 8))
+    assert first.path != second.path and first.restoration.guard == second.restoration.guard
+    assert first.restoration.guard is not None and sorted(first.restoration.guard.replaced) == ["a.png", "b.png"]
+    assert first.restoration.files == second.restoration.files

@@ -12,11 +12,11 @@ from facesr.config import EvaluateSettings
 from facesr.errors import ConfigError, ImageError, WeightsError
 from facesr.evaluation.flow import Options, evaluate, write_evaluation
 from facesr.evaluation.perceptual import figures_of, open_perceptual
+from facesr.evaluation.report.tables import console_table
 from facesr.evaluation.request import checked
 from facesr.evaluation.result import Subject
-from facesr.evaluation.tables import console_table
-from facesr.metrics.niqe import NiqeModel, write_model
-from facesr.metrics.perceptual_index import RmseY
+from facesr.metrics.perceptual.niqe import NiqeModel, write_model
+from facesr.metrics.perceptual.perceptual_index import RmseY
 from facesr.png import write_png
 from facesr.resample import downscale_uint8
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from facesr.evaluation.charts import histogram_svg
-from facesr.evaluation.examples import pick, window
 from facesr.evaluation.flow import Options, evaluate, write_evaluation
+from facesr.evaluation.report.examples import pick, window
+from facesr.evaluation.report.tables import console_table
 from facesr.evaluation.result import Subject, summary_of, warnings_of
-from facesr.evaluation.tables import console_table
+from facesr.figures.charts import histogram_svg
 
 OPTIONS = Options(torch.device("cpu"), batch_size=4, num_resamples=100, num_examples=2, seed=0)
 

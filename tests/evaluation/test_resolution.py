@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from facesr.evaluation.charts import Axes, curves_png
-from facesr.evaluation.resolution import curve_csv, curve_png, curve_table, resolution_curve, shrink_and_enlarge
+from facesr.evaluation.studies.resolution import curve_csv, curve_png, curve_table, resolution_curve, shrink_and_enlarge
+from facesr.figures.charts import Axes, curves_png
 
 CPU = torch.device("cpu")
 

@@ -10,24 +10,26 @@ import pytest
 import torch
 from PIL import Image
 
-import evaluate
 from facesr.build import load_settings
 from facesr.config import EvaluateSettings
 from facesr.degradation import DOWNSCALERS
 from facesr.embedders.builtin import SmallRecogniser
 from facesr.errors import ConfigError, FaceSRError, ImageError
+from facesr.evaluation import command as evaluate
 from facesr.evaluation.flow import Options
 from facesr.evaluation.flow import evaluate as score_folder
-from facesr.evaluation.operators import OPERATORS, Case, cases_of, degradation_of, require_originals, write_low
-from facesr.evaluation.restoring import restore_folder
-from facesr.evaluation.robustness import Score, robustness_csv, robustness_png, robustness_sheet, run_cases
-from facesr.evaluation.sheet import Cell, sheet_png
+from facesr.evaluation.result import Subject
+from facesr.evaluation.studies.operators import OPERATORS, Case, cases_of, degradation_of, require_originals, write_low
+from facesr.evaluation.studies.robustness import Score, robustness_csv, robustness_png, robustness_sheet, run_cases
+from facesr.figures.sheet import Cell, sheet_png
+from facesr.methods.folder import PICTURES, RestoreOptions, restore_folder
+from facesr.methods.low import LowPictures
+from facesr.methods.open import open_method
 from facesr.png import list_png, read_png, write_png
-from facesr.restoration import open_method
 from tests.ranks import run_as_ranks
 
 CPU = torch.device("cpu")
-ROOT = Path(evaluate.__file__).resolve().parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -45,9 +47,10 @@ def run(tmp_path, weights, monkeypatch):
 
     def call(**keys) -> Path:
         given = {"study": "robustness", "device": "cpu", "out": tmp_path / "out", "embedder.weights": weights}
+        given |= {"restored_dir": tmp_path / "kept"}
         given |= {"num_resamples": 20, "protocol": "open", **keys}
         overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
-        evaluate.main(load_settings("evaluate", EvaluateSettings, overrides))
+        evaluate.run(load_settings("evaluate", EvaluateSettings, overrides))
         return Path(given["out"])
 
     return call
@@ -58,8 +61,10 @@ def scores(faces, protocol, judge, tmp_path) -> list[Score]:
     """Bicubic on three cases, one of them with two strengths."""
     options = Options(CPU, batch_size=3, num_resamples=20, num_examples=1, seed=0)
 
-    def restore(name, low, folder):
-        subject = restore_folder(open_method("bicubic", CPU), low, folder, CPU, 3)
+    def restore(name, low):
+        options_of = RestoreOptions(CPU, 3, False)
+        restored = restore_folder(open_method("bicubic", CPU), LowPictures.open(low), options_of, tmp_path / "kept")
+        subject = Subject("method", "bicubic", restored.path / PICTURES)
         return score_folder(subject, faces.high, low, protocol, [judge], options)
 
     cases = [Case("official"), Case("nearest"), Case("jpeg", 90, 1), Case("jpeg", 10, 2)]
@@ -180,7 +185,7 @@ def test_large_pictures_are_shrunk_in_the_sheet():
 def test_the_study_end_to_end(run, faces, capsys):
     out = run(method="bicubic", high=faces.high, operators="[nearest,gaussian_noise]")
     assert {path.name for path in out.iterdir()} == {
-        "question.json", "low", "restored", "robustness.csv", "robustness.png", "sheet.png", "report.html",
+        "question.json", "low", "robustness.csv", "robustness.png", "sheet.png", "report.html",
         "summary.json",
     }  # fmt: skip
     found = json.loads((out / "summary.json").read_text())

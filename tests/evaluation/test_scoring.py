@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from facesr import dist
+from facesr.dist import together
 from facesr.errors import DataError, ImageError
 from facesr.evaluation import scoring
 from facesr.evaluation.pairs import Pairs, strict_pairs
-from facesr.evaluation.scoring import score, together
+from facesr.evaluation.scoring import score
 from facesr.metrics import default_metrics
 
 CPU = torch.device("cpu")

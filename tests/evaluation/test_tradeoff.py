@@ -12,11 +12,10 @@ import torch
 from PIL import Image, ImageDraw
 
 from facesr.errors import ConfigError, DataError
-from facesr.evaluation.examples import window
 from facesr.evaluation.flow import Options, evaluate
-from facesr.evaluation.plane import Marker, Plane, plane_png, ticks
+from facesr.evaluation.report.examples import window
 from facesr.evaluation.result import Subject
-from facesr.evaluation.tradeoff import (
+from facesr.evaluation.studies.tradeoff import (
     Entry,
     entries_of,
     point_of,
@@ -25,6 +24,7 @@ from facesr.evaluation.tradeoff import (
     tradeoff_table,
     write_tradeoff,
 )
+from facesr.figures.plane import Marker, Plane, plane_png, ticks
 from facesr.png import read_png
 
 OPTIONS = Options(torch.device("cpu"), batch_size=4, num_resamples=20, num_examples=1, seed=0)

@@ -9,12 +9,13 @@ import torch
 
 from facesr.build import build, load_group
 from facesr.image import to_float
+from facesr.methods.open import open_method
+from facesr.methods.restore import restore_pictures
 from facesr.metrics import default_metrics
 from facesr.places import Place
 from facesr.png import stack_pictures
 from facesr.protocols import MetricInputs
 from facesr.resample import downscale_to_grey_levels
-from facesr.restoration import open_method, restore_pictures
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "metrics.json").read_text())
 VERSIONS = {"is/judge": 1, "psnr_rgb": 1, "psnr_y": 1, "ssim": 1, "rmse": 1, "consistency": 1}

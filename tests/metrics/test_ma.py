@@ -15,10 +15,10 @@ import torch
 from scipy import ndimage
 
 from facesr.errors import ImageError, WeightsError
-from facesr.metrics.ma import NUM_FEATURES, Forest, ma, read_model
-from facesr.metrics.ma_features import frequency_features, singular_values, wavelet_features
-from facesr.metrics.scene_statistics import shape_by_ratio
-from facesr.metrics.steerable import steerable_bands
+from facesr.metrics.perceptual.ma import NUM_FEATURES, Forest, ma, read_model
+from facesr.metrics.perceptual.ma_features import frequency_features, singular_values, wavelet_features
+from facesr.metrics.perceptual.scene_statistics import shape_by_ratio
+from facesr.metrics.perceptual.steerable import steerable_bands
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "ma.json").read_text())
 KINDS = {"frequency": frequency_features, "wavelet": wavelet_features, "singular": singular_values}

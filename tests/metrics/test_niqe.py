@@ -13,10 +13,10 @@ from scipy import ndimage, special
 from torch import Tensor
 
 from facesr.errors import DataError, ImageError, WeightsError
-from facesr.metrics import scene_statistics
-from facesr.metrics.colour import matlab_grey, matlab_luma
-from facesr.metrics.niqe import NiqeModel, fit, main, niqe, read_grey, read_model, write_model
-from facesr.metrics.scene_statistics import block_features, fit_asymmetric
+from facesr.metrics.perceptual import scene_statistics
+from facesr.metrics.perceptual.colour import matlab_grey, matlab_luma
+from facesr.metrics.perceptual.niqe import NiqeModel, fit, main, niqe, read_grey, read_model, write_model
+from facesr.metrics.perceptual.scene_statistics import block_features, fit_asymmetric
 from facesr.resample import resize_matrix
 
 # MATLAB's NIQE of three TID2013 pictures; source: github.com/chaofengc/IQA-PyTorch, ResultsCalibra.

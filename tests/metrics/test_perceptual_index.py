@@ -11,9 +11,9 @@ from facesr.build import load_group
 from facesr.config import EvaluationProtocol
 from facesr.errors import ImageError
 from facesr.image import to_float
-from facesr.metrics.ma import MaModel
-from facesr.metrics.niqe import PUBLISHED, NiqeModel, read_model
-from facesr.metrics.perceptual_index import (
+from facesr.metrics.perceptual.ma import MaModel
+from facesr.metrics.perceptual.niqe import PUBLISHED, NiqeModel, read_model
+from facesr.metrics.perceptual.perceptual_index import (
     Ma,
     Niqe,
     PerceptualIndex,

@@ -17,10 +17,10 @@ from scipy import ndimage
 from facesr.embedders.builtin import BuiltinEmbedder
 from facesr.image import to_float
 from facesr.metrics import default_metrics
-from facesr.metrics.ma_features import frequency_features, singular_values, wavelet_features
-from facesr.metrics.niqe import NiqeModel, niqe
-from facesr.metrics.perceptual_index import Niqe, RmseY
-from facesr.metrics.scene_statistics import block_features
+from facesr.metrics.perceptual.ma_features import frequency_features, singular_values, wavelet_features
+from facesr.metrics.perceptual.niqe import NiqeModel, niqe
+from facesr.metrics.perceptual.perceptual_index import Niqe, RmseY
+from facesr.metrics.perceptual.scene_statistics import block_features
 from facesr.protocols import MetricInputs
 from facesr.resample import downscale_to_grey_levels
 

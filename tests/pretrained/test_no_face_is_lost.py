@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from facesr.image import to_float
+from facesr.methods.open import open_method
+from facesr.methods.restore import restore_batch, restore_pictures
 from facesr.metrics.consistency import consistency
 from facesr.metrics.psnr import psnr_rgb
 from facesr.models.features import recorded
 from facesr.png import list_png, stack_pictures
-from facesr.pretrained.shipped import PREFIX, shipped_names
-from facesr.restoration import open_method, restore_batch, restore_pictures
+from facesr.snapshots.shipped import PREFIX, shipped_names
 
 CPU = torch.device("cpu")
 # Bicubic interpolation has a mean of 36 dB; a face below this was not restored from its input.

@@ -9,13 +9,15 @@ import pytest
 import torch
 
 from facesr.build import build, load_settings
-from facesr.checkpoint import Snapshot, read_snapshot, write_snapshot
 from facesr.config import TrainSettings
 from facesr.errors import CheckpointError, WeightsError
+from facesr.methods.method import guard_record
+from facesr.methods.open import FALLBACK, open_method
+from facesr.methods.restore import restore_pictures
 from facesr.places import Place
 from facesr.png import read_png
-from facesr.pretrained.shipped import FOLDER, PREFIX, ship, shipped_names, snapshot_file
-from facesr.restoration import FALLBACK, guard_record, open_method, restore_pictures
+from facesr.snapshots.shipped import FOLDER, PREFIX, ship, shipped_names, snapshot_file
+from facesr.snapshots.snapshot import Snapshot, read_snapshot, write_snapshot
 from facesr.training.run import build_players
 from facesr.weights import sha256_of, to_eight_bits
 
@@ -83,7 +85,7 @@ def test_weights_beyond_8_bits_and_bad_names_are_refused(tmp_path: Path) -> None
 
 
 def test_the_command_refuses_what_is_no_snapshot(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "facesr.pretrained.shipped", str(tmp_path / "none.safetensors"), "none"]
+    command = [sys.executable, "-m", "facesr", "ship", str(tmp_path / "none.safetensors"), "none"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert "none" not in shipped_names()

@@ -14,9 +14,10 @@ import pytest
 from numpy.typing import NDArray
 
 from facesr.config import EvaluationProtocol
+from facesr.methods.low import LowPictures
+from facesr.methods.record import Restoration
 from facesr.png import encode_png, write_png
-from facesr.submission.low import LowPictures
-from facesr.submission.manifest import Manifest, Restoration, manifest_bytes
+from facesr.submission.manifest import Manifest, manifest_bytes
 from facesr.submission.verify import VerifiedSubmission, opened_submission
 
 IDS = ("301", "302", "303")
@@ -85,7 +86,7 @@ class Bench:
 @pytest.fixture
 def steady_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keeps a restored folder's name the same although somebody edits the package while the tests run."""
-    monkeypatch.setattr("facesr.submission.restore.code_sha256", lambda: "c" * 64)
+    monkeypatch.setattr("facesr.methods.folder.code_sha256", lambda: "c" * 64)
 
 
 @pytest.fixture

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-import submit
-from facesr.blend_parts import BlendParts
 from facesr.build import load_settings
-from facesr.checkpoint import Snapshot, write_snapshot
 from facesr.config import SubmitSettings
 from facesr.errors import FaceSRError
+from facesr.methods import folder as restore
+from facesr.methods.method import Blend, Method
 from facesr.models.sicnn import SICNN
 from facesr.png import write_png
-from facesr.restoration import Blend, Method
-from facesr.submission import restore
+from facesr.snapshots.blend_parts import BlendParts
+from facesr.snapshots.snapshot import Snapshot, write_snapshot
+from facesr.submission import command as submit
 from facesr.submission.attachments import attachments_for
 from facesr.submission.verify import opened_submission
 
@@ -74,23 +74,23 @@ def write_run(folder: Path, seed: int = 0) -> Path:
 
 class TestSubmitting:
     def test_an_interpolation(self, tmp_path, low, capsys):
-        submit.main(settings(tmp_path))
+        submit.run(settings(tmp_path))
         assert "attached  2 files in model/ and script/" in capsys.readouterr().out
         found = members(tmp_path / "out.zip")
         names = ["HR_images/0.png", "HR_images/1.png", "manifest.json", "model/README.txt", "script/README.txt"]
         assert list(found) == names
         assert b"no weights" in found["model/README.txt"]
         assert str(tmp_path).encode() not in b"".join(found.values())
-        submit.main(settings(tmp_path, out=tmp_path / "again.zip"))
+        submit.run(settings(tmp_path, out=tmp_path / "again.zip"))
         assert (tmp_path / "again.zip").read_bytes() == (tmp_path / "out.zip").read_bytes()
         absent = {"checkpoint": None, "team": None, "out": None}
-        submit.main(settings(tmp_path, verify=tmp_path / "out.zip", **absent))
+        submit.run(settings(tmp_path, verify=tmp_path / "out.zip", **absent))
         assert "attached  2 files" in capsys.readouterr().out
 
     def test_a_run_and_programs(self, tmp_path, low, programs):
         snapshot = write_run(tmp_path / "runs" / "demo")
         given = settings(tmp_path, checkpoint=tmp_path / "runs" / "demo", script=programs)
-        submit.main(given)
+        submit.run(given)
         found = members(tmp_path / "out.zip")
         assert [name for name in found if not name.startswith("HR_images/")] == [
             *("manifest.json", "model/best.safetensors", "model/config.yaml"),
@@ -100,7 +100,7 @@ class TestSubmitting:
         assert found["model/config.yaml"] == b"name: demo\n"
         for path in programs.rglob("*"):
             os.utime(path, (0, 1_000_000_000))
-        submit.main(settings(tmp_path, checkpoint=snapshot, script=programs, out=tmp_path / "again.zip"))
+        submit.run(settings(tmp_path, checkpoint=snapshot, script=programs, out=tmp_path / "again.zip"))
         assert (tmp_path / "again.zip").read_bytes() == (tmp_path / "out.zip").read_bytes()
         with opened_submission(tmp_path / "out.zip", given.protocol, low) as submission:
             assert sorted(path.name for path in submission.folder.iterdir()) == ["0.png", "1.png"]
@@ -116,12 +116,12 @@ class TestSubmitting:
         original = restore.restore_folder
         monkeypatch.setattr(restore, "restore_folder", restoring)
         with pytest.raises(FaceSRError, match="pack the snapshot that restored"):
-            submit.main(settings(tmp_path, checkpoint=snapshot))
+            submit.run(settings(tmp_path, checkpoint=snapshot))
         assert not (tmp_path / "out.zip").exists()
 
     def test_the_command_of_the_readme_restores_the_same(self, tmp_path, low, monkeypatch):
         write_run(tmp_path / "runs" / "demo")
-        submit.main(settings(tmp_path, checkpoint=tmp_path / "runs" / "demo", flip_ensemble=True))
+        submit.run(settings(tmp_path, checkpoint=tmp_path / "runs" / "demo", flip_ensemble=True))
         unpacked = tmp_path / "unpacked"
         with zipfile.ZipFile(tmp_path / "out.zip") as archive:
             archive.extractall(unpacked)
@@ -130,7 +130,7 @@ class TestSubmitting:
         words = shlex.split(next(line for line in text.splitlines() if "uv run" in line))
         assert words[:3] == ["uv", "run", "submit.py"] and "team=Team 1" in words and "flip_ensemble=true" in words
         monkeypatch.chdir(unpacked)
-        submit.main(load_settings("submit", SubmitSettings, words[3:]))
+        submit.run(load_settings("submit", SubmitSettings, words[3:]))
         again, first = members(unpacked / "again.zip"), members(tmp_path / "out.zip")
         assert list(again) == [name for name in first if name != "model/config.yaml"]
         assert {name: again[name] for name in again if name.startswith("HR")} == {
@@ -139,7 +139,7 @@ class TestSubmitting:
 
     def test_a_blend(self, tmp_path, low):
         first, second = write_run(tmp_path / "runs" / "psnr"), write_run(tmp_path / "runs" / "gan", 1)
-        submit.main(settings(tmp_path, checkpoint=first, blend_with=second.parent.parent, blend_weight=0.25))
+        submit.run(settings(tmp_path, checkpoint=first, blend_with=second.parent.parent, blend_weight=0.25))
         found = members(tmp_path / "out.zip")
         assert found["model/best.safetensors"] == first.read_bytes()
         assert found["model/blend_with-best.safetensors"] == second.read_bytes()
@@ -215,7 +215,7 @@ def test_odd_keys(tmp_path, programs, monkeypatch, keys, word):
 def test_script_has_no_meaning_together_with_verify(tmp_path):
     absent = {"checkpoint": None, "team": None, "out": None}
     with pytest.raises(FaceSRError, match="script has no meaning together with verify"):
-        submit.main(settings(tmp_path, verify="a.zip", script="programs", **absent))
+        submit.run(settings(tmp_path, verify="a.zip", script="programs", **absent))
 
 
 def test_a_snapshot_of_another_ending(tmp_path):

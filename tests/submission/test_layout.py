@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from facesr.blend_parts import BlendParts
 from facesr.config import EvaluationProtocol
 from facesr.errors import ConfigError, SubmissionError
+from facesr.snapshots.blend_parts import BlendParts
 from facesr.submission import attachment_rules
 from facesr.submission.layout import Layout
 

@@ -5,17 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from facesr.blend_parts import BlendParts
 from facesr.errors import SubmissionError
 from facesr.guard import Fallback, GuardRecord, Replaced
-from facesr.submission.manifest import (
-    is_team,
-    manifest_bytes,
-    max_manifest_bytes,
-    parse_manifest,
-    parse_restoration,
-    restoration_bytes,
-)
+from facesr.methods.record import parse_restoration, restoration_bytes
+from facesr.snapshots.blend_parts import BlendParts
+from facesr.submission.manifest import is_team, manifest_bytes, max_manifest_bytes, parse_manifest
 
 
 def test_round_trip(bench):

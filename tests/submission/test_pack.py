@@ -12,13 +12,16 @@ import pytest
 import torch
 
 from facesr.errors import ConfigError, DataError
+from facesr.methods.folder import RestoredFolder, RestoreOptions, read_restored, restore_folder
+from facesr.methods.low import LowPictures
+from facesr.methods.method import Method
+from facesr.methods.open import open_method
+from facesr.methods.record import Restoration
+from facesr.methods.restore import restore_pictures
 from facesr.png import read_png
 from facesr.resample import upscale
-from facesr.restoration import Method, open_method, restore_pictures
-from facesr.submission.low import LowPictures
-from facesr.submission.manifest import Manifest, Restoration, manifest_bytes
+from facesr.submission.manifest import Manifest, manifest_bytes
 from facesr.submission.pack import check_out, check_places, check_team, named_out, pack, write_archive
-from facesr.submission.restore import RestoredFolder, RestoreOptions, read_restored, restore_folder
 
 pytestmark = pytest.mark.usefixtures("steady_code")
 
@@ -89,7 +92,7 @@ class TestRestoring:
         def fail(*arguments, **named):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("facesr.submission.restore.restore_pictures", fail)
+        monkeypatch.setattr("facesr.methods.folder.restore_pictures", fail)
         with pytest.raises(KeyboardInterrupt):
             restored(bench)
         assert list((bench.root / "kept").iterdir()) == []
@@ -104,7 +107,7 @@ class TestRestoring:
         assert list((bench.root / "kept").iterdir()) == []
 
     def test_progress_counts_over_chunks(self, bench, monkeypatch):
-        monkeypatch.setattr("facesr.submission.restore._CHUNK", 2)
+        monkeypatch.setattr("facesr.methods.folder._CHUNK", 2)
         counts: list[int] = []
         folder = restored(bench, on_batch=counts.append)
         assert counts == [2, 3]

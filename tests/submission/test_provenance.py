@@ -5,7 +5,7 @@ import subprocess
 import pytest
 import torch
 
-from facesr.submission.provenance import code_sha256, commit_of, device_name, package_versions
+from facesr.methods.provenance import code_sha256, commit_of, device_name, package_versions
 
 
 @pytest.fixture

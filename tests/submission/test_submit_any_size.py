@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-import submit
-from facesr.blend_parts import blend_sha256
 from facesr.build import load_settings
-from facesr.checkpoint import Snapshot, write_snapshot
 from facesr.config import SubmitSettings
 from facesr.errors import FaceSRError
+from facesr.methods.record import Restoration
 from facesr.models.sicnn import SICNN
 from facesr.png import read_png, write_png
 from facesr.resample import upscale
-from facesr.submission.manifest import Restoration
+from facesr.snapshots.blend_parts import blend_sha256
+from facesr.snapshots.snapshot import Snapshot, write_snapshot
+from facesr.submission import command as submit
 from facesr.submission.verify import opened_submission
 
 pytestmark = pytest.mark.usefixtures("steady_code")
@@ -55,7 +55,7 @@ def settings(tmp_path: Path, **keys: object) -> SubmitSettings:
 def submitted(tmp_path: Path, **keys: object) -> tuple[Restoration, dict[str, bytes]]:
     """Returns the record and the pixels of the archive that these keys give."""
     given = settings(tmp_path, overwrite=True, **keys)
-    submit.main(given)
+    submit.run(given)
     with opened_submission(tmp_path / "out.zip", given.protocol, tmp_path / "low") as found:
         pictures = {path.stem: read_png(path).tobytes() for path in sorted(found.folder.iterdir())}
         return found.manifest.restoration, pictures
@@ -83,11 +83,11 @@ def test_few_large_pictures_are_held_at_once(tmp_path: Path, low: Path, monkeypa
         counts.append(len(found))
         return found
 
-    from facesr.submission import restore
+    from facesr.methods import folder as restore
 
     plain = restore.restore_pictures
-    monkeypatch.setattr("facesr.submission.restore.restore_pictures", counted)
-    monkeypatch.setattr("facesr.submission.restore._CHUNK", 3)  # 3 faces of 24x28 are as many pixels as one of 61x33
+    monkeypatch.setattr("facesr.methods.folder.restore_pictures", counted)
+    monkeypatch.setattr("facesr.methods.folder._CHUNK", 3)  # 3 faces of 24x28 are as many pixels as one of 61x33
     submitted(tmp_path, checkpoint="bicubic")
     assert counts == [1, 1, 1, 1]
 
@@ -126,7 +126,7 @@ def test_bad_input_is_one_sentence(tmp_path: Path, low: Path, pair: dict[str, st
     keys, words = BAD[case]
     filled = {key: value.format(tmp=tmp_path) if isinstance(value, str) else value for key, value in keys.items()}
     with pytest.raises(FaceSRError) as caught:
-        submit.main(settings(tmp_path, **{"checkpoint": tmp_path / "psnr.safetensors", **filled}))
+        submit.run(settings(tmp_path, **{"checkpoint": tmp_path / "psnr.safetensors", **filled}))
     sentence = str(caught.value)
     assert words in sentence and "\n" not in sentence and sentence.endswith(".")
     assert not (tmp_path / "out.zip").exists() and not (tmp_path / "restored").exists()

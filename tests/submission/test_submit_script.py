@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-import submit
 from facesr.build import load_settings, run_script
-from facesr.checkpoint import Snapshot, write_snapshot
 from facesr.config import SubmitSettings
 from facesr.errors import FaceSRError
 from facesr.png import write_png
+from facesr.snapshots.snapshot import Snapshot, write_snapshot
+from facesr.submission import command as submit
 
 pytestmark = pytest.mark.usefixtures("steady_code")
 
@@ -41,24 +41,24 @@ def sha256(path: Path) -> str:
 
 
 def test_submitting_twice_and_verifying(tmp_path, low, capsys):
-    submit.main(settings(tmp_path))
+    submit.run(settings(tmp_path))
     printed = capsys.readouterr().out
     digest = sha256(tmp_path / "out.zip")
     assert digest in printed and "2 of 96x112" in printed and "faces/s" in printed and "verified" in printed
-    submit.main(settings(tmp_path, out=tmp_path / "again.zip"))
+    submit.run(settings(tmp_path, out=tmp_path / "again.zip"))
     assert sha256(tmp_path / "again.zip") == digest
-    submit.main(settings(tmp_path))
+    submit.run(settings(tmp_path))
     assert "was there already" in capsys.readouterr().out
     absent = {"checkpoint": None, "team": None, "out": None}
-    submit.main(settings(tmp_path, verify=tmp_path / "out.zip", **absent))
+    submit.run(settings(tmp_path, verify=tmp_path / "out.zip", **absent))
     assert "valid submission" in capsys.readouterr().out
-    submit.main(settings(tmp_path, verify=tmp_path / "out.zip", low=None, **absent))
+    submit.run(settings(tmp_path, verify=tmp_path / "out.zip", low=None, **absent))
     assert "with the manifest only" in capsys.readouterr().out
 
 
 def test_method_is_the_same_key(tmp_path, low):
-    submit.main(settings(tmp_path))
-    submit.main(settings(tmp_path, checkpoint=None, method="bicubic", out=tmp_path / "again.zip"))
+    submit.run(settings(tmp_path))
+    submit.run(settings(tmp_path, checkpoint=None, method="bicubic", out=tmp_path / "again.zip"))
     assert sha256(tmp_path / "out.zip") == sha256(tmp_path / "again.zip")
 
 
@@ -70,14 +70,14 @@ def test_a_run_with_flip_ensemble(tmp_path, low, capsys):
     path = tmp_path / "runs" / "demo" / "snapshots" / "best.safetensors"
     with pytest.raises(FaceSRError, match="unused"):
         write_snapshot(path, snapshot)
-        submit.main(settings(tmp_path, checkpoint=path))
+        submit.run(settings(tmp_path, checkpoint=path))
     from facesr.models.sicnn import SICNN
 
     network = SICNN()
     node = {"_target_": "facesr.models.sicnn.SICNN"}
     digest = write_snapshot(path, Snapshot(network.state_dict(), node, "demo", 1.5, "b" * 64, ("builtin",), {}, ""))
     given = settings(tmp_path, checkpoint=tmp_path / "runs" / "demo", flip_ensemble=True)
-    submit.main(given)
+    submit.run(given)
     with opened_submission(tmp_path / "out.zip", given.protocol, low) as submission:
         record = submission.manifest.restoration
     assert (record.model, record.weights_sha256, record.kimg) == ("demo", digest, 1.5)
@@ -129,7 +129,7 @@ def test_bad_input_is_one_sentence(tmp_path, low, case):
     keys, word = BAD[case]
     keys = {key: value.format(tmp=tmp_path) if isinstance(value, str) else value for key, value in keys.items()}
     with pytest.raises(FaceSRError) as caught:
-        submit.main(settings(tmp_path, **keys))
+        submit.run(settings(tmp_path, **keys))
     sentence = str(caught.value)
     assert word in sentence and "\n" not in sentence and sentence.endswith(".")
     assert not (tmp_path / "out.zip").exists()
@@ -146,7 +146,7 @@ def test_bad_input_is_one_sentence(tmp_path, low, case):
 def test_exit_code_and_the_single_line(monkeypatch, capfd, arguments, word):
     monkeypatch.setattr("sys.argv", ["submit.py", *arguments])
     with pytest.raises(SystemExit) as caught:
-        run_script(submit.main, "submit", SubmitSettings)
+        run_script(submit.run, "submit", SubmitSettings)
     printed = capfd.readouterr()
     assert (caught.value.code, printed.out) == (2, "")
     assert printed.err.startswith("error: ") and printed.err.count("\n") == 1 and word in printed.err
@@ -160,23 +160,23 @@ def test_paths_hold_any_letters(tmp_path, low, monkeypatch, capfd, name):
     arguments = [f"{key}={value}" for key, value in keys.items()]
     monkeypatch.setattr("sys.argv", ["submit.py", *arguments, f"restored_dir={tmp_path}/restored"])
     with pytest.raises(SystemExit) as caught:
-        run_script(submit.main, "submit", SubmitSettings)
+        run_script(submit.run, "submit", SubmitSettings)
     assert caught.value.code == 0 and folder.with_suffix(".zip").is_file(), capfd.readouterr().err
 
 
 @pytest.mark.parametrize("letter", ["\x1b", "\n", "\u202e", "\udcff"])
 def test_the_name_of_an_archive_commands_no_terminal(tmp_path, low, capsys, letter):
-    submit.main(settings(tmp_path))
+    submit.run(settings(tmp_path))
     capsys.readouterr()
     path = tmp_path / f"a{letter}[2Jb.zip"
     (tmp_path / "out.zip").rename(path)
     asked = settings(tmp_path, checkpoint=None, team=None, out=None)
     asked.verify = str(path)
-    submit.main(asked)
+    submit.run(asked)
     assert capsys.readouterr().out.splitlines()[0] == f"{str(path)!a} is a valid submission"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(FaceSRError) as caught:
-        submit.main(asked)
+        submit.run(asked)
     assert str(caught.value).startswith(f"{str(path)!a} has a comment") and str(caught.value).isprintable()
 
 
@@ -184,28 +184,28 @@ def test_the_name_of_an_archive_commands_no_terminal(tmp_path, low, capsys, lett
 def test_a_folder_that_is_read_is_never_written_into(tmp_path, low, keys):
     before = sorted(path.name for path in low.iterdir())
     with pytest.raises(FaceSRError, match="lies in low="):
-        submit.main(settings(tmp_path, **{key: tmp_path / value for key, value in keys.items()}))
+        submit.run(settings(tmp_path, **{key: tmp_path / value for key, value in keys.items()}))
     assert sorted(path.name for path in low.iterdir()) == before
     assert [path.name for path in tmp_path.iterdir()] == ["low"]
 
 
 def test_what_a_file_manager_left_is_passed_over(tmp_path, low):
-    submit.main(settings(tmp_path))
+    submit.run(settings(tmp_path))
     for name in ("._1.png", ".DS_Store", "Thumbs.db"):
         (low / name).write_bytes(b"Mac OS X")
         (next((tmp_path / "restored").iterdir()) / "pictures" / name).write_bytes(b"Mac OS X")
-    submit.main(settings(tmp_path, out=tmp_path / "again.zip"))
+    submit.run(settings(tmp_path, out=tmp_path / "again.zip"))
     assert (tmp_path / "again.zip").read_bytes() == (tmp_path / "out.zip").read_bytes()
 
 
 def test_more_ranks_are_refused(tmp_path, low, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(FaceSRError, match="one process"):
-        submit.main(settings(tmp_path))
+        submit.run(settings(tmp_path))
 
 
 @pytest.mark.slow
 @pytest.mark.shared
 def test_the_official_validation_pictures(tmp_path, shared, capsys):
-    submit.main(settings(tmp_path, low=shared / "asc19" / "val_LR"))
+    submit.run(settings(tmp_path, low=shared / "asc19" / "val_LR"))
     assert "300 of 96x112" in capsys.readouterr().out

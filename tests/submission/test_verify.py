@@ -101,7 +101,7 @@ class TestHonest:
         # macOS lists accents as separate marks (form D); archives hold form C.
         (bench.low / "303.png").rename(bench.low / "e\u0301.png")
         bench.pictures["\u00e9.png"] = bench.pictures.pop("303.png")
-        from facesr.submission.low import LowPictures
+        from facesr.methods.low import LowPictures
 
         digest = LowPictures.open(bench.low, bench.protocol).sha256
         bench.verify(zipped(bench.members(low_sha256=digest)))
@@ -412,7 +412,7 @@ class TestPictures:
         assert bench.delivered == bench.pictures
 
     def test_mixed_sizes_follow_their_low_pictures(self, bench, zipped):
-        from facesr.submission.low import LowPictures
+        from facesr.methods.low import LowPictures
 
         bench.protocol = type(bench.protocol)("tiny", True, None, None, None)
         write_png(bench.low / "303.png", np.zeros((2, 3, 3), "uint8"))

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from facesr.build import load_settings
-from facesr.checkpoint import newest_state
 from facesr.config import TrainSettings
+from facesr.snapshots.snapshot import newest_state
 from facesr.training import loop
 
 TINY = (

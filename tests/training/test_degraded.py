@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from facesr.build import build, load_group
 from facesr.config import TrainSettings
-from facesr.data.prepared import Pairs
+from facesr.data.packed.reader import Pairs
 from facesr.degradation import Degradation, Official
 from facesr.errors import EXIT_REQUEUE, ConfigError
 from facesr.image import to_float

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from facenet_pytorch import InceptionResnetV1
 
-from facesr.data.builtin import render_faces
+from facesr.data.synthetic.face.render import render_faces
 from facesr.embedders.builtin import BuiltinEmbedder, SmallRecogniser
 from facesr.errors import DataError
 from facesr.training import distill, distill_data
-from facesr.training.distill import same_different_auc, spearman
-from facesr.training.distill_data import (
+from facesr.training.distill.distill import same_different_auc, spearman
+from facesr.training.distill.faces import (
     Faces,
     covered_copies,
     degraded_copies,
@@ -23,8 +23,16 @@ from facesr.training.distill_data import (
     stranger_copies,
     varied_copies,
 )
-from facesr.training.distill_student import Plan, Source, distillation_terms, folded, hint_error, moved, train_student
-from facesr.training.distill_teacher import HINTS, Lessons, Teacher, along, principal_axes
+from facesr.training.distill.student import (
+    Plan,
+    Source,
+    distillation_terms,
+    folded,
+    hint_error,
+    moved,
+    train_student,
+)
+from facesr.training.distill.teacher import HINTS, Lessons, Teacher, along, principal_axes
 
 LANDMARKS = np.array([[34, 50], [62, 50], [48, 64], [38, 78], [58, 78]], np.float32)
 

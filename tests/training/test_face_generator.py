@@ -15,14 +15,14 @@ from safetensors import safe_open
 from facesr.build import load_settings
 from facesr.config import FaceGeneratorSettings
 from facesr.errors import FaceSRError
-from facesr.latent.stylegan2 import StyleGAN2
+from facesr.methods.pulse.stylegan2 import StyleGAN2
 from facesr.models.style_generator import StyleGenerator
 from facesr.protocols import LatentGenerator
 from facesr.task import LUMA
-from facesr.training import face_generator
-from facesr.training.face_generator import plan_of, set_up, train, train_face_generator
-from facesr.training.face_generator_sheet import interpolation_sheet, sample_sheet
-from facesr.training.face_generator_step import MAX_SHIFT, Adaptation, augment, draw_styles, shifted, train_step
+from facesr.training.face_generator.program import plan_of, set_up, train, train_face_generator
+from facesr.training.face_generator.program import program as face_generator
+from facesr.training.face_generator.sheet import interpolation_sheet, sample_sheet
+from facesr.training.face_generator.step import MAX_SHIFT, Adaptation, augment, draw_styles, shifted, train_step
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("num_builtin=24", "width=0.02", "batch_size=4", "ema_halflife_kimg=0.02", "precision=fp32", "device=cpu")

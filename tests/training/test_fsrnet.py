@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from facesr.build import load_settings
-from facesr.checkpoint import read_snapshot
 from facesr.config import TrainSettings
 from facesr.errors import EXIT_REQUEUE, ConfigError, DataError
+from facesr.snapshots.snapshot import read_snapshot
 from facesr.training import loop
 from facesr.training.loop import train
 from tests.training.conftest import asked_to_stop_at, final_state
@@ -92,7 +92,7 @@ def test_a_generator_without_heatmaps_is_refused_with_such_a_term(tiny: Make) ->
 
 
 def test_a_set_without_landmarks_is_refused(tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    from facesr.data import prepared
+    from facesr.data.packed import reader as prepared
 
     plain = prepared._landmarks_of
     monkeypatch.setattr(prepared, "_landmarks_of", lambda texts: np.full_like(plain(texts), np.nan))

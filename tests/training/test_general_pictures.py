@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from facesr.build import load_settings
-from facesr.checkpoint import read_snapshot
 from facesr.config import TrainSettings
-from facesr.data.patches import Cutting, cut_folder
+from facesr.data.prepare.patches import Cutting, cut_folder
 from facesr.errors import ConfigError
 from facesr.png import write_png
+from facesr.snapshots.snapshot import read_snapshot
 from facesr.training.loop import train
 from facesr.training.outcome import final_table
 from facesr.training.validation import Scores

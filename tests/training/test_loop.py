@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from facesr.checkpoint import newest_state, read_snapshot
 from facesr.config import TrainSettings
 from facesr.errors import CheckpointError, ConfigError, DataError
+from facesr.snapshots.snapshot import newest_state, read_snapshot
 from facesr.training.loop import due, train
 from tests.training.conftest import final_state
 

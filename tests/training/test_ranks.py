@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from facesr.checkpoint import newest_state
+from facesr.snapshots.snapshot import newest_state
 from tests.ranks import run_as_ranks
 from tests.training.conftest import TINY
 

@@ -100,7 +100,7 @@ def test_a_state_from_before_partial_reports_were_kept_still_loads(tiny: Make) -
     settings = tiny("duration_kimg=0.016", "name=old")
     assert train(settings) == 0
     folder = Path(settings.runs_dir) / "old" / "state"
-    from facesr.checkpoint import write_state
+    from facesr.snapshots.snapshot import write_state
 
     for path in folder.glob("*000016*"):
         path.unlink()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from facesr.checkpoint import newest_state
 from facesr.errors import EXIT_RANK_LOST, EXIT_REQUEUE
+from facesr.snapshots.snapshot import newest_state
 from tests.ranks import ROOT, ended, free_port, start_as_ranks
 from tests.training.conftest import TINY
 

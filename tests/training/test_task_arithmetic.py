@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from facesr.checkpoint import Snapshot, read_snapshot, write_snapshot
 from facesr.models.facesr import FaceSR
-from facesr.training.task_arithmetic import main, with_task
+from facesr.snapshots.snapshot import Snapshot, read_snapshot, write_snapshot
+from facesr.snapshots.task_arithmetic import main, with_task
 
 SMALL = {"_target_": "facesr.models.facesr.FaceSR", "channels": 32, "num_groups": 2, "num_blocks": 1, "channels_up": 32}
 GROWN = {**SMALL, "num_hourglass_blocks": 1}

@@ -1,0 +1,316 @@
+"""Makes a prepared set out of a folder of pictures: one array of crops, an index, and what was left out and why.
+
+Run: ``facesr prepare SOURCE OUT [--crop as-is|ffhq|detect|template]``; ``--help`` tells the rest,
+``data/README.md`` has the commands for FFHQ. The same command goes on with a run that was stopped.
+"""
+
+import argparse
+import csv
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from facesr.arguments import Parser, number
+from facesr.data.packed.writer import Row, SetPlan, SetWriter
+from facesr.data.prepare.annotations import identities_from_folders, match_annotations, read_annotations
+from facesr.data.prepare.workers import PIECE, Piece, crop_all
+from facesr.errors import EXIT_USER_ERROR, DataError, FaceSRError
+from facesr.photos.crop import CROPS, Framing
+from facesr.photos.decode import list_pictures
+from facesr.processes import num_cores
+from facesr.ranges import Count, Range, check_number
+
+PREPARE_VERSION = 1  # raised when the same settings give other pictures
+POOL_FROM = {False: 4 * PIECE, True: PIECE // 2}  # by detection: fewer pictures are done before processes start
+CropSide = Annotated[int, Range(4, 4_096)]
+CropMargin = Annotated[int, Range(0, 1_024)]
+Enlargement = Annotated[float, Range(0, 1_000, above=True)]
+Workers = Annotated[int, Range(1, 1_024)]
+LINE_SECONDS = 10.0  # between lines of progress where there is no terminal
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is prepared beside the framing; `num_workers`, `device` and `overwrite` do not change the result.
+
+    Attributes:
+        identity: ``auto``, ``folder`` or ``none``, see `identities_from_folders`.
+        duplicates: ``drop`` or ``keep`` files of equal bytes.
+        index: CSV table of identities and landmarks, or None.
+        limit: take only the first so many pictures, or None.
+        num_workers: processes, or None for every core that this process may use.
+        device: where faces are detected, e.g. ``cpu`` or ``cuda``.
+        overwrite: replace what another run has left at the output folder.
+    """
+
+    identity: str = "auto"
+    duplicates: str = "drop"
+    index: Path | None = None
+    limit: int | None = None
+    num_workers: int | None = None
+    device: str = "cpu"
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a prepared set holds.
+
+    Attributes:
+        num_kept: pictures in the set.
+        num_identities: different persons known by name.
+        num_found_done: sources that an earlier run had done already.
+        left_out: number of pictures left out by kind of reason.
+    """
+
+    num_kept: int
+    num_identities: int
+    num_found_done: int
+    left_out: dict[str, int]
+
+
+def prepare(source: Path, out: Path, framing: Framing, options: Options) -> Outcome:
+    """Returns what the prepared set at `out` holds, which is made from the pictures below `source`.
+
+    Raises:
+        ConfigError: a number is out of range.
+        DataError: a folder or an option is not as it has to be, no picture is usable, or the disk is full.
+    """
+    _check(source, out, framing, options)
+    sources = list_pictures(source)[: options.limit]
+    if not sources:
+        raise DataError(f"{source} holds no pictures; give the folder that holds them.")
+    identities = identities_from_folders(sources, options.identity)
+    known: list[tuple[float, ...]] = [()] * len(sources)
+    if options.index is not None:
+        annotations = match_annotations(sources, source, read_annotations(options.index))
+        if not any(annotations):
+            raise DataError(
+                f"{options.index} names none of the pictures in {source}; its column 'file' must end like their paths."
+            )
+        known = [line.landmarks if line else () for line in annotations]
+        if options.identity != "none":
+            pairs = zip(annotations, identities, strict=True)
+            identities = [line.identity if line and line.identity else name for line, name in pairs]
+    plan = SetPlan(
+        framing.width,
+        framing.height,
+        framing.margin,
+        sources,
+        identities,
+        _settings(source, sources, framing, options),
+        PREPARE_VERSION,
+    )
+    with SetWriter(out, plan, overwrite=options.overwrite) as writer:
+        num_found_done = writer.num_done
+        if not writer.is_complete:
+            _note_space(writer)
+            _fill(writer, _pieces(source, known, framing, options.device, writer), options)
+            writer.finish()
+        return _outcome(out, num_found_done)
+
+
+def _check(source: Path, out: Path, framing: Framing, options: Options) -> None:
+    if framing.crop not in CROPS:
+        raise DataError(f"--crop {framing.crop} is unknown; choose one of {', '.join(CROPS)}.")
+    for name, value, hint in (
+        ("width", framing.width, CropSide),
+        ("height", framing.height, CropSide),
+        ("margin", framing.margin, CropMargin),
+        ("max-enlargement", framing.max_enlargement, Enlargement),
+        ("limit", options.limit, Count | None),
+        ("workers", options.num_workers, Workers | None),
+    ):
+        check_number(f"--{name}", value, hint)
+    if framing.width % 4 or framing.height % 4:
+        raise DataError(
+            f"--width {framing.width} --height {framing.height}: both must be multiples of 4, the scale of the task."
+        )
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out} is a file; give a folder for the prepared set.")
+    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+        raise DataError(f"{out} lies inside {source}; put the prepared set elsewhere.")
+    if options.device != "cpu":
+        import torch  # only here, because starting without it is faster
+
+        try:
+            torch.empty(0, device=options.device)
+        except (RuntimeError, AssertionError) as error:
+            raise DataError(f"--device {options.device} is not usable on this machine; give --device cpu.") from error
+
+
+def _settings(source: Path, sources: Sequence[str], framing: Framing, options: Options) -> dict[str, object]:
+    names = "\n".join(sources).encode("utf-8", "surrogateescape")
+    return {
+        "source": source.resolve().name.encode("utf-8", "backslashreplace").decode(),
+        "pictures": len(sources),
+        "names_sha256": sha256(names).hexdigest(),
+        "crop": framing.crop,
+        "max_enlargement": framing.max_enlargement if framing.crop != "as-is" else None,
+        "identity": options.identity,
+        "duplicates": options.duplicates,
+        "index_sha256": sha256(options.index.read_bytes()).hexdigest() if options.index else None,
+    }
+
+
+def _pieces(
+    folder: Path, known: Sequence[tuple[float, ...]], framing: Framing, device: str, writer: SetWriter
+) -> Iterator[Piece]:
+    sources = writer.plan.sources
+    for first in range(writer.num_done, len(sources), PIECE):
+        last = first + PIECE
+        paths = tuple(str(folder / source) for source in sources[first:last])
+        yield Piece(paths, tuple(known[first:last]), framing, device)
+
+
+def _note_space(writer: SetWriter) -> None:
+    num_left = len(writer.plan.sources) - writer.num_done
+    need, free = num_left * int(np.prod(writer.plan.picture_shape)), shutil.disk_usage(writer.folder).free
+    if need > free:
+        print(f"note: up to {need / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free", file=sys.stderr)
+
+
+def _num_workers(options: Options, num_left: int, detects: bool) -> int:
+    if options.num_workers is not None:
+        return options.num_workers
+    return num_cores() if num_left >= POOL_FROM[detects] else 1
+
+
+def _fill(writer: SetWriter, pieces: Iterator[Piece], options: Options) -> None:
+    total = len(writer.plan.sources)
+    detects = writer.plan.settings["crop"] in ("detect", "template")
+    num_workers = _num_workers(options, total - writer.num_done, detects)
+    started, done_before = time.monotonic(), writer.num_done
+    with tqdm(total=total, initial=done_before, unit=" pictures", disable=not sys.stderr.isatty()) as bar:
+        last_line = started
+        for crops, rows in crop_all(pieces, num_workers):
+            if options.duplicates == "drop":
+                crops, rows = _without_duplicates(crops, rows, writer)
+            writer.append(crops, rows)
+            bar.update(len(rows))
+            now = time.monotonic()
+            if bar.disable and now - last_line > LINE_SECONDS:
+                rate = (writer.num_done - done_before) / (now - started)
+                left = (total - writer.num_done) / rate
+                told = f"{writer.num_done} of {total} pictures, {rate:.3g} pictures/s, {left:.0f} s left"
+                print(told, file=sys.stderr, flush=True)
+                last_line = now
+
+
+def _without_duplicates(
+    crops: NDArray[np.uint8], rows: list[Row], writer: SetWriter
+) -> tuple[NDArray[np.uint8], list[Row]]:
+    """Returns crops and rows where a file that equals an earlier kept one has become a reason."""
+    seen: dict[str, str] = {}
+    kept: list[int] = []
+    cleaned: list[Row] = []
+    position = 0
+    for offset, row in enumerate(rows):
+        if row.reason:
+            cleaned.append(row)
+            continue
+        first = writer.digests.get(row.sha256) or seen.get(row.sha256)
+        if first is None:
+            seen[row.sha256] = writer.plan.sources[writer.num_done + offset]
+            kept.append(position)
+            cleaned.append(row)
+        else:
+            cleaned.append(Row(row.sha256, f"duplicate: same file as {first}"))
+        position += 1
+    return (crops if len(kept) == len(crops) else crops[kept]), cleaned
+
+
+def _outcome(out: Path, num_found_done: int) -> Outcome:
+    with (out / "index.csv").open(newline="", encoding="utf-8-sig") as file:
+        names = [row["identity"] for row in csv.DictReader(file)]
+    with (out / "rejected.csv").open(newline="", encoding="utf-8-sig") as file:
+        kinds = Counter(row["reason"].split(":")[0] for row in csv.DictReader(file))
+    return Outcome(len(names), len(set(names) - {""}), num_found_done, dict(kinds.most_common()))
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Returns the command line's options."""
+    parser = Parser(
+        prog="facesr prepare",
+        description="Make a prepared set out of a folder of pictures. The same command goes on with a stopped run.",
+    )
+    add = parser.add_argument
+    add("source", type=Path, help="folder of pictures; sub-folders count")
+    add("out", type=Path, help="folder for the prepared set")
+    add(
+        "--crop",
+        choices=CROPS,
+        default="as-is",
+        help="as-is (default): pictures are crops already; ffhq: the competition's framing out of FFHQ-aligned "
+        "pictures of any size; detect: a detected face in the competition's framing, not rotated; template: a "
+        "face turned upright onto 5 points",
+    )
+    add("--width", type=number(CropSide), default=96, metavar="N", help="of the crop in pixels (default 96)")
+    add("--height", type=number(CropSide), default=112, metavar="N", help="of the crop in pixels (default 112)")
+    add(
+        "--margin",
+        type=number(CropMargin),
+        default=0,
+        metavar="N",
+        help="pixels stored around the crop on each side (default 0)",
+    )
+    add(
+        "--max-enlargement",
+        type=number(Enlargement),
+        default=1.25,
+        metavar="X",
+        help="leave out faces that would be enlarged more than this (default 1.25)",
+    )
+    add(
+        "--identity",
+        choices=("auto", "folder", "none"),
+        default="auto",
+        help="whether folder names are persons (default auto: if there are several such folders)",
+    )
+    add("--index", type=Path, metavar="CSV", help="table with the columns file, identity, landmarks")
+    add("--duplicates", choices=("drop", "keep"), default="drop", help="files of equal bytes (default drop)")
+    add("--limit", type=number(Count), metavar="N", help="take only the first N pictures in sorted order")
+    add("--workers", type=number(Workers), metavar="N", help="processes (default: every core this process may use)")
+    add("--device", default="cpu", help="where faces are detected: cpu (default), cuda or cuda:N")
+    add("--overwrite", action="store_true", help="replace a set that was made with other settings")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 0, or 2 after an error that is the user's to mend."""
+    given = parse_arguments(arguments)
+    framing = Framing(given.crop, given.width, given.height, given.margin, given.max_enlargement)
+    options = Options(
+        given.identity, given.duplicates, given.index, given.limit, given.workers, given.device, given.overwrite
+    )
+    started = time.monotonic()
+    try:
+        outcome = prepare(given.source, given.out, framing, options)
+    except FaceSRError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on where it was", file=sys.stderr)
+        return 130
+    num_left_out = sum(outcome.left_out.values())
+    seconds = time.monotonic() - started
+    if outcome.num_found_done == outcome.num_kept + num_left_out:
+        print(f"{given.out} was complete already")
+    elif outcome.num_found_done:
+        print(f"went on after {outcome.num_found_done} pictures")
+    persons = f" of {outcome.num_identities} named persons" if outcome.num_identities else ""
+    print(f"{given.out}: {outcome.num_kept} pictures{persons} in {seconds:.1f} s")
+    if num_left_out:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in outcome.left_out.items())
+        print(f"left out {num_left_out} ({kinds}); reasons are in {given.out / 'rejected.csv'}")
+    return 0

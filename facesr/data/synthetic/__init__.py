@@ -1,0 +1,1 @@
+"""Pictures that are rendered, so that everything works without data: faces and dead leaves."""

@@ -1,0 +1,1 @@
+"""Synthetic faces: persons from parameters, drawn, dressed and lit."""

@@ -1,0 +1,36 @@
+"""What every study is given, and what it has to offer.
+
+A study is a module with `check(settings)`, which refuses keys that do not go together, and `run(job)`, which scores,
+writes its files below `job.out` and prints its table. `facesr.evaluation.command` knows them by name.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from facesr.config import EvaluateSettings
+from facesr.evaluation.flow import Options
+from facesr.evaluation.perceptual import Perceptual
+from facesr.protocols import Embedder
+from facesr.submission.verify import VerifiedSubmission
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an evaluation or a study works with.
+
+    Attributes:
+        settings: checked.
+        archives: verified submissions, by what they are called in the settings.
+        judges: the ranking one first; none where the perceptual index ranks.
+        perceptual: what the perceptual index is taken with, None for other protocols.
+        options: how to score.
+        out: folder for the result, claimed.
+    """
+
+    settings: EvaluateSettings
+    archives: Mapping[str, VerifiedSubmission]
+    judges: list[Embedder]
+    perceptual: Perceptual | None
+    options: Options
+    out: Path

@@ -1,0 +1,141 @@
+"""Subjects: what is scored, restored first where it is a method, and the pictures that it is scored against."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from facesr import dist
+from facesr.config import EvaluateSettings
+from facesr.data.export import export_builtin, export_dead_leaves
+from facesr.evaluation.result import Subject, power_facts
+from facesr.log import Console, Progress
+from facesr.methods.folder import PICTURES, RestoreOptions, read_restored, restore_folder
+from facesr.methods.guard_facts import guard_by_id
+from facesr.methods.low import LowPictures
+from facesr.methods.method import Method
+from facesr.methods.record import Restoration
+from facesr.snapshots.blend_parts import BlendParts
+from facesr.submission.verify import VerifiedSubmission
+from facesr.tiles import Tiles
+
+
+def pairs_to_score(settings: EvaluateSettings, out: Path) -> tuple[Path, Path | None]:
+    """Returns (high, low); without them synthetic faces, or general pictures where a protocol wants those, below `out`.
+
+    They are those that train.py validates on, or like them.
+    """
+    if settings.high is not None:
+        return Path(settings.high), Path(settings.low) if settings.low else None
+    general = settings.protocol.perceptual is not None
+    folder, kind = (out / "pictures", "pictures") if general else (out / "faces", "faces")
+    say(f"no folders were given: synthetic {kind} are scored (see --help for high= and low=)")
+    export = export_dead_leaves if general else export_builtin
+    dist.together(lambda: export(folder) if dist.is_main() else None)
+    return folder / "high", folder / "low"
+
+
+def restored_by(
+    method: Method,
+    low: Path,
+    settings: EvaluateSettings,
+    device: torch.device,
+    beside: Path,
+    on_batch: Callable[[int], None] = lambda count: None,
+) -> tuple[Subject, Restoration]:
+    """Returns a method's pictures of `low` as a subject, restored now or found restored, and their record.
+
+    Args:
+        method: what restores.
+        low: folder of low-resolution pictures.
+        settings: where restored folders are kept, and how to restore.
+        device: it runs there.
+        beside: folder for what the method has to tell beside its pictures.
+        on_batch: called after each batch with the number of its pictures.
+
+    Raises:
+        FaceSRError: a picture cannot be read or restored, or a folder cannot be written.
+    """
+    pictures = LowPictures.open(low)
+    options = RestoreOptions(
+        device, settings.batch_size, settings.flip_ensemble, Tiles(settings.tile_px, settings.tile_overlap_px)
+    )
+    done = 0
+
+    def advance(so_far: int) -> None:
+        nonlocal done
+        on_batch(so_far - done)
+        done = so_far
+
+    kept_in = Path(settings.restored_dir).expanduser()
+    restored = restore_folder(method, pictures, options, kept_in, reuse=settings.reuse, on_batch=advance)
+    if restored.reused:
+        say(f"restored before: {restored.path} (reuse=false restores again)")
+    if method.epilogue is not None:
+        say(method.epilogue({Path(name).stem: path for name, path in pictures.paths.items()}, beside))
+    facts: dict[str, Any] = {
+        "path": "" if method.path is None else str(method.path),
+        "pictures": str(restored.path / PICTURES),
+        "weights_sha256": method.weights_sha256,
+        "config_sha256": method.config_sha256,
+        "kimg": method.kimg,
+        "flip_ensemble": settings.flip_ensemble,
+    }
+    if method.blend is not None:
+        facts |= {"blend_with": str(method.blend.path), **blend_facts(method.blend.parts)}
+    guard = guard_by_id(restored.restoration.guard)
+    subject = Subject("method", method.name, restored.path / PICTURES, method.loss_judges, facts, guard=guard)
+    return subject, restored.restoration
+
+
+def submitted_subject(settings: EvaluateSettings, archive: str, submission: VerifiedSubmission) -> Subject:
+    """Returns a verified submission as a subject; what its manifest says are claims."""
+    made = submission.manifest.restoration
+    facts = {
+        "team": submission.manifest.team,
+        "archive": archive,
+        "archive_sha256": submission.sha256,
+        "model": made.model,
+        "weights_sha256": made.weights_sha256,
+        "config_sha256": made.config_sha256,
+        "kimg": made.kimg,
+        "flip_ensemble": made.flip_ensemble,
+        "commit": made.commit,
+        **blend_facts(made.blend),
+        **power_facts(made.energy_joules, made.seconds, settings.power_limit_watts),
+    }
+    name, guard = submission.manifest.team, guard_by_id(made.guard)
+    return Subject("submission", name, submission.folder, made.loss_judges, facts, is_claim=True, guard=guard)
+
+
+def blend_facts(blend: BlendParts | None) -> dict[str, Any]:
+    """Returns what summary.json says of a blend; nothing for None."""
+    return {} if blend is None else {"blend_weight": blend.weight, "blend_sha256": blend.weights_sha256[1]}
+
+
+def restored_subject(folder: Path) -> Subject:
+    """Returns a folder of restored pictures as a subject; one that facesr restored has its record beside it."""
+    record = read_restored(folder.parent) if folder.name == PICTURES else None
+    if record is None:
+        return Subject("restored", folder.name, folder, None, {"path": str(folder)})
+    facts = {"path": str(folder), "weights_sha256": record.weights_sha256, "kimg": record.kimg}
+    guard = guard_by_id(record.guard)
+    return Subject("restored", record.model, folder, record.loss_judges, facts, guard=guard)
+
+
+@contextmanager
+def progress(what: str, folder: Path) -> Iterator[Callable[[int], None]]:
+    """Yields a function that moves a progress bar on by so many pictures of this rank."""
+    total = sum(1 for _ in folder.glob("*.png")) if folder.is_dir() else 0
+    bar = Progress(total, 0, unit=f" pictures, {what}")
+    try:
+        yield lambda count: bar.advance(min(count * dist.world_size(), total))
+    finally:
+        bar.close()
+
+
+def say(text: str) -> None:
+    """Prints on rank 0."""
+    Console().say(text)

@@ -1,0 +1,1 @@
+"""Charts and sheets of pictures, drawn with OpenCV."""

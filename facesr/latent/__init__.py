@@ -1,1 +1,0 @@
-"""Restoration by searching a face generator's latent space (PULSE), and the generators that can be searched."""

@@ -1,0 +1,99 @@
+"""What a method is: a network that restores, with the names and digests that say which one, and its guard."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from facesr.guard import Fallback, Finding, GuardRecord, replaced_of
+from facesr.models.interpolation import Bicubic, Nearest
+from facesr.snapshots.blend_parts import BlendParts
+
+INTERPOLATIONS: dict[str, type[nn.Module]] = {"bicubic": Bicubic, "nearest": Nearest}
+# The search of facesr.methods.pulse, whose generator has settings of its own.
+PULSE = "pulse"
+EQUAL_SHARES = 0.5
+# What the remark of a picture begins with whose face a method has invented.
+SYNTHETIC = "synthetic face"
+
+
+@dataclass(frozen=True)
+class Blend:
+    """The second snapshot of a blend.
+
+    Attributes:
+        path: its file.
+        parts: digests of both snapshots, and the second one's share.
+    """
+
+    path: Path
+    parts: BlendParts
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What the pictures of a snapshot are checked with.
+
+    Attributes:
+        on: whether they are checked at all.
+        bound_db: lowest consistency that passes, 0 to 100; None where the snapshot states none, and everything passes.
+        fallback: restores what does not pass; it may have a guard itself. None without a bound.
+    """
+
+    on: bool = True
+    bound_db: float | None = None
+    fallback: "Method | None" = None
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to restore pictures.
+
+    Attributes:
+        name: ``bicubic``, ``nearest``, the name of the run, or ``FIRST+WEIGHT*SECOND`` for a blend.
+        generator: network in evaluation mode, on its device.
+        weights_sha256: of the snapshot file, of a blend as `facesr.snapshots.blend_parts` says; empty without weights.
+        loss_judges: recognisers that were part of its training loss.
+        config_sha256: digest of the run's configuration; empty for a method without weights.
+        kimg: thousands of images it was trained on.
+        path: the snapshot, of a blend the first one, or None.
+        blend: the second snapshot, None for a method that is no blend.
+        remark: what the PNG files of its pictures say about them; for a method that invents faces, that it does.
+        whole_only: whether a picture must not be cut into tiles.
+        guard: what its pictures are checked with; None for a method without a snapshot, which has no guard.
+        epilogue: called on every rank with the low-resolution pictures (id -> file) when they are restored, and a
+            folder; writes there what the method has to tell of each, and returns a sentence. None for most methods.
+    """
+
+    name: str
+    generator: nn.Module
+    weights_sha256: str = ""
+    loss_judges: tuple[str, ...] = ()
+    config_sha256: str = ""
+    kimg: float = 0.0
+    path: Path | None = None
+    blend: Blend | None = None
+    remark: str = ""
+    whole_only: bool = False
+    guard: Guard | None = None
+    epilogue: Callable[[Mapping[str, Path], Path], str] | None = None
+
+    @property
+    def bound_db(self) -> float | None:
+        """The consistency in dB that a picture has to have; None where none is asked for."""
+        return None if self.guard is None else self.guard.bound_db
+
+
+def guard_record(method: Method, findings: Mapping[str, Finding]) -> GuardRecord | None:
+    """Returns what is recorded of a method's guard and its findings by picture, None for a method without a guard."""
+    guard = method.guard
+    if guard is None:
+        return None
+    fallbacks: list[Fallback] = []
+    fallback = guard.fallback
+    while fallback is not None:
+        fallbacks.append(Fallback(fallback.name, fallback.weights_sha256))
+        fallback = None if fallback.guard is None else fallback.guard.fallback
+    replaced = {name: replaced_of(finding) for name, finding in sorted(findings.items())}
+    return GuardRecord(guard.on, guard.bound_db, tuple(fallbacks), replaced)

@@ -1,0 +1,135 @@
+"""Opening a method by its name: an interpolation, a snapshot, two of them interpolated, or the search of pulse."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from facesr import dist
+from facesr.build import check_node
+from facesr.config import EvaluateSettings, SubmitSettings
+from facesr.errors import CheckpointError, ConfigError
+from facesr.methods.method import EQUAL_SHARES, INTERPOLATIONS, PULSE, Blend, Guard, Method
+from facesr.methods.pulse.pulse import check_pulse, open_pulse
+from facesr.places import Place
+from facesr.snapshots.blend import blended, check_same_network, parts_of
+from facesr.snapshots.network import network_of
+from facesr.snapshots.shipped import PREFIX, snapshot_file
+from facesr.snapshots.snapshot import Snapshot, read_snapshot
+from facesr.weights import sha256_of
+
+# What restores a picture that its snapshot's bound does not let pass; where that does not pass either, bicubic does.
+FALLBACK = f"{PREFIX}asc19_psnr"
+LAST_FALLBACK = "bicubic"
+
+
+def open_asked(
+    settings: EvaluateSettings | SubmitSettings,
+    device: torch.device,
+    spec: str,
+    blend_with: str | None = None,
+    blend_weight: float = EQUAL_SHARES,
+) -> Method:
+    """Returns the method that `spec` names, as a command's settings describe it; pulse among them.
+
+    Raises:
+        FaceSRError: there is none of that name, or its weights are not as they have to be.
+    """
+    if spec == PULSE:
+        return dist.in_turn(lambda: open_pulse(settings, device))
+    return open_method(spec, device, blend_with, blend_weight, guard=settings.guard)
+
+
+def check_asked(
+    settings: EvaluateSettings | SubmitSettings,
+    device: torch.device,
+    spec: str,
+    blend_with: str | None = None,
+    blend_weight: float = EQUAL_SHARES,
+) -> None:
+    """Checks a method as `open_asked` does, as far as that takes no long.
+
+    Raises:
+        FaceSRError: see `open_asked`.
+    """
+    if spec != PULSE:
+        open_method(spec, device, blend_with, blend_weight)
+        return
+    # A search's generator is no small file: it is opened when it is asked, and what it is built from checked now.
+    check_pulse(settings.pulse)
+    check_node(settings.latent_generator, Place.LATENT_GENERATOR, "generator")
+
+
+def open_method(
+    spec: str,
+    device: torch.device,
+    blend_with: str | None = None,
+    blend_weight: float = EQUAL_SHARES,
+    *,
+    guard: bool = True,
+) -> Method:
+    """Returns the method that `spec` names: ``bicubic``, ``nearest``, a snapshot or a run folder (its best).
+
+    A snapshot is a file or ``pretrained:NAME``, one that comes with the package.
+
+    Args:
+        spec: what is opened.
+        device: where its network goes.
+        blend_with: a second snapshot file or run folder, of the same network, blended into the first
+        (`facesr.snapshots.blend`). blend_weight: the second one's share of the weights, 0 to 1.
+        guard: whether a picture below the bound that the snapshot states is restored by a fallback.
+
+    Raises:
+        CheckpointError: nothing of that name exists, or a snapshot, or that of the fallback, is damaged or does not fit
+            its network.
+        ConfigError: the two cannot be blended, or the share is out of range or without a second snapshot.
+    """
+    if not 0.0 <= blend_weight <= 1.0:
+        raise ConfigError(f"blend_weight={blend_weight:g} is out of range; give a share from 0 to 1.")
+    if blend_with is None and blend_weight != EQUAL_SHARES:
+        raise ConfigError(f"blend_weight={blend_weight:g} needs blend_with=RUN, the second snapshot or run.")
+    if blend_with is not None:
+        for name in (spec, blend_with):
+            if name in INTERPOLATIONS:
+                raise ConfigError(f"{name} has no weights and cannot be blended; give two snapshots or runs.")
+    if spec in INTERPOLATIONS:
+        return Method(spec, INTERPOLATIONS[spec]().eval().to(device))
+    path = _snapshot_path(spec)
+    snapshot, blend = read_snapshot(path), None
+    if blend_with is not None:
+        second_path = _snapshot_path(blend_with)
+        second = read_snapshot(second_path)
+        check_same_network(snapshot, path, second, second_path)
+        blend = Blend(second_path, parts_of(snapshot, second, blend_weight))
+        snapshot = blended(snapshot, second, blend.parts.weight)
+    return Method(
+        name=snapshot.run,
+        generator=network_of(snapshot, path).to(device),
+        weights_sha256=snapshot.sha256,
+        loss_judges=snapshot.loss_judges,
+        config_sha256=snapshot.config_sha256,
+        kimg=snapshot.kimg,
+        path=path,
+        blend=blend,
+        guard=_guard_of(snapshot, device) if guard else Guard(on=False),
+    )
+
+
+def _guard_of(snapshot: Snapshot, device: torch.device) -> Guard:
+    bound = snapshot.consistency_bound_db
+    if bound is None:
+        return Guard()
+    # The fallback's own fallback, and that of a copy of it, is the last one.
+    is_fallback = snapshot.sha256 == sha256_of(snapshot_file(FALLBACK))
+    spec = LAST_FALLBACK if is_fallback else FALLBACK
+    return Guard(True, bound, replace(open_method(spec, device), name=spec))
+
+
+def _snapshot_path(spec: str) -> Path:
+    path = snapshot_file(spec)
+    if not path.is_file():
+        raise CheckpointError(
+            f"{spec} is neither {' nor '.join(INTERPOLATIONS)} nor a snapshot file, run folder or {PREFIX}NAME; "
+            "give one of them, for example runs/NAME."
+        )
+    return path

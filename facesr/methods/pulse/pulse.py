@@ -1,0 +1,165 @@
+"""method=pulse: the search as a network that restores, which remembers and resumes, and the settings it takes.
+
+    uv run evaluate.py method=pulse generator=eigenfaces low=DIR high=DIR
+    uv run submit.py method=pulse generator=eigenfaces low=DIR team=NAME out=FILE.zip
+
+docs/pulse.md explains keys, files and limits. What it makes are invented faces, and every picture says so.
+"""
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from facesr.build import build
+from facesr.config import EvaluateSettings, PulseSettings, SubmitSettings
+from facesr.errors import ConfigError
+from facesr.image import to_float, to_uint8
+from facesr.log import Progress
+from facesr.methods.method import PULSE, SYNTHETIC, Method
+from facesr.methods.pulse.kept import Kept, key_of
+from facesr.methods.pulse.operator import OPERATORS, Operator, operator_for
+from facesr.methods.pulse.schedule import SCHEDULES
+from facesr.methods.pulse.search import OPTIMIZERS, PRECISIONS, Found, Watcher, search
+from facesr.methods.pulse.sphere import Variables
+from facesr.methods.pulse.status import tell
+from facesr.places import Place
+from facesr.protocols import LatentGenerator
+from facesr.weights import cache_dir
+
+# Neither moves a result beyond float32 rounding.
+_NOT_DECIDING = ("batch_size", "reuse")
+
+
+class Pulse(nn.Module):
+    """Restores faces by searching a generator's latent space, each face on its own.
+
+    Attributes:
+        generator: what is searched.
+        settings: how.
+    """
+
+    def __init__(self, generator: LatentGenerator, settings: PulseSettings, kept: Kept, node: dict[str, Any]) -> None:
+        """Takes a generator that is a network on its device, in evaluation mode.
+
+        Args:
+            generator: what is searched.
+            settings: how.
+            kept: where results are looked for and kept.
+            node: the generator's configuration, part of a result's identity.
+        """
+        super().__init__()
+        self.generator, self.settings = generator, settings
+        self._kept = kept
+        self._node = {key: None if value is None else str(value) for key, value in node.items()}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything beside the input that decides a result, plain containers."""
+        mapped = [self.generator.mapped_mean, self.generator.mapped_std]
+        digest = hashlib.sha256(b"".join(part.detach().cpu().float().numpy().tobytes() for part in mapped))
+        return {
+            "pulse": {key: value for key, value in asdict(self.settings).items() if key not in _NOT_DECIDING},
+            "generator": self._node,
+            "weights_sha256": self.generator.weights_sha256,
+            "mapped_sha256": digest.hexdigest(),
+        }
+
+    def forward(self, low: Tensor) -> Tensor:
+        """Returns restored faces (N, 3, 4h, 4w) in [0, 1], whole grey levels, for `low` (N, 3, h, w) in [0, 1].
+
+        A face whose result is kept is not searched again, unless `reuse` is false.
+
+        Raises:
+            ImageError: the input has a size that the generator cannot be searched for.
+        """
+        height, width = low.shape[-2:]
+        operator = operator_for(self.settings.operator, self.generator.size, (width, height))
+        pictures = to_uint8(low)
+        keys = self._keys(pictures, low.device)
+        results = {key: self._kept.get(key) if self.settings.reuse else None for key in keys}
+        # One picture given twice is one search.
+        missing = {key: number for number, key in enumerate(keys) if results[key] is None}
+        at_once = max(1, self.settings.batch_size // self.settings.num_seeds)
+        numbers = list(missing.values())
+        for start in range(0, len(numbers), at_once):
+            part = numbers[start : start + at_once]
+            for number, new in zip(part, self._search(operator, low[part]), strict=True):
+                self._kept.put(keys[number], new)
+                results[keys[number]] = new
+        restored = [found.restored for key in keys if (found := results[key]) is not None]
+        return to_float(np.stack(restored)).to(low.device)
+
+    def result_of(self, low: NDArray[np.uint8], device: torch.device) -> Found | None:
+        """Returns what was found for an input, uint8 (h, w, 3), None where nothing is kept."""
+        (key,) = self._keys([low], device)
+        return self._kept.get(key)
+
+    def _keys(self, pictures: Iterable[NDArray[np.uint8]], device: torch.device) -> list[str]:
+        deciding = {**self.identity, "device": device.type}
+        return [key_of(picture, deciding) for picture in pictures]
+
+    def _search(self, operator: Operator, low: Tensor) -> list[Found]:
+        bar = Progress(self.settings.steps, 0, unit=f" steps, {len(low)} faces")
+
+        def watch(step: int, variables: Variables, lowest: float) -> None:
+            bar.advance(1, best_l2=f"{lowest:.2e}", searched=str(len(variables.latents)))
+
+        watcher: Watcher = watch
+        try:
+            with torch.enable_grad():
+                return search(self.generator, operator, low, self.settings, watcher)
+        finally:
+            bar.close()
+
+
+def open_pulse(settings: EvaluateSettings | SubmitSettings, device: torch.device) -> Method:
+    """Returns method=pulse as `settings` describe it.
+
+    Raises:
+        ConfigError: a key is out of range or has no meaning here.
+        WeightsError: the generator's weights are missing or wrong.
+    """
+    check_pulse(settings.pulse)
+    if settings.flip_ensemble:
+        raise ConfigError("flip_ensemble=true would mix two invented faces; leave it out with method=pulse.")
+    if settings.blend_with is not None:
+        raise ConfigError("blend_with has no meaning with method=pulse; leave it out.")
+    if settings.protocol.perceptual is not None:
+        raise ConfigError(f"method=pulse makes faces and protocol {settings.protocol.name} scores none; leave one out.")
+    generator = build(settings.latent_generator, Place.LATENT_GENERATOR, key="generator")
+    assert isinstance(generator, nn.Module) and isinstance(generator, LatentGenerator)
+    generator = generator.eval().requires_grad_(False).to(device)
+    module = Pulse(generator, settings.pulse, Kept(cache_dir() / PULSE), settings.latent_generator)
+    identity = json.dumps(module.identity, sort_keys=True)
+    return Method(
+        name=f"{PULSE}-{generator.name}",
+        generator=module.eval(),
+        weights_sha256=generator.weights_sha256,
+        config_sha256=hashlib.sha256(identity.encode()).hexdigest(),
+        remark=remark_of(generator.name),
+        whole_only=True,
+        epilogue=functools.partial(tell, functools.partial(module.result_of, device=device), remark_of(generator.name)),
+    )
+
+
+def remark_of(name: str) -> str:
+    """Returns what every picture from a generator of that name says about itself."""
+    return f"{SYNTHETIC}: invented by facesr pulse ({name}) from a low-resolution picture; not the person"
+
+
+def check_pulse(settings: PulseSettings) -> None:
+    """Raises ConfigError for keys of the search that do not go together, or a name that is unknown."""
+    if settings.l2_weight + settings.l1_weight == 0:
+        raise ConfigError("pulse.l2_weight and pulse.l1_weight are both 0; the search would not see the input.")
+    known = {"schedule": SCHEDULES, "optimizer": OPTIMIZERS, "operator": OPERATORS, "precision": PRECISIONS}
+    for key, names in known.items():
+        if getattr(settings, key) not in names:
+            raise ConfigError(f"pulse.{key}={getattr(settings, key)} is unknown; choose one of {', '.join(names)}.")

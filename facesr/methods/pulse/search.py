@@ -1,0 +1,206 @@
+"""Spherical gradient descent: a batch of faces is searched together, and each as if it were alone.
+
+A face has its own random start, drawn from its pixels and the seed, its own loss, its own best picture and its own
+end: a face that is found leaves the batch, and the rest gets cheaper. Whatever the end, a face has a result.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from facesr.config import PulseSettings
+from facesr.errors import ImageError
+from facesr.image import to_uint8
+from facesr.methods.pulse.objective import Objective
+from facesr.methods.pulse.operator import Operator
+from facesr.methods.pulse.schedule import factor
+from facesr.methods.pulse.sphere import Variables
+from facesr.protocols import LatentGenerator
+
+OPTIMIZERS: dict[str, Callable[[list[Tensor], float], torch.optim.Optimizer]] = {
+    "adam": lambda searched, rate: torch.optim.Adam(searched, lr=rate),
+    "sgd": lambda searched, rate: torch.optim.SGD(searched, lr=rate),
+    "sgdm": lambda searched, rate: torch.optim.SGD(searched, lr=rate, momentum=0.9),
+    "adamax": lambda searched, rate: torch.optim.Adamax(searched, lr=rate),
+}
+PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the search found for one face, at its best step.
+
+    Attributes:
+        picture: uint8 (H, W, 3), the generator's picture.
+        downscaled: uint8 (h, w, 3), its downscaling.
+        restored: uint8 (4h, 4w, 3), the framed picture.
+        best_l2: mean square between downscaling and input, in [0, 1] squared, before rounding.
+        best_step: the step that it belongs to, from 0.
+        num_steps: steps that were taken.
+        seed: the seed that won.
+        converged: whether best_l2 is at most eps.
+    """
+
+    picture: NDArray[np.uint8]
+    downscaled: NDArray[np.uint8]
+    restored: NDArray[np.uint8]
+    best_l2: float
+    best_step: int
+    num_steps: int
+    seed: int
+    converged: bool
+
+
+# Called after each step with its number, what is searched, and the lowest mean square of the faces still searched.
+Watcher = Callable[[int, Variables, float], None]
+
+
+def search(
+    generator: LatentGenerator,
+    operator: Operator,
+    low: Tensor,
+    settings: PulseSettings,
+    watcher: Watcher | None = None,
+) -> list[Found]:
+    """Returns what was found for each face of `low`, float32 (N, 3, h, w) in [0, 1]; of several seeds the best.
+
+    Raises:
+        ImageError: the generator's answer is not finite at any step.
+    """
+    seeds = range(settings.seed, settings.seed + settings.num_seeds)
+    digests = [hashlib.sha256(picture.tobytes()).digest() for picture in to_uint8(low)]
+    starts = [(digest, seed) for digest in digests for seed in seeds]
+    rows = _search_rows(generator, operator, low.repeat_interleave(len(seeds), 0), starts, settings, watcher)
+    by_face = [rows[first : first + len(seeds)] for first in range(0, len(rows), len(seeds))]
+    return [min(row, key=lambda found: (found.best_l2, found.seed)) for row in by_face]
+
+
+def _search_rows(
+    generator: LatentGenerator,
+    operator: Operator,
+    low: Tensor,
+    starts: Sequence[tuple[bytes, int]],
+    settings: PulseSettings,
+    watcher: Watcher | None,
+) -> list[Found]:
+    variables = _drawn(generator, starts, settings, low.device)
+    optimizer = OPTIMIZERS[settings.optimizer](variables.searched, settings.learning_rate)
+    weights = (settings.l2_weight, settings.l1_weight, settings.geocross_weight)
+    objective = Objective(*weights, eps=settings.eps)
+    best = _Best(len(low))
+    alive = torch.arange(len(low), device=low.device)
+    for step in range(settings.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * factor(settings.schedule, step, settings.steps)
+        picture, mapped = _pictures(generator, variables, settings)
+        downscaled = operator.downscale(picture)
+        loss, square = objective(downscaled, low[alive], mapped)
+        best.update(alive, step, square, picture, downscaled)
+        going = square > settings.eps
+        # A value that is not finite compares as false; its face goes on, and may yet recover.
+        going |= ~torch.isfinite(square)
+        if watcher is not None:
+            watcher(step, variables, float(square.min()))
+        if not bool(going.any()) or step == settings.steps - 1:
+            break
+        optimizer.zero_grad(set_to_none=True)
+        loss.sum().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        if not bool(going.all()):
+            rows = going.nonzero()[:, 0]
+            variables.keep_(rows, optimizer)
+            alive = alive[rows]
+        variables.project_()
+    return best.found(operator, [seed for _, seed in starts], settings.eps)
+
+
+def _pictures(generator: LatentGenerator, variables: Variables, settings: PulseSettings) -> tuple[Tensor, Tensor]:
+    """Returns pictures (N, 3, H, W) in [0, 1], with a gradient also where they are clamped, and mapped latents."""
+    latents = variables.latents.expand(-1, generator.num_latents, -1)
+    with torch.autocast(latents.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+        mapped = generator.map(latents)
+        picture = generator.synthesise(mapped, variables.noises).float()
+    # What is written is clamped, so that is what has to fit; a clamped pixel must still know the way back.
+    return picture + (picture.clamp(0.0, 1.0) - picture).detach(), mapped
+
+
+def _drawn(
+    generator: LatentGenerator, starts: Sequence[tuple[bytes, int]], settings: PulseSettings, device: torch.device
+) -> Variables:
+    """Returns the random start of each row, a function of its face's pixels and its seed alone.
+
+    Drawn on the CPU, so that a GPU starts from the same place. The last noise map is zero, as PULSE has it.
+    """
+    num_vectors = 1 if settings.tiled_latents else generator.num_latents
+    latents: list[Tensor] = []
+    noises: list[list[Tensor]] = []
+    for digest, seed in starts:
+        state = hashlib.sha256(digest + str(seed).encode()).digest()[:8]
+        draw = torch.Generator().manual_seed(int.from_bytes(state, "big") >> 1)
+        latents.append(torch.randn(num_vectors, generator.latent_dim, generator=draw))
+        noises.append([torch.randn(shape, generator=draw) for shape in generator.noise_shapes])
+    maps = [torch.stack(column).to(device) for column in zip(*noises, strict=True)]
+    if maps:
+        maps[-1].zero_()
+    num_trained = min(settings.num_trained_noises, max(len(maps) - 1, 0))
+    return Variables(torch.stack(latents).to(device), maps, num_trained)
+
+
+class _Best:
+    """The best step so far of each row: its picture and its downscaling belong to one another."""
+
+    def __init__(self, num_rows: int) -> None:
+        self._square = torch.full((num_rows,), float("inf"))
+        self._step = [0] * num_rows
+        self._taken = [0] * num_rows
+        self._picture: Tensor | None = None
+        self._downscaled: Tensor | None = None
+
+    @torch.no_grad()
+    def update(self, alive: Tensor, step: int, square: Tensor, picture: Tensor, downscaled: Tensor) -> None:
+        """Takes over what is better than before; a value that is not finite never is."""
+        if self._picture is None or self._downscaled is None:
+            self._picture, self._downscaled = torch.zeros_like(picture), torch.zeros_like(downscaled)
+            self._square = self._square.to(square.device)
+        better = square < self._square[alive]
+        rows = alive[better]
+        self._square[rows] = square[better]
+        self._picture[rows] = picture.detach()[better]
+        self._downscaled[rows] = downscaled.detach()[better]
+        for row in alive.tolist():
+            self._taken[row] = step + 1
+        for row in rows.tolist():
+            self._step[row] = step
+
+    @torch.no_grad()
+    def found(self, operator: Operator, seeds: Sequence[int], eps: float) -> list[Found]:
+        """Returns every row's result.
+
+        Raises:
+            ImageError: a row was never finite.
+        """
+        if self._picture is None or self._downscaled is None or not bool(torch.isfinite(self._square).all()):
+            raise ImageError(
+                "the generator's pictures hold values that are not finite; give pulse.precision=float32, "
+                "or a lower pulse.learning_rate."
+            )
+        pictures, downscaled = to_uint8(self._picture), to_uint8(self._downscaled)
+        restored = to_uint8(operator.frame(self._picture))
+        return [
+            Found(
+                picture=pictures[row],
+                downscaled=downscaled[row],
+                restored=restored[row],
+                best_l2=square,
+                best_step=self._step[row],
+                num_steps=self._taken[row],
+                seed=seeds[row],
+                converged=square <= eps,
+            )
+            for row, square in enumerate(self._square.tolist())
+        ]

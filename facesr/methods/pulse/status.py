@@ -1,0 +1,98 @@
+"""What a search leaves beside the restored pictures: pulse_status.csv, and the generator's own pictures.
+
+<folder>/pulse_status.csv       a line a face: how well it fits, whether it was found, steps and seed
+<folder>/generated/<id>.png     the generator's picture, at the generator's size
+<folder>/downscaled/<id>.png    its downscaling, of the same step
+"""
+
+import csv
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facesr import dist
+from facesr.errors import DataError
+from facesr.files import make_empty, whole_file
+from facesr.methods.pulse.search import Found
+from facesr.png import read_png, write_png
+
+STATUS = "pulse_status.csv"
+GENERATED, DOWNSCALED = "generated", "downscaled"
+HEADER = ("id", "best_l2", "consistency_db", "converged", "steps", "best_step", "seed")
+
+Row = tuple[str, str, str, str, str, str, str]
+
+
+# What was found for an input, uint8 (h, w, 3); None where nothing is kept.
+ResultOf = Callable[[NDArray[np.uint8]], Found | None]
+
+
+def tell(result_of: ResultOf, remark: str, low: Mapping[str, Path], folder: Path) -> str:
+    """Writes the generator's pictures and pulse_status.csv, and returns a sentence; every rank has to call it.
+
+    Args:
+        result_of: see `ResultOf`, after restoring.
+        remark: of the pictures.
+        low: id -> file of every low-resolution picture.
+        folder: where generated/, downscaled/ and the status go; older pictures there are removed.
+
+    Raises:
+        DataError: a file cannot be read or written.
+    """
+    rows = dist.together(lambda: write_pictures(result_of, remark, low, folder))
+    return "" if rows is None else write_status(folder, [row for part in rows for row in part])
+
+
+def write_pictures(result_of: ResultOf, remark: str, low: Mapping[str, Path], folder: Path) -> list[Row]:
+    """Writes the generator's pictures of the faces that this rank knows, and returns their status rows; see `tell`.
+
+    Raises:
+        DataError: a file cannot be read or written.
+    """
+    if dist.is_main():
+        for name in (GENERATED, DOWNSCALED):
+            make_empty(folder / name)
+    dist.barrier()
+    rows: list[Row] = []
+    for key, path in low.items():
+        found = result_of(read_png(path))
+        if found is not None:
+            for name, picture in ((GENERATED, found.picture), (DOWNSCALED, found.downscaled)):
+                # Ranks that share a cache all know every face, and one of them writes it.
+                if not (folder / name / f"{key}.png").exists():
+                    write_png(folder / name / f"{key}.png", picture, remark)
+            rows.append(_row(key, found))
+    return rows
+
+
+def _row(key: str, found: Found) -> Row:
+    """Returns a line of the status file; the consistency is the PSNR of best_l2, before rounding to grey levels."""
+    decibels = 100.0 if found.best_l2 <= 1e-10 else -10.0 * math.log10(found.best_l2)
+    counts = (str(found.num_steps), str(found.best_step), str(found.seed))
+    return (key, f"{found.best_l2:.6e}", f"{decibels:.2f}", "yes" if found.converged else "no", *counts)
+
+
+def write_status(folder: Path, rows: Sequence[Row]) -> str:
+    """Writes pulse_status.csv, a line a face sorted by id, and returns a sentence about it.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    # Ranks that share a cache all know every face.
+    ordered = sorted(set(rows))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HEADER)
+    writer.writerows(ordered)
+    path = folder / STATUS
+    try:
+        with whole_file(path) as temporary:
+            temporary.write_text(text.getvalue(), encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}.") from error
+    num_found = sum(row[3] == "yes" for row in ordered)
+    return f"pulse: {num_found} of {len(ordered)} faces were found within eps, the others are the closest: {path}"

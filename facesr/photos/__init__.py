@@ -1,0 +1,1 @@
+"""Photographs as people have them: decoding, detecting faces, cropping them."""

@@ -1,0 +1,280 @@
+"""Files a run leaves: generator snapshots (safetensors) and training states (torch.save of plain containers).
+
+Every file is written under a temporary name, flushed to disk and renamed, so a name always stands for a whole
+file; a sha256 lies beside each. Reading never runs code: safetensors, and ``weights_only=True``.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from facesr.errors import CheckpointError
+from facesr.files import sync_folder, write_bytes
+from facesr.snapshots.rules import BOUND, FORMAT, is_name, problem_with, read_about
+from facesr.weights import from_eight_bits, sha256_of
+
+# Where a run's folder has the snapshot that it is known by.
+BEST = Path("snapshots") / "best.safetensors"
+_LEFTOVER = re.compile(r"^\..+\.\d+\.tmp$", re.DOTALL)
+_DIGEST = ".sha256"
+_STATE_NAME = re.compile(r"^(\d{9,})\.pt$")
+_SNAPSHOT_NAME = re.compile(r"^(\d{9,})\.safetensors$")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A trained generator and where it comes from.
+
+    Attributes:
+        state: names to float32 tensors (the averaged weights).
+        generator: the configuration node that builds the network.
+        run: name of the run.
+        kimg: thousands of images it was trained on.
+        config_sha256: digest of the run's whole configuration.
+        loss_judges: names of the recognisers that were part of the training loss ("white-box" judges).
+        scores: validation scores at that time.
+        sha256: of the file.
+        consistency_bound_db: consistency with its input, 0 to 100 dB, that a restored picture has to have lest a
+            fallback restores it (facesr.guard); None where nobody has measured it.
+    """
+
+    state: dict[str, Tensor]
+    generator: dict[str, Any]
+    run: str
+    kimg: float
+    config_sha256: str
+    loss_judges: tuple[str, ...]
+    scores: dict[str, float]
+    sha256: str
+    consistency_bound_db: float | None = None
+
+
+def digest_of(config: Mapping[str, Any]) -> str:
+    """Returns the sha256 of a configuration of plain containers, independent of key order."""
+    text = json.dumps(config, sort_keys=True, ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_with_digest(path: Path, data: bytes) -> str:
+    """Writes a file and then its sha256 beside it, and returns that; a file without its digest was never finished.
+
+    Raises:
+        CheckpointError: see `write_bytes`.
+    """
+    digest = hashlib.sha256(data).hexdigest()
+    _announce(path, digest)
+    write_bytes(path, data)
+    _write_digests(path, digest)
+    return digest
+
+
+def digests_beside(path: Path) -> tuple[str, ...]:
+    """Returns the sha256s that a file may have according to the file beside it; none where there is no such file.
+
+    More than one only where a kill came between two renames.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if not _digest_file(path).is_file():
+        return ()
+    with _digest_file(path).open(encoding="ascii", errors="replace") as file:
+        lines = [line.split() for line in file.read(4096).splitlines()]
+    # A file beside it that holds no digest speaks for no file at all.
+    return tuple(words[0] for words in lines if words) or ("",)
+
+
+def _digest_file(path: Path) -> Path:
+    return path.with_name(path.name + _DIGEST)
+
+
+def _write_digests(path: Path, *digests: str) -> None:
+    write_bytes(_digest_file(path), "".join(f"{digest}  {path.name}\n" for digest in digests).encode())
+
+
+def _announce(path: Path, digest: str) -> None:
+    """Names a new digest beside those of the file that is about to be replaced, so that no kill parts the two."""
+    old = digests_beside(path)
+    if len(old) > 1:
+        # An earlier kill came here: only one of them is the file's.
+        old = tuple({sha256_of(path)} & set(old)) if path.is_file() else ()
+    if old and path.is_file():
+        _write_digests(path, digest, *old)
+
+
+def sweep(folder: Path) -> None:
+    """Removes what a kill has left in a folder: temporary files, and digests without their file."""
+    if not folder.is_dir():
+        return
+    for path in list(folder.iterdir()):
+        orphan = path.name.endswith(_DIGEST) and not path.with_name(path.name.removesuffix(_DIGEST)).exists()
+        if orphan or _LEFTOVER.match(path.name):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+def write_snapshot(path: Path, snapshot: Snapshot) -> str:
+    """Writes a generator with its origin and returns the file's sha256 (`snapshot.sha256` is ignored).
+
+    Weights may be such as `facesr.weights.to_eight_bits` returns; read back they are float32 again.
+
+    Raises:
+        CheckpointError: see `write_bytes`; or `read_snapshot` would refuse what it says of itself.
+    """
+    about = {
+        "format": FORMAT,
+        "generator": snapshot.generator,
+        "run": snapshot.run,
+        "kimg": snapshot.kimg,
+        "config_sha256": snapshot.config_sha256,
+        "loss_judges": list(snapshot.loss_judges),
+        "scores": snapshot.scores,
+    }
+    if snapshot.consistency_bound_db is not None:
+        about[BOUND] = snapshot.consistency_bound_db
+    problem = problem_with(about)
+    if problem is not None:
+        raise CheckpointError(f"{path} would be no sound snapshot and is not written: {problem}.")
+    # One key: safetensors writes several in a random order, and equal snapshots must be equal bytes.
+    metadata = {"facesr": json.dumps(about, sort_keys=True)}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in snapshot.state.items()}
+    return write_with_digest(path, save(tensors, metadata))
+
+
+def snapshot_at(path: Path) -> Path:
+    """Returns the file that `path` names: of a run's folder its best snapshot, any other path as it is.
+
+    Raises:
+        CheckpointError: a folder without one.
+    """
+    if not path.is_dir():
+        return path
+    if not (path / BEST).is_file():
+        raise CheckpointError(
+            f"{path} is no generator snapshot of facesr and holds no {BEST}; give a run folder that has been validated "
+            "once, or one from runs/NAME/snapshots."
+        )
+    return path / BEST
+
+
+def read_snapshot(path: Path) -> Snapshot:
+    """Returns the generator of a snapshot file, which may come from a stranger: nothing in it is run or built.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, no snapshot of this project, or not the one of the sha256 beside
+            it, or what it says of itself is out of bounds.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path} is not a file; give a snapshot (.safetensors) or a run folder.")
+    about = read_about(path)
+    damaged = f"{path} is a damaged snapshot; use another one of the run."
+    try:
+        digest = sha256_of(path)
+        if digest not in (digests_beside(path) or (digest,)):
+            raise CheckpointError(
+                f"{path} is a damaged snapshot: its sha256 is not the one in {_digest_file(path).name} beside it; use "
+                "another one of the run."
+            )
+        with safe_open(str(path), "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no dict
+        if not all(is_name(name) and not tensor.is_complex() for name, tensor in tensors.items()):
+            raise CheckpointError(damaged)
+        state = {name: tensor.float() for name, tensor in from_eight_bits(tensors).items()}
+    except (SafetensorError, OSError, ValueError, TypeError, RuntimeError) as error:
+        raise CheckpointError(damaged) from error
+    wild = next((name for name, tensor in state.items() if not torch.isfinite(tensor).all()), None)
+    if wild is not None:
+        raise CheckpointError(f"{path} is a damaged snapshot: {wild!r} holds values that are not finite.")
+    return Snapshot(
+        state=state,
+        generator=about["generator"],
+        run=about["run"],
+        kimg=float(about["kimg"]),
+        config_sha256=about["config_sha256"],
+        loss_judges=tuple(about["loss_judges"]),
+        scores=about["scores"],
+        sha256=digest,
+        consistency_bound_db=None if about.get(BOUND) is None else float(about[BOUND]),
+    )
+
+
+def write_state(folder: Path, num_images: int, state: Mapping[str, Any], num_kept: int = 2) -> Path:
+    """Writes a training state of plain containers and tensors as <num_images>.pt, and drops the oldest ones.
+
+    Raises:
+        CheckpointError: see `write_bytes`.
+    """
+    path = folder / f"{num_images:09d}.pt"
+    temporary = folder / f".{path.name}.{os.getpid()}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            torch.save(dict(state), file)
+            file.flush()
+            os.fsync(file.fileno())
+        digest = sha256_of(temporary)
+        _announce(path, digest)
+        temporary.replace(path)
+        sync_folder(folder)
+    except (OSError, RuntimeError) as error:
+        # torch reports a full disk as a RuntimeError of its zip writer.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        reason = error.strerror if isinstance(error, OSError) else "the disk may be full"
+        raise CheckpointError(
+            f"{path} could not be written ({reason}); free some space or make the folder writable and start the "
+            "same command again: what was saved before is intact."
+        ) from error
+    _write_digests(path, digest)
+    remove_oldest(folder, _STATE_NAME, num_kept)
+    return path
+
+
+def newest_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Returns the newest whole training state of a folder, or None when there is none.
+
+    A file without its digest, or with another one, was cut off or damaged and is passed over.
+
+    Raises:
+        CheckpointError: there are states, but none of them is whole.
+    """
+    if not folder.is_dir():
+        return None
+    sweep(folder)
+    found = sorted((path for path in folder.iterdir() if _STATE_NAME.match(path.name)), reverse=True)
+    for path in found:
+        if sha256_of(path) not in digests_beside(path):
+            continue
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        # torch's reader fails in many ways, KeyError and UnicodeDecodeError among them.
+        except Exception:
+            continue
+        return path, state
+    if any(digests_beside(path) for path in found):
+        raise CheckpointError(f"{folder} holds no undamaged training state; remove the run's folder to start anew.")
+    return None
+
+
+def remove_oldest(folder: Path, pattern: re.Pattern[str], num_kept: int) -> None:
+    """Removes all but the newest `num_kept` numbered files of a folder, with their digests."""
+    numbered = sorted(path for path in folder.iterdir() if pattern.match(path.name))
+    for path in numbered[: max(len(numbered) - num_kept, 0)]:
+        path.unlink(missing_ok=True)
+        _digest_file(path).unlink(missing_ok=True)
+
+
+def remove_oldest_snapshots(folder: Path, num_kept: int) -> None:
+    """Removes all but the newest `num_kept` numbered snapshots; best.safetensors always stays."""
+    remove_oldest(folder, _SNAPSHOT_NAME, num_kept)

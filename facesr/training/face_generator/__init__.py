@@ -1,0 +1,1 @@
+"""Training the face generator that method=pulse can search."""

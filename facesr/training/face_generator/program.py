@@ -1,0 +1,302 @@
+"""Trains the face generator whose latent space `generator=faces` searches. The same command resumes a run.
+
+    uv run facesr face-generator name=drawn_faces duration_kimg=40 width=0.25
+    uv run facesr face-generator faces=data/ffhq duration_kimg=3000 batch_size=64
+
+Without `faces` it learns the built-in ones, with it a prepared set. A folder runs/NAME holds log.txt, stats.jsonl,
+the training state, latest.safetensors (the averaged generator, what `generator.weights` takes) and two sheets, random
+faces and interpolations, for every `sheet_every_kimg`. It has a loop and keys of its own, because the other one is
+about pairs: what is restored, validated and shipped there does not exist here.
+
+Source: Karras et al., StyleGAN2, arXiv 1912.04958, and StyleGAN2-ADA, arXiv 2006.06676: Adam with beta 0 and 0.99,
+learning rate 0.002, average of the weights; without path length regularisation, which costs a third of the time for
+smoothness that PULSE's spherical search does not ask for.
+"""
+
+import dataclasses
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from safetensors.torch import save
+
+from facesr import dist
+from facesr.build import run_script
+from facesr.config import AugmentationSettings, DataSettings, FaceGeneratorSettings
+from facesr.data.feed.loader import Feed
+from facesr.data.packed.reader import builtin, prepared
+from facesr.errors import EXIT_REQUEUE, CheckpointError, ConfigError, TrainingError
+from facesr.log import Console, Stats
+from facesr.losses.adversarial import Vanilla
+from facesr.models.style_discriminator import StyleDiscriminator
+from facesr.models.style_generator import StyleGenerator
+from facesr.png import write_png
+from facesr.protocols import FaceSet
+from facesr.snapshots.snapshot import digest_of, newest_state, write_state, write_with_digest
+from facesr.training.face_generator.sheet import interpolation_sheet, sample_sheet
+from facesr.training.face_generator.step import Adaptation, train_step
+from facesr.training.loop import due
+from facesr.training.precision import choose_precision
+from facesr.training.rundir import differing_keys
+from facesr.training.state import Clock, pack_state, unpack_state
+from facesr.training.step import Players, update_average
+from facesr.training.stop import StopRequest
+
+SNAPSHOT_FORMAT = "facesr-face-generator-1"
+# Features at 7x6, 14x12, ..., 112x96: 4.7 M parameters, most of them where they are cheap.
+CHANNELS = (256, 256, 192, 96, 48)
+LEARNING_RATE = 0.002
+R1_EVERY = 16
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is; the same name with another plan is refused.
+
+    Attributes:
+        faces: folder of a prepared set; None for built-in faces.
+        num_builtin: how many of these.
+        batch: faces of one step.
+        width: factor on the channels.
+        r1_gamma: weight of R1; pixels are in [0, 1] here, so a quarter of what papers write for [-1, 1].
+        average_kimg: half-life of the averaged weights.
+        adaptive: whether augmentation adapts; without it only mirroring is left.
+        precision: fp32 or bf16.
+        seed: of weights, order and latents.
+    """
+
+    faces: str | None
+    num_builtin: int
+    batch: int
+    width: float
+    r1_gamma: float
+    average_kimg: float
+    adaptive: bool
+    precision: str
+    seed: int
+
+
+@dataclass
+class Session:
+    """A run made ready for its next step."""
+
+    plan: Plan
+    folder: Path
+    players: Players
+    adaptation: Adaptation
+    clock: Clock
+    feed: Feed
+    console: Console
+    stats: Stats
+
+    def close(self) -> None:
+        """Closes the log files."""
+        self.stats.close()
+        self.console.close()
+
+
+def open_faces(plan: Plan) -> FaceSet:
+    """Returns the training faces.
+
+    Raises:
+        DataError: there is no prepared set at the given path.
+        ConfigError: its pictures' sides are no multiples of 16.
+    """
+    # A prepared set is frozen, which the protocol's plain attributes do not know of.
+    faces: Any = prepared(plan.faces) if plan.faces else builtin(plan.num_builtin, seed=1, pictures_per_identity=4)
+    height, width = size_of(faces)
+    step = 1 << len(CHANNELS) - 1
+    if height % step or width % step:
+        raise ConfigError(f"the training faces are {width}x{height}; width and height must be multiples of {step}.")
+    found: FaceSet = faces
+    return found
+
+
+def size_of(faces: FaceSet) -> tuple[int, int]:
+    """Returns height and width of the faces without their margin."""
+    height, width = (side - 2 * faces.margin for side in faces.images.shape[1:3])
+    return height, width
+
+
+def build_players(plan: Plan, height: int, width: int, device: torch.device) -> Players:
+    """Returns both networks with first weights, their optimisers and the loss, for faces of a size."""
+    channels = [max(4, round(count * plan.width)) for count in CHANNELS]
+    constant = (height >> len(CHANNELS) - 1, width >> len(CHANNELS) - 1)
+    generator = StyleGenerator(channels, *constant, num_mapping_layers=2).to(device)
+    discriminator = StyleDiscriminator(channels, *constant).to(device)
+    # A penalty taken every 16th step is an extra step in 17; StyleGAN2, appendix B, corrects rate and momenta for it.
+    lazy = R1_EVERY / (R1_EVERY + 1)
+    return Players(
+        generator=generator,
+        generator_optimizer=torch.optim.Adam(generator.parameters(), LEARNING_RATE, betas=(0.0, 0.99)),
+        terms={},
+        precision=plan.precision,
+        gradient_clip_norm=0.0,
+        adversarial=Vanilla(1.0, 0.0, plan.r1_gamma, R1_EVERY),
+        discriminator=discriminator,
+        discriminator_optimizer=torch.optim.Adam(
+            discriminator.parameters(), LEARNING_RATE * lazy, betas=(0.0, 0.99**lazy)
+        ),
+    )
+
+
+def set_up(plan: Plan, folder: Path, device: torch.device) -> Session:
+    """Returns a run made ready: faces, networks, and the newest state where there is one.
+
+    Raises:
+        FaceSRError: the faces, the plan or the folder is not as it has to be.
+    """
+    faces = open_faces(plan)
+    augmentation = AugmentationSettings(
+        flip=0.5, warp=0.0, roll_degrees=0.0, scale=0.0, shift_px=0.0, brightness=0.0, contrast=0.0, saturation=0.0,
+        greyscale=0.0, turn=0.0,
+    )  # fmt: skip
+    settings = DataSettings(train={}, validation={}, residency="auto", augmentation=augmentation)
+    feed = Feed(faces, settings, seed=plan.seed, batch_size=plan.batch, rank=0, world_size=1, device=device)
+    torch.manual_seed(plan.seed)
+    players = build_players(plan, *size_of(faces), device)
+    adaptation, clock = Adaptation(), Clock()
+    described = dataclasses.asdict(plan)
+    found = newest_state(folder / "state")
+    if found is not None:
+        different = differing_keys(found[1].get("plan", {}), described)
+        if different:
+            raise CheckpointError(f"{folder} belongs to a run with another {different[0]}; choose another name=....")
+        clock = unpack_state(found[1], players, digest_of(described))
+        adaptation = Adaptation(**found[1]["adaptation"])
+    console = Console(folder / "log.txt")
+    num_parameters = sum(parameter.numel() for parameter in players.generator.parameters())
+    console.say(
+        f"{folder}: {num_parameters / 1e6:.2f} M parameters, {len(faces)} faces, {device.type} {plan.precision}"
+        + (f", resuming at {clock.kimg:.1f} kimg" if clock.num_images else "")
+    )
+    stats = Stats(folder / "stats.jsonl", clock.num_images)
+    return Session(plan, folder, players, adaptation, clock, feed, console, stats)
+
+
+def train(session: Session, kimg: float, sheet_every_kimg: float, log_every_kimg: float = 1.0) -> int:
+    """Trains until `kimg` thousand faces were shown, or until asked to stop; returns the exit code (0 or 75).
+
+    Raises:
+        TrainingError: a loss is no longer finite.
+        CheckpointError: a file could not be written.
+    """
+    plan, players, clock = session.plan, session.players, session.clock
+    total_images = int(kimg * 1000)
+    batches = session.feed.batches(clock.num_images)
+    device = session.feed.device
+    stop, start, before_log = StopRequest(), time.perf_counter(), clock.num_images
+    try:
+        while clock.num_images < total_images:
+            figures = train_step(players, next(batches), session.adaptation)
+            if not plan.adaptive:
+                session.adaptation.probability = 0.0
+            before, clock.num_images = clock.num_images, clock.num_images + plan.batch
+            update_average(players, plan.batch, clock.num_images, plan.average_kimg)
+            finished = clock.num_images >= total_images
+            asked = stop.agreed(players.num_steps, device)
+
+            if finished or due(before, clock.num_images, log_every_kimg):
+                seconds, start = time.perf_counter() - start, time.perf_counter()
+                report(session, figures, (clock.num_images - before_log) / seconds)
+                clock.seconds, before_log = clock.seconds + seconds, clock.num_images
+            if finished or asked or due(before, clock.num_images, sheet_every_kimg):
+                keep(session)
+                start, before_log = time.perf_counter(), clock.num_images
+            if asked and not finished:
+                session.console.say(f"asked to stop: saved at {clock.kimg:.1f} kimg; the same command resumes.")
+                return EXIT_REQUEUE
+        return 0
+    finally:
+        session.close()
+        stop.restore()
+
+
+def report(session: Session, figures: dict[str, torch.Tensor], images_per_second: float) -> None:
+    """Writes the figures of the newest step; raises TrainingError where one is not finite."""
+    plain = {name: float(value) for name, value in figures.items()}
+    if not all(torch.isfinite(value).all() for value in figures.values()):
+        raise TrainingError(
+            f"{session.folder}: a loss is not finite at {session.clock.kimg:.1f} kimg; raise r1_gamma, or take "
+            "precision=fp32, under another name."
+        )
+    plain["augmentation"] = session.adaptation.probability
+    session.stats.write(session.clock.num_images, plain | {"images_per_second": images_per_second})
+    session.console.say(
+        f"{session.clock.kimg:8.1f} kimg  loss D {plain['loss/discriminator']:.3f} G {plain['loss/generator']:.3f}  "
+        f"logits real {plain['logit/real']:+.2f} generated {plain['logit/fake']:+.2f}  "
+        f"p {plain['augmentation']:.3f}  {images_per_second:.1f} faces/s"
+    )
+
+
+def keep(session: Session) -> None:
+    """Saves what resuming needs, the averaged generator and both sheets."""
+    players, clock, folder = session.players, session.clock, session.folder
+    described = dataclasses.asdict(session.plan)
+    state = pack_state(players, clock, digest_of(described))
+    adaptation = dataclasses.asdict(session.adaptation)
+    write_state(folder / "state", clock.num_images, {**state, "plan": described, "adaptation": adaptation})
+    write_generator(folder / "latest.safetensors", players.average, {"kimg": clock.kimg, "plan": described})
+    write_sheets(players.average, folder / "sheets", f"{clock.num_images:09d}")
+
+
+def write_generator(path: Path, generator: torch.nn.Module, about: dict[str, Any]) -> None:
+    """Writes a generator's weights and where they come from, with the sha256 beside.
+
+    Raises:
+        CheckpointError: the file could not be written.
+    """
+    tensors = {name: value.detach().float().cpu().contiguous() for name, value in generator.state_dict().items()}
+    metadata = {"facesr": json.dumps({"format": SNAPSHOT_FORMAT, **about}, sort_keys=True)}
+    write_with_digest(path, save(tensors, metadata))
+
+
+def write_sheets(generator: torch.nn.Module, folder: Path, name: str) -> None:
+    """Writes NAME_samples.png and NAME_interpolations.png."""
+    assert isinstance(generator, StyleGenerator)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_png(folder / f"{name}_samples.png", sample_sheet(generator))
+    write_png(folder / f"{name}_interpolations.png", interpolation_sheet(generator))
+
+
+def train_face_generator(settings: FaceGeneratorSettings) -> int:
+    """Trains as the settings say and returns the exit code: 0, or 75 when asked to stop.
+
+    Raises:
+        FaceSRError: a setting, the faces or the run's folder is not as it has to be, or a loss is no longer finite.
+    """
+    if dist.world_size() > 1:
+        raise ConfigError("the face generator trains on one device; start it without torchrun.")
+    device = dist.choose_device(settings.device)
+    session = set_up(plan_of(settings, device), Path(settings.runs_dir) / settings.name, device)
+    return train(session, settings.duration_kimg, settings.sheet_every_kimg, settings.log_every_kimg)
+
+
+def plan_of(settings: FaceGeneratorSettings, device: torch.device) -> Plan:
+    """Returns what decides the run.
+
+    Raises:
+        ConfigError: the precision is none that these networks can have.
+    """
+    if settings.precision == "fp16":
+        raise ConfigError("precision=fp16 overflows in modulated convolutions; take bf16 or fp32.")
+    return Plan(
+        faces=settings.faces,
+        num_builtin=settings.num_builtin,
+        batch=settings.batch_size,
+        width=settings.width,
+        r1_gamma=settings.r1_gamma,
+        average_kimg=settings.ema_halflife_kimg,
+        adaptive=settings.adaptive_augmentation,
+        precision=choose_precision(settings.precision, device),
+        seed=settings.seed,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Runs the program on KEY=VALUE arguments, by default the command line's, and exits."""
+    run_script(train_face_generator, "face_generator", FaceGeneratorSettings, arguments)
