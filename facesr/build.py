@@ -33,7 +33,9 @@ from facesr.signals import requests
 if TYPE_CHECKING:
     from facesr.places import Place
 
-CONFIG_DIR = Path(__file__).resolve().parent.parent / "configs"
+_PACKAGE = Path(__file__).resolve().parent
+# Inside the package in a wheel, at the top of the repository in a checkout.
+CONFIG_DIR = next((path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir()), _PACKAGE)
 
 Settings = TypeVar("Settings")
 

@@ -30,6 +30,7 @@ FLOORS: dict[str, int] = {
     "methods": 4,
     **dict.fromkeys(("training", "submission"), 5),
     "evaluation": 6,
+    "api": 6,
     "__main__": 9,
 }
 HYDRA_DOORS = {PACKAGE / "build.py", PACKAGE / "overrides.py"}
@@ -130,8 +131,8 @@ def test_imports_go_down_only() -> None:
     wrong = []
     for path in sources("facesr"):
         unit, tree = unit_of(module_name(path)), tree_of(path)
-        # The package itself, facesr/__init__.py, imports nothing of its own.
-        found = wrong_imports(unit, tree) if unit else [name for name in imported(tree) if unit_of(name)]
+        # The package itself, facesr/__init__.py, imports what it offers, when that is asked for.
+        found = wrong_imports(unit, tree) if unit else [name for name in imported(tree) if unit_of(name) != "api"]
         wrong += [f"{relative(path)}: {name}" for name in found]
     assert wrong == []
 

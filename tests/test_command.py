@@ -1,0 +1,62 @@
+"""The command `facesr`: its help, its commands, and what it says of others."""
+
+import importlib
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from facesr import __main__ as command
+from facesr import __version__
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_help_fits_a_screen_and_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in ([], ["--help"], ["help"]):
+        assert command.main(arguments) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) <= 24 and max(map(len, lines)) <= 100
+        assert {line.split()[0] for line in lines if line.startswith("  ")} == set(command.COMMANDS)
+
+
+def test_every_command_has_a_main() -> None:
+    for module, _ in command.COMMANDS.values():
+        (arguments,) = inspect.signature(importlib.import_module(module).main).parameters.values()
+        assert arguments.default is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["trian"], "'trian' is no command of facesr; did you mean train?"),
+        (["\x1b[31m"], r"'\x1b[31m' is no command of facesr; facesr --help lists them."),
+    ],
+)
+def test_an_unknown_command(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(arguments) == 2
+    assert capsys.readouterr().err == f"error: {words}\n"
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"facesr {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["prepare", "nothing", "out"], "nothing does not exist"),
+        (["evaluate", "method=nothing"], "nothing is neither bicubic"),
+        (["face-generator", "widht=2"], "did you mean width?"),
+    ],
+)
+def test_commands_take_what_stands_behind_them(arguments: list[str], words: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "facesr", *arguments],
+        cwd=tmp_path, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin"},
+    )  # fmt: skip
+    assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
