@@ -19,6 +19,7 @@ COMMANDS = {
     "train": ("facesr.training.command", "train a 4x network; the same command resumes"),
     "evaluate": ("facesr.evaluation.command", "score restored faces, a method or an archive; studies"),
     "submit": ("facesr.submission.command", "make a submission archive, or verify one"),
+    "compare": ("facesr.evaluation.compare", "set runs beside each other: settings and final scores"),
     "prepare": ("facesr.data.prepare.prepare", "make a dataset out of a folder of photographs"),
     "patches": ("facesr.data.prepare.patches", "make a dataset of patches out of general pictures"),
     "pairs": ("facesr.data.export", "write a dataset, or synthetic pictures, as high/ and low/ folders"),
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         near = get_close_matches(name, COMMANDS, 1)
         advice = f"did you mean {near[0]}?" if near else "facesr --help lists them."
-        print(f"error: {shown(name)} is no command of facesr; {advice}", file=sys.stderr)
+        print(f"error: {shown([name])} is no command of facesr; {advice}", file=sys.stderr)
         return EXIT_USER_ERROR
     if name in _TRAINING:
         requests.listen()

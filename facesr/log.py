@@ -12,6 +12,11 @@ from tqdm import tqdm
 from facesr import dist
 
 
+def shown_kimg(kimg: float) -> str:
+    """Returns thousands of images for people: one decimal, and three digits below one thousand."""
+    return f"{kimg:.1f}" if kimg >= 1 or kimg == 0 else f"{kimg:.3g}"
+
+
 class Console:
     """Prints on rank 0 only, and keeps a copy in a log file.
 

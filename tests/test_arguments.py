@@ -19,7 +19,7 @@ from facesr.methods.pulse import eigenfaces
 from facesr.methods.record import parse_restoration
 from facesr.metrics.perceptual import niqe
 from facesr.ranges import Range
-from facesr.training.distill.distill import distill
+from facesr.training.distill import distill
 
 ROOT = Path(__file__).resolve().parent.parent
 

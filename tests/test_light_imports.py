@@ -63,7 +63,7 @@ def a_submission(folder: Path) -> Path:
     """Returns an honest archive for the pictures in <folder>/low."""
     from facesr.build import load_settings
     from facesr.config import SubmitSettings
-    from submit import main
+    from facesr.submission.command import run
 
     (folder / "low").mkdir()
     for number in range(3):
@@ -71,7 +71,7 @@ def a_submission(folder: Path) -> Path:
         write_png(folder / "low" / f"{number}.png", picture)
     keys = {"checkpoint": "bicubic", "low": folder / "low", "team": "Team", "out": folder / "team.zip"}
     keys |= {"device": "cpu", "restored_dir": folder / "kept", "protocol": "open"}
-    main(load_settings("submit", SubmitSettings, [f"{key}={value}" for key, value in keys.items()]))
+    run(load_settings("submit", SubmitSettings, [f"{key}={value}" for key, value in keys.items()]))
     return folder / "team.zip"
 
 

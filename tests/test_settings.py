@@ -52,7 +52,7 @@ def refusal(script: str, *overrides: str) -> str:
         ("train", "generator=3", "generator=3 is unknown; choose one of facesr,"),
         ("train", "generator=bicubic", "generator=bicubic is unknown"),
         ("train", "experiment=1", "experiment=1 is unknown"),
-        ("train", "experiment=unknown", "face_generator."),
+        ("train", "experiment=unknown", "builtin."),
         ("train", "experiment=[asc19,1]", "experiment=1 is unknown"),
         ("train", "loss@losses.pixel=null", "loss@losses.pixel=null is unknown; choose one of"),
         ("train", "losses.pixel=null", "losses.pixel is no term"),

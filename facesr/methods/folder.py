@@ -216,8 +216,9 @@ def _restored_part(
     meter = PowerMeter(options.device, with_cpu=dist.is_first_on_machine())
     width, height = max(low.sizes.values(), key=math.prod)
     # Whole batches, so that no batch depends on how many are held at once or on the number of ranks.
-    at_once = 1 if dist.world_size() > 1 else max(1, _CHUNK // options.batch_size)
-    most = pictures_at_once(options.batch_size, height, width) * at_once
+    batch, held = (pictures_at_once(count, height, width) for count in (options.batch_size, _CHUNK))
+    batch = min(batch, held)
+    most = batch if dist.world_size() > 1 else held // batch * batch
     parts = list(low.parts(most))[dist.rank() :: dist.world_size()]
     with ThreadPoolExecutor(num_cores()) as pool:
         for names in parts:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
 
 from facesr import dist
 from facesr.image import to_float, to_uint8
@@ -52,8 +53,11 @@ class Board:
             chosen["generator"] = str(config["generator"].get("_target_", "")).rsplit(".", 1)[-1]
             chosen["losses"] = " ".join(sorted(config["losses"]))
             chosen["learning_rate"] = config["generator_optimizer"].get("lr", 0.0)
-            metrics = {f"final/{name}": value for name, value in scores.items()}
-            self._writer.add_hparams(chosen, metrics, run_name="hparams")
+            # The scores' own curves are the metrics: add_hparams would write each once more, as a card with one point.
+            own_curves = {f"validation/{name}": value for name, value in scores.items()}
+            writer: Any = self._writer.file_writer
+            for summary in hparams(chosen, own_curves):  # type: ignore[no-untyped-call]
+                writer.add_summary(summary)
 
     def close(self) -> None:
         """Writes what is still in memory."""

@@ -8,7 +8,7 @@ import time
 from facesr import dist
 from facesr.config import TrainSettings
 from facesr.errors import EXIT_REQUEUE, TrainingError
-from facesr.log import Progress
+from facesr.log import Progress, shown_kimg
 from facesr.methods.restore import restore_batch
 from facesr.snapshots.snapshot import newest_state, write_state
 from facesr.training.outcome import finish, validate
@@ -80,7 +80,7 @@ def train(settings: TrainSettings) -> int:
                 save_state(run, ticker)
                 ticker.restart_clock()
             if asked and not finished:
-                run.console.say(f"asked to stop: saved at {clock.kimg:.1f} kimg; the same command resumes.")
+                run.console.say(f"asked to stop: saved at {shown_kimg(clock.kimg)} kimg; the same command resumes.")
                 return EXIT_REQUEUE
         count_energy(run)
         finish(run, scores or run.validator.score(lambda low: restore_batch(players.average, low)))
@@ -116,7 +116,7 @@ def roll_back(run: Run) -> None:
     found = newest_state(run.folder / "state")
     if not run.settings.rollback or run.clock.num_rollbacks > 0 or found is None:
         raise TrainingError(
-            f"run {run.settings.name}: the loss is not finite or exploded at {bad_kimg:.1f} kimg; {advice}, "
+            f"run {run.settings.name}: the loss is not finite or exploded at {shown_kimg(bad_kimg)} kimg; {advice}, "
             "and start under another name."
         )
     earlier = unpack_state(found[1], run.players, run.config_sha256)
@@ -126,8 +126,8 @@ def roll_back(run: Run) -> None:
     # What was told beyond that state will be told again.
     run.open_records()
     run.console.say(
-        f"the loss is not finite or exploded at {bad_kimg:.1f} kimg: back to {run.clock.kimg:.1f} kimg at half the "
-        f"learning rate (once); if it happens again, {advice}."
+        f"the loss is not finite or exploded at {shown_kimg(bad_kimg)} kimg: back to "
+        f"{shown_kimg(run.clock.kimg)} kimg at half the learning rate (once); if it happens again, {advice}."
     )
 
 

@@ -1,12 +1,16 @@
 """What a run yields: validation scores, pictures, snapshots, and the final table."""
 
+import csv
+import io
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from facesr import dist
+from facesr.files import write_bytes
 from facesr.image import to_float, to_uint8
+from facesr.log import shown_kimg
 from facesr.methods.restore import restore_batch
 from facesr.snapshots.snapshot import Snapshot, remove_oldest_snapshots, write_snapshot
 from facesr.training.board import as_columns
@@ -14,6 +18,8 @@ from facesr.training.run import Run
 from facesr.training.validation import Scores
 
 NUM_GRID_FACES = 12
+# Scores of each validation picture at the end of a run; the column that ranks comes first.
+FINAL_SCORES = "final_scores.csv"
 # Columns of the final table after the judge's: heading, width, metric, and how its value is written.
 PIXEL_COLUMNS = (("PSNR", 8, "psnr_rgb", "{:5.2f} dB"), ("SSIM", 6, "ssim", "{:6.4f}"))
 GENERAL_COLUMNS = (("PSNR Y", 8, "psnr_y", "{:5.2f} dB"), *PIXEL_COLUMNS)
@@ -53,7 +59,7 @@ def validate(run: Run) -> Scores:
         clock.best_score = merit
         write_snapshot(folder / "best.safetensors", snapshot)
     remove_oldest_snapshots(folder, run.settings.num_snapshots_kept)
-    run.console.say(f"{clock.kimg:9.1f} kimg  validation  {score_line(means)}{'  (best)' if better else ''}")
+    run.console.say(f"{shown_kimg(clock.kimg):>9} kimg  validation  {score_line(means)}{'  (best)' if better else ''}")
     lost = lost_faces(run.validator.pairs.names, scores, run.bicubic)
     if lost:
         run.console.say(f"{'':9}       {lost}")
@@ -104,6 +110,7 @@ def finish(run: Run, scores: Scores) -> None:
     if not dist.is_main():
         return
     run.board.final(run.config, scores.means)
+    write_bytes(run.folder / FINAL_SCORES, final_scores(run, scores).encode())
     run.console.say(
         "\n" + final_table(run.validator.ranking.name, [("bicubic", run.bicubic), (run.settings.name, scores)])
     )
@@ -113,9 +120,22 @@ def finish(run: Run, scores: Scores) -> None:
         else f" and {run.clock.joules / 1000:.1f} kJ ({', '.join(run.meter.sources)})"
     )
     run.console.say(
-        f"\n{run.clock.kimg:.1f} kimg in {run.clock.seconds / 60:.1f} minutes{energy}; "
+        f"\n{shown_kimg(run.clock.kimg)} kimg in {run.clock.seconds / 60:.1f} minutes{energy}; "
         f"best snapshot: {run.folder}/snapshots/best.safetensors"
     )
+
+
+def final_scores(run: Run, scores: Scores) -> str:
+    """Returns final_scores.csv: picture, kimg, then every metric, the ranking one first."""
+    ranking = run.validator.ranking.name
+    names = [ranking, *(name for name in scores.per_face if name != ranking)]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["picture", "kimg", *names])
+    for place, picture in enumerate(run.validator.pairs.names):
+        values = [f"{scores.per_face[name][place]:.6f}" for name in names]
+        writer.writerow([picture, f"{run.clock.kimg:g}", *values])
+    return text.getvalue()
 
 
 def final_table(ranking: str, rows: Sequence[tuple[str, Scores]]) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from facesr import dist
-from facesr.log import Progress
+from facesr.log import Progress, shown_kimg
 from facesr.processes import peak_memory_mib
 from facesr.training.run import Run
 
@@ -109,7 +109,7 @@ def report(run: Run, ticker: Ticker, progress: Progress, before_first: bool) -> 
         )
     else:
         terms = "  ".join(f"{n.split('/')[1]} {v:.4f}" for n, v in figures.items() if n.startswith("loss/"))
-        run.console.say(f"{clock.kimg:9.1f} kimg  {speed:6.0f} img/s  {eta(left)} left  {terms}")
+        run.console.say(f"{shown_kimg(clock.kimg):>9} kimg  {speed:6.0f} img/s  {eta(left)} left  {terms}")
     ticker.reset(clock.num_images)
     return is_healthy(run, figures)
 

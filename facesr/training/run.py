@@ -15,7 +15,7 @@ from facesr.data.feed.loader import Feed, check_residency
 from facesr.data.feed.order import check_shares
 from facesr.data.packed.overlap import in_both
 from facesr.errors import ConfigError, DataError
-from facesr.log import Console, Stats
+from facesr.log import Console, Stats, shown_kimg
 from facesr.losses.adversarial import Adversarial
 from facesr.losses.term import LossTerm
 from facesr.places import Place
@@ -26,7 +26,14 @@ from facesr.snapshots.shipped import snapshot_file
 from facesr.snapshots.snapshot import digest_of, newest_state, read_snapshot
 from facesr.training.board import Board
 from facesr.training.precision import choose_precision, with_chosen_precision
-from facesr.training.rundir import claim_run_folder, find_run_folder, identity_of, plain_config
+from facesr.training.rundir import (
+    claim_run_folder,
+    earlier_config,
+    extension_of,
+    find_run_folder,
+    identity_of,
+    plain_config,
+)
 from facesr.training.schedule import learning_rate_factor
 from facesr.training.state import Clock, unpack_state
 from facesr.training.step import Players
@@ -109,7 +116,9 @@ def set_up(settings: TrainSettings, device: torch.device) -> Run:
     validator = Validator(pairs, judges, device, ranking)
 
     found = newest_state(folder / "state")
-    clock = unpack_state(found[1], players, config_sha256) if found else Clock()
+    earlier = earlier_config(folder)
+    accepted = [config_sha256] if earlier is None else [config_sha256, digest_of(identity_of(earlier))]
+    clock = unpack_state(found[1], players, *accepted) if found else Clock()
     bicubic = validator.score(upscale)
     # The folder is claimed and its files are opened last, when nothing can be refused any more.
     claim_run_folder(folder, config)
@@ -127,6 +136,9 @@ def set_up(settings: TrainSettings, device: torch.device) -> Run:
         f"{len(faces)} pictures, {len(pairs.names)} validation pictures, {dist.world_size()} x {device.type} "
         f"{settings.precision}, folder {folder}"
     )
+    extension = extension_of(earlier if found else None, config, settings.schedule.kind)
+    if extension:
+        console.say(extension)
     shared = in_both(faces, pairs)
     if shared:
         console.say(
@@ -135,7 +147,7 @@ def set_up(settings: TrainSettings, device: torch.device) -> Run:
             "take them out of one of the sets."
         )
     if clock.num_images:
-        console.say(f"resuming at {clock.kimg:.1f} kimg from {found[0] if found else ''}")
+        console.say(f"resuming at {shown_kimg(clock.kimg)} kimg from {found[0] if found else ''}")
     return run
 
 

@@ -20,9 +20,15 @@ from facesr.snapshots.snapshot import sweep
 
 # Keys that may differ when a run is resumed: they change where and how it runs, not what it computes.
 FREE_KEYS = frozenset({"runs_dir", "device", "log_every_kimg"})
+# Keys that may change under one name although they are part of what a run is; `duration_kimg` may only grow.
+EXTENDING_KEYS = frozenset({"duration_kimg", "state_every_kimg", "num_snapshots_kept"})
 MAX_NAMED_DIFFERENCES = 5
 # Dotted keys that came later, with what every run before them had: at that value a run of then is the same run still.
-LATER_KEYS: dict[str, Any] = {"degradation": {"_target_": "facesr.degradation.Official"}, "data.pose_shares": []}
+LATER_KEYS: dict[str, Any] = {
+    "degradation": {"_target_": "facesr.degradation.Official"},
+    "data.pose_shares": [],
+    "generator.rms_limit": None,
+}
 
 
 def plain_config(settings: TrainSettings) -> dict[str, Any]:
@@ -61,6 +67,29 @@ def find_run_folder(settings: TrainSettings) -> Path:
     return folder
 
 
+def earlier_config(folder: Path) -> dict[str, Any] | None:
+    """Returns the configuration that the folder's run was last started with; None for a new one."""
+    try:
+        earlier = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8-sig"))
+    except (OSError, yaml.YAMLError):
+        return None
+    return earlier if isinstance(earlier, dict) else None
+
+
+def extension_of(earlier: Mapping[str, Any] | None, config: Mapping[str, Any], schedule: str) -> str:
+    """Returns a sentence about what a run's new configuration changes in how long it runs; empty for nothing."""
+    changed = [key for key in sorted(EXTENDING_KEYS) if earlier is not None and earlier.get(key) != config[key]]
+    if earlier is None or not changed:
+        return ""
+    told = ", ".join(f"{key} from {earlier.get(key)} to {config[key]}" for key in changed)
+    note = " The cosine schedule is that of the longer run from here on." if schedule == "cosine" else ""
+    return f"the run goes on with another {told}.{note if 'duration_kimg' in changed else ''}"
+
+
+def _but_extending(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in EXTENDING_KEYS}
+
+
 def claim_run_folder(folder: Path, config: Mapping[str, Any]) -> None:
     """Writes config.yaml on rank 0, once everything could be built: a mistake must not take the name.
 
@@ -85,7 +114,11 @@ def _conflict(folder: Path, config: dict[str, Any]) -> str | None:
         earlier = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
     except (OSError, yaml.YAMLError):
         return f"{file} cannot be read; choose another name, or remove {folder} to start anew."
-    different = differing_keys(identity_of(earlier or {}), identity_of(config))
+    different = differing_keys(_but_extending(identity_of(earlier or {})), _but_extending(identity_of(config)))
+    if config["duration_kimg"] < (earlier or {}).get("duration_kimg", 0):
+        different.append(
+            f"duration_kimg ({earlier['duration_kimg']} there, {config['duration_kimg']} here; it may grow)"
+        )
     if not different:
         return None
     shown = ", ".join(different[:MAX_NAMED_DIFFERENCES])

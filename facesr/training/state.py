@@ -72,13 +72,18 @@ def pack_state(players: Players, clock: Clock, config_sha256: str) -> dict[str, 
     return state
 
 
-def unpack_state(state: dict[str, Any], players: Players, config_sha256: str) -> Clock:
+def unpack_state(state: dict[str, Any], players: Players, *config_sha256: str) -> Clock:
     """Puts a saved state into the players and the random generators, and returns its clock.
+
+    Args:
+        state: what `pack_state` made.
+        players: of the same configuration.
+        config_sha256: digests of the configurations that it may belong to: this one, and the one before an extension.
 
     Raises:
         CheckpointError: the state belongs to another configuration or version.
     """
-    if state.get("format") != STATE_FORMAT or state.get("config_sha256") != config_sha256:
+    if state.get("format") != STATE_FORMAT or state.get("config_sha256") not in config_sha256:
         raise CheckpointError("the saved training state belongs to another configuration; choose another name=....")
     players.generator.load_state_dict(state["generator"])
     players.average.load_state_dict(state["average"])

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facesr.data import crop, prepare
+from facesr.data.prepare import prepare
+from facesr.photos import crop
 from facesr.photos.crop import Framing, Points
 from facesr.photos.detect import Detector, Face, detector, main_face
 

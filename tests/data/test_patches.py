@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facesr.data import patches, set_writer
+from facesr.data.packed import writer as set_writer
 from facesr.data.packed.reader import PreparedSet
+from facesr.data.prepare import patches
 from facesr.data.prepare.patches import Cutting, choose_places, cut_folder, detail_of, main
 from facesr.errors import DataError
 from facesr.png import write_png

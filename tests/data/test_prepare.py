@@ -17,8 +17,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from facesr.data import pieces, prepare
 from facesr.data.packed.reader import PreparedSet
+from facesr.data.prepare import prepare
+from facesr.data.prepare import workers as pieces
 from facesr.data.prepare.workers import Piece, crop_all
 from facesr.errors import DataError
 from facesr.photos.crop import Framing
@@ -130,7 +131,9 @@ def test_a_killed_worker_is_one_sentence(tmp_path: Path) -> None:
 # Slow enough to be killed in the middle, and everything that is done is on disk at once.
 SLOWLY = """
 import sys, time
-from facesr.data import pieces, prepare, set_writer
+from facesr.data.prepare import workers as pieces
+from facesr.data.prepare import prepare
+from facesr.data.packed import writer as set_writer
 set_writer.SYNC_SECONDS, prepare.PIECE, quick = -1.0, 2, pieces.crop_piece
 def slow(piece):
     time.sleep(0.02)

@@ -68,7 +68,7 @@ def test_a_damaged_set_is_one_sentence(folder: Path, damage: object, words: str)
 
 
 def test_a_missing_set_says_how_to_make_it(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"does not exist; make it with: python -m facesr\.data\.prepare"):
+    with pytest.raises(DataError, match=r"does not exist; make it with: facesr prepare"):
         prepared(str(tmp_path / "nothing"))
 
 

@@ -16,6 +16,7 @@ from facesr.data.export import export_builtin
 from facesr.embedders.builtin import BuiltinEmbedder, SmallRecogniser
 from facesr.errors import FaceSRError
 from facesr.evaluation import command as evaluate
+from facesr.evaluation import subjects
 from facesr.png import read_png
 from facesr.snapshots.snapshot import Snapshot, write_snapshot
 from facesr.submission import command as submit
@@ -232,10 +233,10 @@ def test_the_power_an_archive_states_is_compared_with_a_limit(run, big, tmp_path
 
 
 def test_without_any_folder_built_in_faces_are_scored(run, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(evaluate, "export_builtin", functools.partial(export_builtin, num_faces=2))
+    monkeypatch.setattr(subjects, "export_builtin", functools.partial(export_builtin, num_faces=2))
     out = run()
     assert summary(out)["num_pictures"] == 2 and summary(out)["subject"]["name"] == "bicubic"
-    assert "built-in faces" in capsys.readouterr().out
+    assert "synthetic faces" in capsys.readouterr().out
     assert read_png(out / "faces" / "high" / "000000.png").shape == (112, 96, 3)
 
 

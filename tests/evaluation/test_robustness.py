@@ -16,6 +16,7 @@ from facesr.degradation import DOWNSCALERS
 from facesr.embedders.builtin import SmallRecogniser
 from facesr.errors import ConfigError, FaceSRError, ImageError
 from facesr.evaluation import command as evaluate
+from facesr.evaluation import subjects
 from facesr.evaluation.flow import Options
 from facesr.evaluation.flow import evaluate as score_folder
 from facesr.evaluation.result import Subject
@@ -220,8 +221,8 @@ def test_without_a_folder_built_in_faces_are_degraded(run, monkeypatch):
     def two_faces(folder: Path) -> int:
         return evaluate_export(folder, num_faces=2)
 
-    evaluate_export = evaluate.export_builtin
-    monkeypatch.setattr(evaluate, "export_builtin", two_faces)
+    evaluate_export = subjects.export_builtin
+    monkeypatch.setattr(subjects, "export_builtin", two_faces)
     out = run(method="nearest", operators="[area]", protocol="asc19_final")
     found = json.loads((out / "summary.json").read_text())
     assert found["num_pictures"] == 2 and len(found["cases"]) == 2

@@ -64,9 +64,9 @@ def test_any_number_of_ranks_gives_the_same_bits(pairs, metrics, monkeypatch):
         for rank in range(num_ranks):
             monkeypatch.setattr(dist, "rank", lambda rank=rank: rank)
             monkeypatch.setattr(dist, "world_size", lambda count=num_ranks: count)
-            monkeypatch.setattr(scoring, "together", lambda work, parts=parts: parts.append(work()))
+            monkeypatch.setattr(dist, "together", lambda work, parts=parts: parts.append(work()))
             assert score(pairs, metrics, CPU, 2) is None
-        monkeypatch.setattr(scoring, "together", lambda work, parts=parts: parts)
+        monkeypatch.setattr(dist, "together", lambda work, parts=parts: parts)
         together_again = score(pairs, metrics, CPU, 2)
         assert together_again.pixels_sha256 == alone.pixels_sha256
         for name, column in alone.values.items():

@@ -12,7 +12,8 @@ from facenet_pytorch import InceptionResnetV1
 from facesr.data.synthetic.face.render import render_faces
 from facesr.embedders.builtin import BuiltinEmbedder, SmallRecogniser
 from facesr.errors import DataError
-from facesr.training import distill, distill_data
+from facesr.training.distill import distill
+from facesr.training.distill import faces as distill_data
 from facesr.training.distill.distill import same_different_auc, spearman
 from facesr.training.distill.faces import (
     Faces,

@@ -19,8 +19,8 @@ from facesr.methods.pulse.stylegan2 import StyleGAN2
 from facesr.models.style_generator import StyleGenerator
 from facesr.protocols import LatentGenerator
 from facesr.task import LUMA
+from facesr.training.face_generator import program as face_generator
 from facesr.training.face_generator.program import plan_of, set_up, train, train_face_generator
-from facesr.training.face_generator.program import program as face_generator
 from facesr.training.face_generator.sheet import interpolation_sheet, sample_sheet
 from facesr.training.face_generator.step import MAX_SHIFT, Adaptation, augment, draw_styles, shifted, train_step
 
@@ -209,7 +209,7 @@ def test_a_mistake_is_one_sentence(tmp_path: Path, keys: list[str], words: str) 
 
 @pytest.mark.slow
 def test_train_py_has_it_as_an_experiment(tmp_path: Path) -> None:
-    command = [sys.executable, "train.py", "experiment=face_generator", f"runs_dir={tmp_path}", "batch_size=0"]
+    command = [sys.executable, "-m", "facesr", "face-generator", f"runs_dir={tmp_path}", "batch_size=0"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert (
         done.returncode == 2

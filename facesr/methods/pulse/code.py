@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-PACKAGE_DIR = Path(__file__).resolve().parent.parent
+PACKAGE_DIR = Path(__file__).resolve().parents[2]
 
 
 def modules_behind(folder: str, package: Path = PACKAGE_DIR) -> list[Path]:
@@ -64,4 +64,4 @@ def digest_of(paths: list[Path], package: Path = PACKAGE_DIR) -> str:
 @functools.cache
 def search_code_sha256() -> str:
     """Returns the digest of everything in the package that may move a pixel of a search."""
-    return digest_of(modules_behind("latent"))
+    return digest_of(modules_behind("methods/pulse"))

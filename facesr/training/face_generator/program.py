@@ -30,7 +30,7 @@ from facesr.config import AugmentationSettings, DataSettings, FaceGeneratorSetti
 from facesr.data.feed.loader import Feed
 from facesr.data.packed.reader import builtin, prepared
 from facesr.errors import EXIT_REQUEUE, CheckpointError, ConfigError, TrainingError
-from facesr.log import Console, Stats
+from facesr.log import Console, Stats, shown_kimg
 from facesr.losses.adversarial import Vanilla
 from facesr.models.style_discriminator import StyleDiscriminator
 from facesr.models.style_generator import StyleGenerator
@@ -172,7 +172,7 @@ def set_up(plan: Plan, folder: Path, device: torch.device) -> Session:
     num_parameters = sum(parameter.numel() for parameter in players.generator.parameters())
     console.say(
         f"{folder}: {num_parameters / 1e6:.2f} M parameters, {len(faces)} faces, {device.type} {plan.precision}"
-        + (f", resuming at {clock.kimg:.1f} kimg" if clock.num_images else "")
+        + (f", resuming at {shown_kimg(clock.kimg)} kimg" if clock.num_images else "")
     )
     stats = Stats(folder / "stats.jsonl", clock.num_images)
     return Session(plan, folder, players, adaptation, clock, feed, console, stats)
@@ -208,7 +208,7 @@ def train(session: Session, kimg: float, sheet_every_kimg: float, log_every_kimg
                 keep(session)
                 start, before_log = time.perf_counter(), clock.num_images
             if asked and not finished:
-                session.console.say(f"asked to stop: saved at {clock.kimg:.1f} kimg; the same command resumes.")
+                session.console.say(f"asked to stop: saved at {shown_kimg(clock.kimg)} kimg; the same command resumes.")
                 return EXIT_REQUEUE
         return 0
     finally:
@@ -221,7 +221,7 @@ def report(session: Session, figures: dict[str, torch.Tensor], images_per_second
     plain = {name: float(value) for name, value in figures.items()}
     if not all(torch.isfinite(value).all() for value in figures.values()):
         raise TrainingError(
-            f"{session.folder}: a loss is not finite at {session.clock.kimg:.1f} kimg; raise r1_gamma, or take "
+            f"{session.folder}: a loss is not finite at {shown_kimg(session.clock.kimg)} kimg; raise r1_gamma, or take "
             "precision=fp32, under another name."
         )
     plain["augmentation"] = session.adaptation.probability

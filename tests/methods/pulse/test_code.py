@@ -10,8 +10,8 @@ from facesr.methods.pulse.code import PACKAGE_DIR, digest_of, modules_behind
 # What restores, downscales, rounds, crops, or is searched; the list only has to be part of what is found.
 DECIDING = [
     *("models/style_generator.py", "models/style_layers.py", "image.py", "task.py", "resample.py", "weights.py"),
-    *("data/crop.py", "latent/search.py", "latent/operator.py", "latent/eigenfaces.py", "latent/__init__.py"),
-    *("restoration.py", "__init__.py", "models/__init__.py"),
+    *("photos/crop.py", "methods/pulse/search.py", "methods/pulse/operator.py", "methods/pulse/eigenfaces.py"),
+    *("methods/pulse/__init__.py", "methods/method.py", "__init__.py", "models/__init__.py"),
 ]
 
 
@@ -24,7 +24,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def found(package: Path) -> list[Path]:
-    return modules_behind("latent", package)
+    return modules_behind("methods/pulse", package)
 
 
 @pytest.mark.parametrize("name", DECIDING)
@@ -50,7 +50,7 @@ def test_imports_are_found_in_every_form(tmp_path: Path) -> None:
         "latent/a.py": "import facesr.one\nimport numpy\ndef late():\n    from facesr.sub import two\n",
         "one.py": "from facesr.sub.three import name, other\n",
         "sub/__init__.py": "",
-        "sub/two.py": "import facesr.methods.pulse.a\n",
+        "sub/two.py": "import facesr.latent.a\n",
         "sub/three.py": "name = other = 1\n",
         "sub/unused.py": "",
     }
