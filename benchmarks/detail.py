@@ -1,10 +1,10 @@
-"""How much fine detail restored pictures have, and how strong a lattice of the input's pixels, beside the originals.
+"""How much fine detail restored pictures have, and how strong a pattern of the input's pixels, beside the originals.
 
     uv run benchmarks/detail.py --low DIR --high DIR METHOD [METHOD ...]
 
 METHOD is what `method=` takes. Detail is the root mean square of luma finer than four pixels, in grey levels; the
-lattice is that of facesr.losses.grid, as a ratio of mean squares to what chance gives: 1 where details do not know of
-the input's pixels. Each method stands plain and with the flip ensemble.
+pattern is that of facesr.losses.checkerboard, as a ratio of mean squares to what chance gives: 1 where details do not
+know of the input's pixels. Each method stands plain and with the flip ensemble.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from torch import Tensor
 from facesr.dist import choose_device
 from facesr.errors import exit_code_of
 from facesr.image import to_float
-from facesr.losses.grid import WINDOW_CELLS, lattice
+from facesr.losses.checkerboard import WINDOW_CELLS, checkerboard
 from facesr.methods.open import open_method
 from facesr.methods.restore import restore_pictures
 from facesr.png import list_png, stack_pictures
@@ -24,9 +24,9 @@ from facesr.png import list_png, stack_pictures
 ROUNDING = (0.5 / 255.0) ** 2 / WINDOW_CELLS**2
 
 
-def detail_and_lattice(pictures: Tensor) -> tuple[float, float]:
-    """Returns mean detail in grey levels and the mean ratio of the lattice to chance, of pictures (N, 3, H, W)."""
-    strength, chance = lattice(pictures)
+def detail_and_checkerboard(pictures: Tensor) -> tuple[float, float]:
+    """Returns mean detail in grey levels and the mean ratio of the pattern to chance, of pictures (N, 3, H, W)."""
+    strength, chance = checkerboard(pictures)
     return (chance.sqrt().mean() * WINDOW_CELLS * 255.0).item(), (strength / (chance + ROUNDING)).mean().item()
 
 
@@ -42,10 +42,10 @@ def main() -> None:
     high = to_float(stack_pictures(list_png(options.high).values()))
 
     def row(name: str, pictures: Tensor) -> None:
-        detail, ratio = detail_and_lattice(pictures)
+        detail, ratio = detail_and_checkerboard(pictures)
         print(f"{name:44} {detail:8.2f} {ratio:8.2f}", flush=True)
 
-    print(f"{'':44} {'detail':>8} {'lattice':>8}")
+    print(f"{'':44} {'detail':>8} {'checkers':>8}")
     row("the originals", high)
     for name in options.methods:
         method = open_method(name, device)

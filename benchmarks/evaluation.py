@@ -3,7 +3,7 @@
     uv run benchmarks/evaluation.py [--faces 300] [--weights FILE] [--threads 2] [--batch-size 32] [--rounds 2]
 
 Without --weights FaceNet's are looked for as everywhere ($FACESR_WEIGHTS, the cache, the download); --random takes
-random ones, which are as fast. The faces are built-in ones, the restored pictures bicubic. The plain loop is a
+random ones, which are as fast. The faces are synthetic ones, the restored pictures bicubic. The plain loop is a
 transcription of the script's: read a pair, resize it to the network's size with OpenCV, run the network as it comes on
 both (recording for gradients, as the script leaves it), take the cosine. Both use facenet-pytorch's network, which
 facesr has onnxruntime run (opening that takes a second, once, and is not counted, as reading the weights is not).
@@ -28,7 +28,7 @@ from facenet_pytorch import InceptionResnetV1
 from numpy.typing import NDArray
 
 from facesr.config import EvaluationProtocol
-from facesr.data.export import export_builtin
+from facesr.data.export import export_synthetic
 from facesr.embedders.facenet import FaceNet
 from facesr.evaluation.pairs import strict_pairs
 from facesr.evaluation.scoring import score
@@ -94,7 +94,7 @@ def main() -> None:
         network = InceptionResnetV1(pretrained=None).eval()
         found = find_weights("facenet_vggface2.pt", key="--weights", configured=weights)
         network.load_state_dict(read_state_dict(found), strict=False)
-        export_builtin(root, given.faces)
+        export_synthetic(root, given.faces)
         high, low = root / "high", root / "low"
         options = RestoreOptions(CPU, given.batch_size, False)
         kept = restore_folder(open_method("bicubic", CPU), LowPictures.open(low), options, root / "kept")

@@ -1,6 +1,6 @@
 """Images per second of what comes before a training step, and its share of one: reading, augmenting, downscaling.
 
-    uv run benchmarks/feeding.py [--batch-size 32] [--seconds 3] [--experiment builtin] [--device auto]
+    uv run benchmarks/feeding.py [--batch-size 32] [--seconds 3] [--experiment quickstart] [--device auto]
 
 Faces are noise in a memory-mapped file with a margin of 8 pixels, augmented as data=asc19 does. The step that the share
 refers to is the experiment's generator step without GAN and identity, the fastest one; with them the share is smaller.
@@ -19,7 +19,7 @@ from timing import seconds_of
 from facesr.build import load_settings
 from facesr.config import AugmentationSettings, DataSettings, TrainSettings
 from facesr.data.feed.loader import Feed
-from facesr.data.packed.reader import PreparedSet
+from facesr.data.packed.reader import PackedDataset
 from facesr.dist import choose_device
 from facesr.resample import downscale_to_grey_levels
 from facesr.training.run import build_players, choose_precision
@@ -31,19 +31,19 @@ NO_CHANGE = AugmentationSettings(
 )
 
 
-def noise_set(folder: Path, num_faces: int) -> PreparedSet:
-    """Returns a set of noise whose pictures are memory-mapped, as a prepared set's are."""
+def noise_set(folder: Path, num_faces: int) -> PackedDataset:
+    """Returns a set of noise whose pictures are memory-mapped, as a prepared dataset's are."""
     shape = (num_faces, HEIGHT + 2 * MARGIN, WIDTH + 2 * MARGIN, 3)
     np.save(folder / "images.npy", np.random.default_rng(1).integers(0, 256, shape, np.uint8))
     images = np.load(folder / "images.npy", mmap_mode="r")
     landmarks = np.full((num_faces, 5, 2), np.nan, np.float32)
-    return PreparedSet(folder, images, MARGIN, np.full(num_faces, -1), ("",) * num_faces, landmarks)
+    return PackedDataset(folder, images, MARGIN, np.full(num_faces, -1), ("",) * num_faces, landmarks)
 
 
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--experiment", default="builtin", help="whose generator the share refers to")
+    parser.add_argument("--experiment", default="quickstart", help="whose generator the share refers to")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--num-faces", type=int, default=4000)
     parser.add_argument("--seconds", type=float, default=3.0, help="of one measurement")
@@ -58,7 +58,7 @@ def main() -> None:
         start_from=None,
         precision=choose_precision(settings.precision, device),
     )
-    players = build_players(pixel_only, device)
+    gan = build_players(pixel_only, device)
     with tempfile.TemporaryDirectory() as folder:
         faces = noise_set(Path(folder), given.num_faces)
 
@@ -75,9 +75,9 @@ def main() -> None:
             rows[f"{residency}: read, augment"] = seconds_of(changed, device, given.seconds)
         high = changed()
     rows["downscale"] = seconds_of(lambda: downscale_to_grey_levels(high), device, given.seconds)
-    step = seconds_of(lambda: train_step(players, [high], kimg=1.0), device, given.seconds)
+    step = seconds_of(lambda: train_step(gan, [high], kimg=1.0), device, given.seconds)
     # The step downscales by itself, so only reading and augmenting come on top of it.
-    print(f"{settings.name}, batches of {given.batch_size} faces {WIDTH}x{HEIGHT}, {device}, {players.precision}")
+    print(f"{settings.name}, batches of {given.batch_size} faces {WIDTH}x{HEIGHT}, {device}, {gan.precision}")
     print(f"{'':24}{'images/s':>12}{'ms/batch':>12}{'share of a step':>18}")
     for name, duration in rows.items():
         share = duration / (step if name == "downscale" else step + duration)

@@ -66,13 +66,13 @@ def step_of(base: TrainSettings, row: Row, device: torch.device) -> tuple[Callab
     """Returns a function that makes one step, and the floating-point operations of that step."""
     node = {**load_group("generator", row.generator), **row.changes}
     height, width = FACE[0] * row.times, FACE[1] * row.times
-    players = build_players(dataclasses.replace(base, generator=node, compile=row.compiled), device)
+    gan = build_players(dataclasses.replace(base, generator=node, compile=row.compiled), device)
     faces: Tensor = torch.rand(row.num_faces, 3, SCALE * height, SCALE * width)
     faces = faces.to(device, memory_format=torch.channels_last)
     # Counted on the CPU, where a hook on every layer is allowed.
     with torch.device("cpu"):
-        macs = count_macs(players.average.cpu(), height, width)
-    return lambda: train_step(players, [faces], kimg=1.0), 3 * 2.0 * macs * row.num_faces
+        macs = count_macs(gan.average.cpu(), height, width)
+    return lambda: train_step(gan, [faces], kimg=1.0), 3 * 2.0 * macs * row.num_faces
 
 
 def product_of(precision: str, device: torch.device) -> tuple[Callable[[], object], float]:

@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args()
     device = choose_device(given.device)
-    options = RestoreOptions(device, batch_size=64, flip_ensemble=False)
+    options = RestoreOptions(device, batch_size=64, self_ensemble=False)
     method = open_method(given.checkpoint, device)
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)

@@ -1,6 +1,6 @@
 """Images per second of a training step: generator only, with the GAN, with the identity loss, and with every term.
 
-    uv run benchmarks/training.py [--experiment builtin] [--batch-sizes 8 16] [--seconds 3] [--rounds 3]
+    uv run benchmarks/training.py [--experiment quickstart] [--batch-sizes 8 16] [--seconds 3] [--rounds 3]
     uv run benchmarks/training.py --override generator.channels=96 --override discriminator=vgg
 
 Each row compares precisions and memory layouts side by side: the variants take turns, so that a busy machine slows all
@@ -23,7 +23,7 @@ from facesr.config import TrainSettings
 from facesr.dist import choose_device
 from facesr.image import round_to_grey_levels
 from facesr.training.run import build_players
-from facesr.training.step import Players, train_step
+from facesr.training.step import GanState, train_step
 
 WIDTH, HEIGHT = 96, 112
 # Loss terms beside the pixel term; an experiment with others has a row for its whole loss, too.
@@ -51,13 +51,13 @@ def noise(num_faces: int, device: torch.device, channels_last: bool) -> Tensor:
     return faces.to(device, memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
 
-def images_per_second(players: Players, faces: Tensor, seconds: float) -> float:
+def images_per_second(gan: GanState, faces: Tensor, seconds: float) -> float:
     """Returns the speed over at least `seconds` and two steps."""
     wait = torch.cuda.synchronize if faces.device.type == "cuda" else lambda: None
     wait()
     start, num_steps = time.perf_counter(), 0
     while num_steps < 2 or time.perf_counter() - start < seconds:
-        train_step(players, [faces], kimg=1.0)
+        train_step(gan, [faces], kimg=1.0)
         num_steps += 1
         if faces.device.type == "cuda" and num_steps % 10 == 0:
             wait()
@@ -72,18 +72,16 @@ def measure(base: TrainSettings, terms: tuple[str, ...], num_faces: int, given: 
         (build_players(settings_for(base, terms, precision, layout), device), noise(num_faces, device, layout))
         for precision, layout in VARIANTS
     ]
-    for players, faces in variants:
-        train_step(players, [faces], kimg=1.0)
-    rounds = [
-        [images_per_second(players, faces, given.seconds) for players, faces in variants] for _ in range(given.rounds)
-    ]
+    for gan, faces in variants:
+        train_step(gan, [faces], kimg=1.0)
+    rounds = [[images_per_second(gan, faces, given.seconds) for gan, faces in variants] for _ in range(given.rounds)]
     return [statistics.median(column) for column in zip(*rounds, strict=True)]
 
 
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--experiment", default="builtin", help="whose networks and loss terms")
+    parser.add_argument("--experiment", default="quickstart", help="whose networks and loss terms")
     parser.add_argument("--override", action="append", default=[], help="key=value of train.py; may be repeated")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[8, 16])
     parser.add_argument("--seconds", type=float, default=3.0, help="of one measurement")

@@ -24,7 +24,7 @@ COMMANDS = {
     "patches": ("facesr.data.prepare.patches", "make a dataset of patches out of general pictures"),
     "pairs": ("facesr.data.export", "write a dataset, or synthetic pictures, as high/ and low/ folders"),
     "bound": ("facesr.methods.bound", "measure the consistency bound of a snapshot's guard"),
-    "interpolate": ("facesr.snapshots.blend", "interpolate the weights of two snapshots"),
+    "interpolate": ("facesr.snapshots.interpolation", "interpolate the weights of two snapshots"),
     "task-arithmetic": ("facesr.snapshots.task_arithmetic", "add what one training taught to another network"),
     "ship": ("facesr.snapshots.shipped", "add a snapshot to those that come with the package"),
     "niqe": ("facesr.metrics.perceptual.niqe", "score pictures by NIQE, or fit its model"),

@@ -71,7 +71,7 @@ class OpenMethod:
             stack = np.stack(list(same))
             restored += list(
                 restore_pictures(
-                    self._method, stack, device=self.device, batch_size=batch_size, flip_ensemble=self_ensemble
+                    self._method, stack, device=self.device, batch_size=batch_size, self_ensemble=self_ensemble
                 )
             )
         return _as_given(restored, pictures)

@@ -179,8 +179,8 @@ class FaceGeneratorSettings:
     seed: Seed  # of weights, order and latents
     device: str  # auto | cpu | cuda
     precision: str  # auto | fp32 | bf16
-    faces: str | None  # folder of a prepared set; built-in faces without it
-    num_builtin: Count
+    faces: str | None  # folder of a prepared dataset; synthetic faces without it
+    num_synthetic: Count
     duration_kimg: SomeKimg
     batch_size: Batch
     width: Annotated[float, Range(0, 16, above=True)]  # factor on the networks' channels
@@ -228,9 +228,9 @@ class SubmitSettings:
     out: str | None  # archive to write, FILE.zip
     verify: str | None  # archive to check instead of making one
     script: str | None  # folder of the team's programs, for protocols whose archives hold them
-    blend_with: str | None  # second snapshot or run of the same network, blended into the first one's weights
-    blend_weight: Share  # its share, 0 to 1
-    flip_ensemble: bool  # mean with the restored mirror image: better and twice as slow
+    interpolate_with: str | None  # second snapshot or run, whose weights are interpolated with the first one's
+    interpolation_weight: Share  # its share, 0 to 1
+    self_ensemble: bool  # mean with the restored mirror image: better and twice as slow
     guard: bool  # a picture below the bound of consistency that its snapshot states is restored by a fallback
     tile_px: Side  # larger low-resolution pictures are restored in tiles of this side; bounds the memory
     tile_overlap_px: Annotated[int, Range(0, 65_536)]  # low-resolution pixels that a tile sees beyond its own
@@ -274,10 +274,10 @@ class EvaluateSettings:
     operators: list[str]  # study=robustness: degradations by name; empty for all
     attributes: str | None  # CSV file with the header id,ATTRIBUTE,...: scores per group
     judges: list[str]  # further embedders beside the ranking one, by configuration name
-    blend_with: str | None  # method: second snapshot or run of the same network, blended into the first one's weights
-    blend_weight: Share  # its share, 0 to 1
-    curve_weights: list[Share]  # study=tradeoff with blend_with: the shares along the curve
-    flip_ensemble: bool  # method: mean with the restored mirror image
+    interpolate_with: str | None  # method: second snapshot or run, whose weights are interpolated with the first one's
+    interpolation_weight: Share  # its share, 0 to 1
+    curve_weights: list[Share]  # study=tradeoff with interpolate_with: the shares along the curve
+    self_ensemble: bool  # method: mean with the restored mirror image
     guard: bool  # method: a picture below the bound that its snapshot states is restored by a fallback
     tile_px: Side  # method: larger low-resolution pictures are restored in tiles of this side; bounds the memory
     tile_overlap_px: Annotated[int, Range(0, 65_536)]  # low-resolution pixels that a tile sees beyond its own

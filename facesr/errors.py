@@ -37,7 +37,7 @@ class ConfigError(FaceSRError):
 
 
 class DataError(FaceSRError):
-    """A folder, a prepared set or the pairing of two folders is not as it has to be."""
+    """A folder, a prepared dataset or the pairing of two folders is not as it has to be."""
 
 
 class ImageError(DataError):

@@ -12,7 +12,7 @@ import pytest
 
 from facesr.arguments import Parser, number
 from facesr.data import export
-from facesr.data.packed.reader import PreparedSet
+from facesr.data.packed.reader import PackedDataset
 from facesr.data.prepare.annotations import read_annotations
 from facesr.errors import SubmissionError
 from facesr.methods.pulse import eigenfaces
@@ -121,7 +121,7 @@ def test_a_byte_order_mark_is_read_over(tmp_path: Path) -> None:
     (folder / "index.csv").write_text("source,identity\na.png,anna\n", encoding="utf-8")
     for name in ("set.json", "index.csv"):
         marked(folder / name)
-    assert PreparedSet.open(folder).sources == ("a.png",)
+    assert PackedDataset.open(folder).sources == ("a.png",)
     with pytest.raises(SubmissionError, match="has the format none"):
         parse_restoration(b"\xef\xbb\xbf{}", "restored.json")
 

@@ -60,8 +60,8 @@ def test_restoring_does_not_depend_on_the_batch(tmp_path: Path) -> None:
     assert whole.shape == (7, 20, 24, 3) and seen == [7] and method.name == "tester"
     small = restore_pictures(method, low, device=CPU, batch_size=2)
     assert np.abs(whole.astype(int) - small).max() <= 1  # a rounding edge may fall either way
-    mirrored = restore_pictures(method, low[:, :, ::-1], device=CPU, flip_ensemble=True)[:, :, ::-1]
-    both = restore_pictures(method, low, device=CPU, flip_ensemble=True)
+    mirrored = restore_pictures(method, low[:, :, ::-1], device=CPU, self_ensemble=True)[:, :, ::-1]
+    both = restore_pictures(method, low, device=CPU, self_ensemble=True)
     assert np.abs(both.astype(int) - mirrored).max() <= 1
     assert np.abs(both.astype(int) - whole).max() > 1
 

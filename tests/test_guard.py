@@ -74,13 +74,13 @@ def restored_with(method: Method, low: NDArray[np.uint8], **more: object) -> tup
 @pytest.mark.parametrize("value", [1e12, 0.0, float("inf"), float("nan")])
 def test_a_destroyed_picture_is_replaced_by_the_fallbacks_to_the_bit(value: float, flip: bool) -> None:
     low, method = planted(6, 1, 4), breaking(value)
-    pictures, found = restored_with(method, low, flip_ensemble=flip)
+    pictures, found = restored_with(method, low, self_ensemble=flip)
     assert [finding.place for finding in found] == [1, 4]
     assert all(finding.consistency_db < BOUND == finding.bound_db for finding in found)
     assert {finding.restored_by for finding in found} == {"nearest"}
     for place in range(6):
         name = "nearest" if place in (1, 4) else "bicubic"
-        alone = restore_pictures(open_method(name, CPU), low[place : place + 1], device=CPU, flip_ensemble=flip)
+        alone = restore_pictures(open_method(name, CPU), low[place : place + 1], device=CPU, self_ensemble=flip)
         assert np.array_equal(pictures[place], alone[0])
 
 
@@ -102,11 +102,11 @@ def test_without_a_guard_or_a_bound_the_picture_stays(guard: Guard | None) -> No
 @pytest.mark.parametrize("flip", [False, True])
 def test_neither_batch_nor_neighbours_move_a_picture(flip: bool) -> None:
     low, method = planted(7, 0, 3, 6), breaking(fallback=f"{PREFIX}asc19_psnr")
-    whole, found = restored_with(method, low, flip_ensemble=flip)
+    whole, found = restored_with(method, low, self_ensemble=flip)
     for size in (1, 2, 3):
-        pictures, again = restored_with(method, low, flip_ensemble=flip, batch_size=size)
+        pictures, again = restored_with(method, low, self_ensemble=flip, batch_size=size)
         assert np.array_equal(pictures, whole) and again == found
-    alone, (finding,) = restored_with(method, low[3:4], flip_ensemble=flip)
+    alone, (finding,) = restored_with(method, low[3:4], self_ensemble=flip)
     assert np.array_equal(alone[0], whole[3]) and finding == replace(found[1], place=0)
 
 
@@ -114,10 +114,10 @@ def test_neither_batch_nor_neighbours_move_a_picture(flip: bool) -> None:
 def test_a_large_picture_in_tiles(flip: bool) -> None:
     """One tile is destroyed; the whole picture is the fallback's, as it restores that picture in tiles."""
     low, tiles = planted(2, 1, height=50, width=60), Tiles(32, 8)
-    pictures, (finding,) = restored_with(breaking(), low, flip_ensemble=flip, tiles=tiles)
+    pictures, (finding,) = restored_with(breaking(), low, self_ensemble=flip, tiles=tiles)
     assert finding.place == 1 and 0.0 < finding.consistency_db < BOUND
     for place, name in enumerate(("bicubic", "nearest")):
-        plain = restore_pictures(open_method(name, CPU), low, device=CPU, flip_ensemble=flip, tiles=tiles)
+        plain = restore_pictures(open_method(name, CPU), low, device=CPU, self_ensemble=flip, tiles=tiles)
         assert np.array_equal(pictures[place], plain[place])
 
 

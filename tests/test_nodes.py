@@ -123,7 +123,7 @@ def test_networks_and_start_are_refused_before_a_face_is_drawn(
     def drawn(*args: Any) -> None:
         raise AssertionError("faces were drawn")
 
-    monkeypatch.setattr(prepared, "builtin_cache", drawn)
+    monkeypatch.setattr(prepared, "synthetic_cache", drawn)
     given = ["device=cpu", f"runs_dir={tmp_path}", "generator=srresnet", "generator.num_blocks=1", wrong]
     with pytest.raises(FaceSRError if "start" in wrong else AssertionError, match=r"missing|faces were drawn"):
         set_up(load_settings("train", TrainSettings, given), torch.device("cpu"))

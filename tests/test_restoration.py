@@ -1,4 +1,4 @@
-"""Restoring pictures of any size, whole or in tiles, and blends of two snapshots."""
+"""Restoring pictures of any size, whole or in tiles, and interpolations of two snapshots."""
 
 import functools
 import hashlib
@@ -20,9 +20,9 @@ from facesr.methods.open import open_method
 from facesr.methods.restore import restore_pictures
 from facesr.methods.values import is_text
 from facesr.places import Place
-from facesr.snapshots.blend import blended
-from facesr.snapshots.blend import main as write_blend_as_told
-from facesr.snapshots.blend_parts import BlendParts, blend_sha256
+from facesr.snapshots.interpolation import interpolated
+from facesr.snapshots.interpolation import main as write_blend_as_told
+from facesr.snapshots.interpolation_parts import InterpolationParts, interpolation_sha256
 from facesr.snapshots.snapshot import Snapshot, read_snapshot, write_snapshot
 from facesr.tiles import Tiles
 from facesr.weights import sha256_of
@@ -106,8 +106,8 @@ def receptive_radius(network: nn.Module, side: int) -> int:
 def differences(method: Method, tiles: Tiles, size: tuple[int, int], flip: bool = False) -> NDArray[np.int64]:
     """Returns how many grey levels tiles are off the whole picture's answer, value by value."""
     low = noise(*size, count=2)
-    whole = restore_pictures(method, low, device=CPU, flip_ensemble=flip, tiles=WHOLE)
-    tiled = restore_pictures(method, low, device=CPU, flip_ensemble=flip, tiles=tiles)
+    whole = restore_pictures(method, low, device=CPU, self_ensemble=flip, tiles=WHOLE)
+    tiled = restore_pictures(method, low, device=CPU, self_ensemble=flip, tiles=tiles)
     return np.abs(whole.astype(np.int64) - tiled)
 
 
@@ -137,7 +137,7 @@ def test_beginnings_off_the_alignment_would_show(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("flip", [False, True])
 def test_pictures_that_fit_one_tile_are_restored_as_a_plain_batch(flip: bool) -> None:
     method, low = method_of("facesr"), noise(24, 28, count=7)
-    restored = restore_pictures(method, low, device=CPU, batch_size=4, flip_ensemble=flip)
+    restored = restore_pictures(method, low, device=CPU, batch_size=4, self_ensemble=flip)
     for start in (0, 4):
         batch = to_float(low[start : start + 4])
         with torch.no_grad():
@@ -152,7 +152,7 @@ def test_pictures_that_fit_one_tile_are_restored_as_a_plain_batch(flip: bool) ->
 @pytest.mark.parametrize("size", [(1, 1), (1, 2), (3, 1), (37, 53), (45, 33)])
 def test_odd_and_tiny_sizes(name: str, size: tuple[int, int], flip: bool) -> None:
     low = noise(*size)
-    restored = restore_pictures(method_of(name), low, device=CPU, flip_ensemble=flip, tiles=Tiles(32, 8))
+    restored = restore_pictures(method_of(name), low, device=CPU, self_ensemble=flip, tiles=Tiles(32, 8))
     assert restored.shape == (1, 4 * size[1], 4 * size[0], 3) and restored.dtype == np.uint8
 
 
@@ -178,7 +178,7 @@ def test_memory_is_bounded_by_the_tile_and_the_batch(flip: bool) -> None:
         low,
         device=CPU,
         batch_size=2,
-        flip_ensemble=flip,
+        self_ensemble=flip,
         tiles=Tiles(48, 8),
         on_batch=done.append,
     )
@@ -232,7 +232,7 @@ def pair_at(pair: tuple[str, str], weight: float) -> tuple[str, torch.device, st
 
 def test_the_weights_of_a_blend(pair: tuple[str, str]) -> None:
     first, second = (read_snapshot(Path(path)) for path in pair)
-    between = blended(first, second, 0.25)
+    between = interpolated(first, second, 0.25)
     for name, tensor in between.state.items():
         assert tensor.dtype == torch.float32
         exact = 0.75 * first.state[name].double() + 0.25 * second.state[name].double()
@@ -245,11 +245,11 @@ def test_what_a_blend_says_of_itself(pair: tuple[str, str]) -> None:
     assert method.name == "psnr+0.25*gan" and method.kimg == 11.0 + 12.0
     text = f"blend\n{first.sha256}\n{second.sha256}\n0.25\n"
     assert method.weights_sha256 == hashlib.sha256(text.encode()).hexdigest()
-    assert method.config_sha256 == blend_sha256("1" * 64, "2" * 64, 0.25)
+    assert method.config_sha256 == interpolation_sha256("1" * 64, "2" * 64, 0.25)
     assert method.loss_judges == ("builtin", "edgeface")
-    assert method.path == Path(pair[0]) and method.blend is not None
-    assert method.blend.path == Path(pair[1])
-    assert method.blend.parts == BlendParts((first.sha256, second.sha256), ("1" * 64, "2" * 64), 0.25)
+    assert method.path == Path(pair[0]) and method.interpolation is not None
+    assert method.interpolation.path == Path(pair[1])
+    assert method.interpolation.parts == InterpolationParts((first.sha256, second.sha256), ("1" * 64, "2" * 64), 0.25)
     assert open_method(pair[0], CPU).blend is None
     # A judge counts where its share of the weights is not 0.
     assert open_method(*pair_at(pair, 0)).loss_judges == ("edgeface",)
@@ -258,7 +258,7 @@ def test_what_a_blend_says_of_itself(pair: tuple[str, str]) -> None:
 
 
 def test_a_blend_as_a_file(pair: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It restores what the blend of the moment restores, and says the same of itself."""
+    """It restores what the interpolation of the moment restores, and says the same of itself."""
     out = tmp_path / "between.safetensors"
     command = [*pair, "--weight", "0.25", "--out", str(out)]
     assert write_blend_as_told(command) == 0
@@ -299,12 +299,12 @@ def test_blends_that_cannot_be_are_one_sentence(pair: tuple[str, str], tmp_path:
     wider = str(write(tmp_path / "wider.safetensors", 3, generator={**NODE, "num_channels": 16, "growth": 8}))
     other = str(write(tmp_path / "other.safetensors", 3, generator={"_target_": "facesr.models.srresnet.SRResNet"}))
     cases = [
-        (ConfigError, (pair[0], CPU, pair[1], 1.5), r"blend_weight=1\.5 is out of range"),
-        (ConfigError, (pair[0], CPU, pair[1], -0.1), r"blend_weight=-0\.1 is out of range"),
-        (ConfigError, (pair[0], CPU, pair[1], float("nan")), "blend_weight=nan is out of range"),
+        (ConfigError, (pair[0], CPU, pair[1], 1.5), r"interpolation_weight=1\.5 is out of range"),
+        (ConfigError, (pair[0], CPU, pair[1], -0.1), r"interpolation_weight=-0\.1 is out of range"),
+        (ConfigError, (pair[0], CPU, pair[1], float("nan")), "interpolation_weight=nan is out of range"),
         (ConfigError, ("bicubic", CPU, pair[1]), "bicubic has no weights"),
         (ConfigError, (pair[0], CPU, "nearest"), "nearest has no weights"),
-        (ConfigError, (pair[0], CPU, None, 0.25), r"blend_weight=0\.25 needs blend_with="),
+        (ConfigError, (pair[0], CPU, None, 0.25), r"interpolation_weight=0\.25 needs interpolate_with="),
         (ConfigError, (pair[0], CPU, wider), "psnr.* and .*wider.* differ in growth and num_channels"),
         (ConfigError, (pair[0], CPU, other), "differ in _target_"),
         (CheckpointError, (pair[0], CPU, "runs/absent"), "runs/absent is neither"),
@@ -321,5 +321,5 @@ def test_weights_that_do_not_fit_each_other_are_refused(pair: tuple[str, str], t
     broken = tmp_path / "broken.safetensors"
     del snapshot.state[name]
     write_snapshot(broken, snapshot)
-    with pytest.raises(ConfigError, match=r"broken.* cannot be blended, because their weights differ"):
+    with pytest.raises(ConfigError, match=r"broken.* cannot be interpolated, because their weights differ"):
         open_method(pair[0], CPU, str(broken))

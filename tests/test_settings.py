@@ -71,7 +71,7 @@ def refusal(script: str, *overrides: str) -> str:
         ("train", "hydra.run.dir=/tmp", "hydra.run.dir is no key"),
         ("train", "++hydra.run.dir=/tmp", "hydra.run.dir is no key"),
         ("train", "hydra=null", "hydra is no key"),
-        ("train", "loss@losses.grid=grid", "+loss@losses.grid=NAME adds it"),
+        ("train", "loss@losses.checkerboard=checkerboard", "+loss@losses.checkerboard=NAME adds it"),
         ("train", f"batch_size={'9' * 5000}", "batch_size"),
         ("evaluate", "protocol=null", "protocol=null is unknown; choose one of asc19_final,"),
         ("evaluate", "generator=facesr", "generator=facesr is unknown; choose one of eigenfaces,"),
@@ -92,8 +92,8 @@ def test_what_no_key_takes_is_one_sentence(script: str, override: str, words: st
 @pytest.mark.parametrize(
     ("script", "key", "nearest"),
     [
-        ("submit", "flip_ensembel", "flip_ensemble"),
-        ("submit", "++flip_ensembel", "flip_ensemble"),
+        ("submit", "flip_ensembel", "self_ensemble"),
+        ("submit", "++flip_ensembel", "self_ensemble"),
         ("train", "++schedule.warmup", "schedule.warmup_kimg"),
         ("train", "+losses.pixle.weight", "losses.pixel"),
         ("train", "losses.pixle.weight", "losses.pixel"),
@@ -113,7 +113,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_one(script: str, key: str, n
 
 def test_a_whole_new_term_may_be_added() -> None:
     node = "{_target_: facesr.losses.pixel.L1, weight: 2, start_kimg: 0}"
-    settings = load_settings("train", TrainSettings, ["+loss@losses.grid=grid", f"+losses.new={node}"])
+    settings = load_settings("train", TrainSettings, ["+loss@losses.checkerboard=checkerboard", f"+losses.new={node}"])
     assert {"grid", "new", "pixel"} <= set(settings.losses) and settings.losses["new"]["weight"] == 2
 
 

@@ -1,10 +1,10 @@
 """Writes pictures as the two folders that evaluate.py and submit.py read: OUT/high and OUT/low, PNG files.
 
-    facesr pairs builtin OUT [--num 96] [--first 100000] [--seed 1]
+    facesr pairs synthetic OUT [--num 96] [--first 100000] [--seed 1]
     facesr pairs dead_leaves OUT [--num 8] [--size 256x224] [--first 100000] [--seed 1]
-    facesr pairs PREPARED_SET OUT [--num N] [--first K]
+    facesr pairs DATASET OUT [--num N] [--first K]
 
-The low-resolution pictures are made by the competition's downscaling. The default built-in faces are those that
+The low-resolution pictures are made by the competition's downscaling. The default synthetic faces are those that
 train.py validates on. They and the general pictures of `dead_leaves` are drawn, and no benchmark.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facesr.arguments import Parser, number
-from facesr.data.packed.reader import PreparedSet
+from facesr.data.packed.reader import PackedDataset
 from facesr.data.synthetic.dead_leaves import MIN_SIDE, render_pictures
 from facesr.data.synthetic.face.render import render_faces
 from facesr.errors import DataError, exit_code_of
@@ -26,9 +26,9 @@ from facesr.ranges import Count, CountFromZero, Seed
 from facesr.resample import downscale_uint8
 from facesr.task import SCALE
 
-# The validation faces of configs/data/builtin.yaml: persons that training does not show.
-NUM_BUILTIN = 96
-FIRST_BUILTIN = 100_000
+# The validation faces of configs/data/synthetic.yaml: persons that training does not show.
+NUM_SYNTHETIC = 96
+FIRST_SYNTHETIC = 100_000
 SEED = 1
 # General pictures that training does not show, large enough for NIQE: 2x2 blocks of 96 pixels and a border of 4.
 NUM_DEAD_LEAVES = 8
@@ -38,8 +38,8 @@ SIZE_DEAD_LEAVES = (256, 224)
 _CHUNK = 256
 
 
-def export_builtin(out: Path, num_faces: int = NUM_BUILTIN, first: int = FIRST_BUILTIN, seed: int = SEED) -> int:
-    """Writes built-in faces first..first+num_faces-1 below `out`; returns how many.
+def export_synthetic(out: Path, num_faces: int = NUM_SYNTHETIC, first: int = FIRST_SYNTHETIC, seed: int = SEED) -> int:
+    """Writes synthetic faces first..first+num_faces-1 below `out`; returns how many.
 
     Raises:
         DataError: a number is out of range, or `out` holds other files or cannot be written.
@@ -58,7 +58,7 @@ def export_dead_leaves(
     first: int = FIRST_DEAD_LEAVES,
     seed: int = SEED,
 ) -> int:
-    """Writes drawn general pictures first..first+num_pictures-1 below `out`; returns how many.
+    """Writes synthetic general pictures first..first+num_pictures-1 below `out`; returns how many.
 
     Raises:
         DataError: a number is out of range, or `out` holds other files or cannot be written.
@@ -71,12 +71,12 @@ def export_dead_leaves(
 
 
 def export_set(folder: Path, out: Path, num_faces: int | None = None, first: int = 0) -> int:
-    """Writes faces of a prepared set below `out`, without their margin; returns how many.
+    """Writes faces of a prepared dataset below `out`, without their margin; returns how many.
 
     Raises:
         DataError: the set is none, holds no such faces, or `out` holds other files or cannot be written.
     """
-    faces = PreparedSet.open(folder)
+    faces = PackedDataset.open(folder)
     count = len(faces) - first if num_faces is None else num_faces
     if first < 0 or count < 1 or first + count > len(faces):
         raise DataError(f"{folder} holds {len(faces)} faces; choose --first and --num within them.")
@@ -110,15 +110,17 @@ def _write(out: Path, faces: NDArray[np.uint8]) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
     parser = Parser(prog="facesr pairs", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("source", help="`builtin`, `dead_leaves`, or the folder of a prepared set")
+    parser.add_argument("source", help="`synthetic`, `dead_leaves`, or the folder of a prepared dataset")
     parser.add_argument("out", type=Path, help="folder to write high/ and low/ into")
     parser.add_argument(
-        "--num", type=number(Count), help=f"how many (builtin: {NUM_BUILTIN}; dead_leaves: {NUM_DEAD_LEAVES}; else all)"
+        "--num",
+        type=number(Count),
+        help=f"how many (synthetic: {NUM_SYNTHETIC}; dead_leaves: {NUM_DEAD_LEAVES}; else all)",
     )
     parser.add_argument(
-        "--first", type=number(CountFromZero), help=f"the first one (drawn ones: {FIRST_BUILTIN}; else 0)"
+        "--first", type=number(CountFromZero), help=f"the first one (synthetic ones: {FIRST_SYNTHETIC}; else 0)"
     )
-    parser.add_argument("--seed", type=number(Seed), default=SEED, help="drawn ones only: which world")
+    parser.add_argument("--seed", type=number(Seed), default=SEED, help="synthetic ones only: which world")
     size = "x".join(map(str, SIZE_DEAD_LEAVES))
     parser.add_argument("--size", metavar="WxH", help=f"dead_leaves only: width x height in pixels (default {size})")
     chosen = parser.parse_args(arguments)
@@ -130,10 +132,10 @@ def run_export(chosen: argparse.Namespace) -> None:
     what = "faces"
     if chosen.size is not None and chosen.source != "dead_leaves":
         raise DataError(f"--size has no meaning for {chosen.source}; leave it out.")
-    if chosen.source == "builtin":
-        num_faces = NUM_BUILTIN if chosen.num is None else chosen.num
-        first = FIRST_BUILTIN if chosen.first is None else chosen.first
-        count = export_builtin(chosen.out, num_faces, first, chosen.seed)
+    if chosen.source == "synthetic":
+        num_faces = NUM_SYNTHETIC if chosen.num is None else chosen.num
+        first = FIRST_SYNTHETIC if chosen.first is None else chosen.first
+        count = export_synthetic(chosen.out, num_faces, first, chosen.seed)
     elif chosen.source == "dead_leaves":
         what = "pictures"
         num_pictures = NUM_DEAD_LEAVES if chosen.num is None else chosen.num

@@ -91,13 +91,13 @@ def check_inputs(settings: EvaluateSettings, archives: Mapping[str, VerifiedSubm
     """
     folders = [submission.folder for submission in archives.values()]
     folders += [Path(settings.restored)] if settings.restored else []
-    methods = [(settings.method, settings.blend_with, settings.blend_weight)] if settings.method else []
+    methods = [(settings.method, settings.interpolate_with, settings.interpolation_weight)] if settings.method else []
     if settings.study == "tradeoff":
         for entry in tradeoff.entries_of_study(settings):
             folders += [entry.folder] if entry.folder is not None else []
             methods += [(entry.method, None, EQUAL_SHARES)] if entry.method is not None and entry.share is None else []
-    for spec, blend_with, share in methods:
-        check_asked(settings, device, spec, blend_with, share)
+    for spec, interpolate_with, share in methods:
+        check_asked(settings, device, spec, interpolate_with, share)
     if settings.high is None:
         return
     high, low = Path(settings.high), Path(settings.low) if settings.low else None
@@ -120,7 +120,9 @@ def run_evaluation(job: Job, start: float) -> None:
     seconds: dict[str, float] = {}
     if settings.method is not None:
         assert low is not None
-        method = open_asked(settings, job.options.device, settings.method, settings.blend_with, settings.blend_weight)
+        method = open_asked(
+            settings, job.options.device, settings.method, settings.interpolate_with, settings.interpolation_weight
+        )
         with progress("restore", low) as advance:
             subject, record = restored_by(method, low, settings, job.options.device, out, advance)
         seconds["restore"] = record.seconds

@@ -39,15 +39,16 @@ def checked(settings: EvaluateSettings) -> EvaluateSettings:
         raise ConfigError("entries belongs to study=tradeoff; add that, or give restored=DIR or method=NAME.")
     if settings.operators and settings.study != "robustness":
         raise ConfigError("operators belongs to study=robustness; add that, or leave it out.")
-    if settings.blend_with is not None and settings.method is None:
-        raise ConfigError("blend_with needs method=, the run or snapshot whose weights are blended with it.")
+    if settings.interpolate_with is not None and settings.method is None:
+        raise ConfigError("interpolate_with needs method=, the first snapshot or run.")
     restores = settings.method is not None or bool(settings.entries) or not (given or settings.high or settings.low)
     if not settings.guard and not restores:
         raise ConfigError(
             "guard=off needs method=, whose pictures it leaves as they are; the others are restored already."
         )
-    if settings.blend_with is None and settings.blend_weight != EQUAL_SHARES:
-        raise ConfigError(f"blend_weight={settings.blend_weight:g} needs blend_with=RUN, the second snapshot or run.")
+    if settings.interpolate_with is None and settings.interpolation_weight != EQUAL_SHARES:
+        weight = settings.interpolation_weight
+        raise ConfigError(f"interpolation_weight={weight:g} needs interpolate_with=RUN, the second snapshot or run.")
     if settings.study is not None:
         return _checked_study(settings, given)
     if not given and settings.high is None and settings.low is None:
@@ -58,9 +59,9 @@ def checked(settings: EvaluateSettings) -> EvaluateSettings:
     if settings.method is None and settings.high is None:
         raise ConfigError("high has no value; give high=DIR, the folder of the originals.")
     if settings.method is not None and (settings.high is None) != (settings.low is None):
-        raise ConfigError("method restores low=DIR and compares with high=DIR; give both, or none for built-in faces.")
-    if settings.flip_ensemble and settings.method is None:
-        raise ConfigError("flip_ensemble=true needs method=; the other pictures are restored already.")
+        raise ConfigError("method restores low=DIR and compares with high=DIR; give both, or none for synthetic faces.")
+    if settings.self_ensemble and settings.method is None:
+        raise ConfigError("self_ensemble=true needs method=; the other pictures are restored already.")
     return _with_out(settings, given[0])
 
 
@@ -155,8 +156,10 @@ def _checked_study(settings: EvaluateSettings, given: list[str]) -> EvaluateSett
         return settings
     if [key for key in given if key != "method"]:
         raise ConfigError("study=tradeoff compares entries=[DIR,...]; put restored folders there.")
-    if (settings.method is None) != (settings.blend_with is None):
-        raise ConfigError("a curve of study=tradeoff needs both method= and blend_with=; single methods are entries=.")
+    if (settings.method is None) != (settings.interpolate_with is None):
+        raise ConfigError(
+            "a curve of study=tradeoff needs both method= and interpolate_with=; single methods are entries=."
+        )
     has_folders = any(is_archive(entry) or Path(entry).is_dir() for entry in settings.entries)
     if settings.high is None and (settings.low is not None or has_folders):
         raise ConfigError("high has no value; give high=DIR, the folder of the originals.")
@@ -210,10 +213,10 @@ def question_of(settings: EvaluateSettings, archives: Mapping[str, str]) -> dict
         **{key: None if value is None else str(Path(value).resolve()) for key, value in paths.items()},
         **(pulse if PULSE in (settings.method, *settings.entries) else {}),
         "method": settings.method,
-        "flip_ensemble": settings.flip_ensemble,
+        "self_ensemble": settings.self_ensemble,
         **({} if settings.guard else {"guard": False}),
-        "blend_with": settings.blend_with,
-        "blend_weight": settings.blend_weight if settings.blend_with is not None else None,
+        "interpolate_with": settings.interpolate_with,
+        "interpolation_weight": settings.interpolation_weight if settings.interpolate_with is not None else None,
         "tiles": [settings.tile_px, settings.tile_overlap_px],
         "study": settings.study,
         "entries": list(settings.entries),

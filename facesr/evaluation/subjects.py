@@ -9,7 +9,7 @@ import torch
 
 from facesr import dist
 from facesr.config import EvaluateSettings
-from facesr.data.export import export_builtin, export_dead_leaves
+from facesr.data.export import export_dead_leaves, export_synthetic
 from facesr.evaluation.result import Subject, power_facts
 from facesr.log import Console, Progress
 from facesr.methods.folder import PICTURES, RestoreOptions, read_restored, restore_folder
@@ -17,7 +17,7 @@ from facesr.methods.guard_facts import guard_by_id
 from facesr.methods.low import LowPictures
 from facesr.methods.method import Method
 from facesr.methods.record import Restoration
-from facesr.snapshots.blend_parts import BlendParts
+from facesr.snapshots.interpolation_parts import InterpolationParts
 from facesr.submission.verify import VerifiedSubmission
 from facesr.tiles import Tiles
 
@@ -32,7 +32,7 @@ def pairs_to_score(settings: EvaluateSettings, out: Path) -> tuple[Path, Path | 
     general = settings.protocol.perceptual is not None
     folder, kind = (out / "pictures", "pictures") if general else (out / "faces", "faces")
     say(f"no folders were given: synthetic {kind} are scored (see --help for high= and low=)")
-    export = export_dead_leaves if general else export_builtin
+    export = export_dead_leaves if general else export_synthetic
     dist.together(lambda: export(folder) if dist.is_main() else None)
     return folder / "high", folder / "low"
 
@@ -60,7 +60,7 @@ def restored_by(
     """
     pictures = LowPictures.open(low)
     options = RestoreOptions(
-        device, settings.batch_size, settings.flip_ensemble, Tiles(settings.tile_px, settings.tile_overlap_px)
+        device, settings.batch_size, settings.self_ensemble, Tiles(settings.tile_px, settings.tile_overlap_px)
     )
     done = 0
 
@@ -81,10 +81,10 @@ def restored_by(
         "weights_sha256": method.weights_sha256,
         "config_sha256": method.config_sha256,
         "kimg": method.kimg,
-        "flip_ensemble": settings.flip_ensemble,
+        "self_ensemble": settings.self_ensemble,
     }
-    if method.blend is not None:
-        facts |= {"blend_with": str(method.blend.path), **blend_facts(method.blend.parts)}
+    if method.interpolation is not None:
+        facts |= {"interpolate_with": str(method.interpolation.path), **interpolation_facts(method.interpolation.parts)}
     guard = guard_by_id(restored.restoration.guard)
     subject = Subject("method", method.name, restored.path / PICTURES, method.loss_judges, facts, guard=guard)
     return subject, restored.restoration
@@ -101,18 +101,20 @@ def submitted_subject(settings: EvaluateSettings, archive: str, submission: Veri
         "weights_sha256": made.weights_sha256,
         "config_sha256": made.config_sha256,
         "kimg": made.kimg,
-        "flip_ensemble": made.flip_ensemble,
+        "self_ensemble": made.self_ensemble,
         "commit": made.commit,
-        **blend_facts(made.blend),
+        **interpolation_facts(made.blend),
         **power_facts(made.energy_joules, made.seconds, settings.power_limit_watts),
     }
     name, guard = submission.manifest.team, guard_by_id(made.guard)
     return Subject("submission", name, submission.folder, made.loss_judges, facts, is_claim=True, guard=guard)
 
 
-def blend_facts(blend: BlendParts | None) -> dict[str, Any]:
-    """Returns what summary.json says of a blend; nothing for None."""
-    return {} if blend is None else {"blend_weight": blend.weight, "blend_sha256": blend.weights_sha256[1]}
+def interpolation_facts(blend: InterpolationParts | None) -> dict[str, Any]:
+    """Returns what summary.json says of an interpolation; nothing for None."""
+    return (
+        {} if blend is None else {"interpolation_weight": blend.weight, "interpolation_sha256": blend.weights_sha256[1]}
+    )
 
 
 def restored_subject(folder: Path) -> Subject:

@@ -5,7 +5,7 @@
     uv run facesr bound SNAPSHOT --high DIR --out FILE           into another file; else the snapshot's own
     uv run facesr bound SNAPSHOT --high DIR --only-measure
 
-Consistency (facesr.guard) of each face is measured, restored plainly and with the flip ensemble. The bound is the
+Consistency (facesr.guard) of each face is measured, restored plainly and with the self-ensemble. The bound is the
 median less 5 spreads of these values, but at least 3 dB, the lower one of both ways, rounded down to a tenth of a dB.
 A spread is 1.4826 times the median distance from the median, the standard deviation of a normal distribution. So the
 usual face decides: those on which the network breaks cannot lower the bound that is to catch them. Take pictures that
@@ -88,7 +88,7 @@ class Measured:
         )
 
 
-def measure(snapshot: Path, low: list[Picture], flip_ensemble: bool) -> Measured:
+def measure(snapshot: Path, low: list[Picture], self_ensemble: bool) -> Measured:
     """Returns the consistency of the snapshot's own pictures of `low`, uint8 (h, w, 3) each; nothing is guarded.
 
     Raises:
@@ -97,7 +97,7 @@ def measure(snapshot: Path, low: list[Picture], flip_ensemble: bool) -> Measured
     method = open_method(str(snapshot), _CPU, guard=False)
     values: list[NDArray[np.float64]] = []
     for pictures in _stacks(low):
-        restored = restore_pictures(method, pictures, device=_CPU, flip_ensemble=flip_ensemble)
+        restored = restore_pictures(method, pictures, device=_CPU, self_ensemble=self_ensemble)
         values.append(consistency_of_pictures(restored, pictures))
     return Measured(np.concatenate(values))
 
@@ -161,7 +161,7 @@ def state_measured_bound(snapshot: Path, low: list[Picture], out: Path | None) -
     Raises:
         FaceSRError: see `measure`, and `out` cannot be written.
     """
-    ways = {"plain": measure(snapshot, low, False), "flip ensemble": measure(snapshot, low, True)}
+    ways = {"plain": measure(snapshot, low, False), "self-ensemble": measure(snapshot, low, True)}
     bound = min(found.bound_db for found in ways.values())
     lines = [f"{name}: {found.line(bound)}" for name, found in ways.items()]
     told = "not written"

@@ -47,7 +47,8 @@ RECORD = "restoration.json"
 _CHUNK = 1024
 
 
-# Of the record: the first three move no pixel, a blend stands in its digests, and the guard is added in plain form.
+# Of the record: the first three move no pixel, an interpolation stands in its digests, and the guard is added in plain
+# form.
 _NOT_DECIDING = frozenset({"commit", "dirty", "files", "blend", "guard"})
 
 
@@ -66,7 +67,7 @@ class RestoreOptions:
 
     device: torch.device
     batch_size: int
-    flip_ensemble: bool
+    self_ensemble: bool
     tiles: Tiles = field(default_factory=Tiles)
 
 
@@ -84,7 +85,7 @@ def restore_folder(
     Args:
         method: what restores.
         low: the pictures to restore.
-        options: device, batch size, flip ensemble and tiles.
+        options: device, batch size, self-ensemble and tiles.
         kept_in: folder that collects restored folders.
         reuse: whether an intact folder of the same restoration is taken as it is, measured figures included.
         on_batch: called after each batch with the number of pictures that this rank has restored so far.
@@ -159,7 +160,7 @@ def _facts(method: Method, low: LowPictures, options: RestoreOptions) -> Restora
         config_sha256=method.config_sha256,
         kimg=float(method.kimg),
         loss_judges=tuple(method.loss_judges),
-        flip_ensemble=options.flip_ensemble,
+        self_ensemble=options.self_ensemble,
         low_sha256=low.sha256,
         device=device_name(options.device),
         seconds=0.0,
@@ -169,7 +170,7 @@ def _facts(method: Method, low: LowPictures, options: RestoreOptions) -> Restora
         code_sha256=code_sha256(),
         packages=package_versions(),
         files={},
-        blend=None if method.blend is None else method.blend.parts,
+        blend=None if method.interpolation is None else method.interpolation.parts,
         guard=guard_record(method, {}),
     )
 
@@ -231,7 +232,7 @@ def _restored_part(
                     pictures,
                     device=options.device,
                     batch_size=options.batch_size,
-                    flip_ensemble=options.flip_ensemble,
+                    self_ensemble=options.self_ensemble,
                     tiles=options.tiles,
                     on_batch=None if on_batch is None else functools.partial(_report, on_batch, len(files)),
                     on_finding=found.append,

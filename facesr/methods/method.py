@@ -8,7 +8,7 @@ from torch import nn
 
 from facesr.guard import Fallback, Finding, GuardRecord, replaced_of
 from facesr.models.interpolation import Bicubic, Nearest
-from facesr.snapshots.blend_parts import BlendParts
+from facesr.snapshots.interpolation_parts import InterpolationParts
 
 INTERPOLATIONS: dict[str, type[nn.Module]] = {"bicubic": Bicubic, "nearest": Nearest}
 # The search of facesr.methods.pulse, whose generator has settings of its own.
@@ -19,8 +19,8 @@ SYNTHETIC = "synthetic face"
 
 
 @dataclass(frozen=True)
-class Blend:
-    """The second snapshot of a blend.
+class Interpolation:
+    """The second snapshot of an interpolation.
 
     Attributes:
         path: its file.
@@ -28,7 +28,7 @@ class Blend:
     """
 
     path: Path
-    parts: BlendParts
+    parts: InterpolationParts
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,14 @@ class Method:
     """A way to restore pictures.
 
     Attributes:
-        name: ``bicubic``, ``nearest``, the name of the run, or ``FIRST+WEIGHT*SECOND`` for a blend.
+        name: ``bicubic``, ``nearest``, the name of the run, or ``FIRST+WEIGHT*SECOND`` for an interpolation.
         generator: network in evaluation mode, on its device.
-        weights_sha256: of the snapshot file, of a blend as `facesr.snapshots.blend_parts` says; empty without weights.
-        loss_judges: recognisers that were part of its training loss.
+        weights_sha256: of the snapshot file, of an interpolation as `facesr.snapshots.interpolation_parts` says; empty
+        without weights. loss_judges: recognisers that were part of its training loss.
         config_sha256: digest of the run's configuration; empty for a method without weights.
         kimg: thousands of images it was trained on.
-        path: the snapshot, of a blend the first one, or None.
-        blend: the second snapshot, None for a method that is no blend.
+        path: the snapshot, of an interpolation the first one, or None.
+        blend: the second snapshot, None for a method that is no interpolation.
         remark: what the PNG files of its pictures say about them; for a method that invents faces, that it does.
         whole_only: whether a picture must not be cut into tiles.
         guard: what its pictures are checked with; None for a method without a snapshot, which has no guard.
@@ -73,7 +73,7 @@ class Method:
     config_sha256: str = ""
     kimg: float = 0.0
     path: Path | None = None
-    blend: Blend | None = None
+    interpolation: Interpolation | None = None
     remark: str = ""
     whole_only: bool = False
     guard: Guard | None = None

@@ -9,10 +9,10 @@ from facesr import dist
 from facesr.build import check_node
 from facesr.config import EvaluateSettings, SubmitSettings
 from facesr.errors import CheckpointError, ConfigError
-from facesr.methods.method import EQUAL_SHARES, INTERPOLATIONS, PULSE, Blend, Guard, Method
+from facesr.methods.method import EQUAL_SHARES, INTERPOLATIONS, PULSE, Guard, Interpolation, Method
 from facesr.methods.pulse.pulse import check_pulse, open_pulse
 from facesr.places import Place
-from facesr.snapshots.blend import blended, check_same_network, parts_of
+from facesr.snapshots.interpolation import check_same_network, interpolated, parts_of
 from facesr.snapshots.network import network_of
 from facesr.snapshots.shipped import PREFIX, snapshot_file
 from facesr.snapshots.snapshot import Snapshot, read_snapshot
@@ -27,8 +27,8 @@ def open_asked(
     settings: EvaluateSettings | SubmitSettings,
     device: torch.device,
     spec: str,
-    blend_with: str | None = None,
-    blend_weight: float = EQUAL_SHARES,
+    interpolate_with: str | None = None,
+    interpolation_weight: float = EQUAL_SHARES,
 ) -> Method:
     """Returns the method that `spec` names, as a command's settings describe it; pulse among them.
 
@@ -37,15 +37,15 @@ def open_asked(
     """
     if spec == PULSE:
         return dist.in_turn(lambda: open_pulse(settings, device))
-    return open_method(spec, device, blend_with, blend_weight, guard=settings.guard)
+    return open_method(spec, device, interpolate_with, interpolation_weight, guard=settings.guard)
 
 
 def check_asked(
     settings: EvaluateSettings | SubmitSettings,
     device: torch.device,
     spec: str,
-    blend_with: str | None = None,
-    blend_weight: float = EQUAL_SHARES,
+    interpolate_with: str | None = None,
+    interpolation_weight: float = EQUAL_SHARES,
 ) -> None:
     """Checks a method as `open_asked` does, as far as that takes no long.
 
@@ -53,7 +53,7 @@ def check_asked(
         FaceSRError: see `open_asked`.
     """
     if spec != PULSE:
-        open_method(spec, device, blend_with, blend_weight)
+        open_method(spec, device, interpolate_with, interpolation_weight)
         return
     # A search's generator is no small file: it is opened when it is asked, and what it is built from checked now.
     check_pulse(settings.pulse)
@@ -63,8 +63,8 @@ def check_asked(
 def open_method(
     spec: str,
     device: torch.device,
-    blend_with: str | None = None,
-    blend_weight: float = EQUAL_SHARES,
+    interpolate_with: str | None = None,
+    interpolation_weight: float = EQUAL_SHARES,
     *,
     guard: bool = True,
 ) -> Method:
@@ -75,33 +75,35 @@ def open_method(
     Args:
         spec: what is opened.
         device: where its network goes.
-        blend_with: a second snapshot file or run folder, of the same network, blended into the first
-        (`facesr.snapshots.blend`). blend_weight: the second one's share of the weights, 0 to 1.
+        interpolate_with: a second snapshot file or run folder, of the same network, interpolated with the first
+        (`facesr.snapshots.interpolation`). interpolation_weight: the second one's share of the weights, 0 to 1.
         guard: whether a picture below the bound that the snapshot states is restored by a fallback.
 
     Raises:
         CheckpointError: nothing of that name exists, or a snapshot, or that of the fallback, is damaged or does not fit
             its network.
-        ConfigError: the two cannot be blended, or the share is out of range or without a second snapshot.
+        ConfigError: the two cannot be interpolated, or the share is out of range or without a second snapshot.
     """
-    if not 0.0 <= blend_weight <= 1.0:
-        raise ConfigError(f"blend_weight={blend_weight:g} is out of range; give a share from 0 to 1.")
-    if blend_with is None and blend_weight != EQUAL_SHARES:
-        raise ConfigError(f"blend_weight={blend_weight:g} needs blend_with=RUN, the second snapshot or run.")
-    if blend_with is not None:
-        for name in (spec, blend_with):
+    if not 0.0 <= interpolation_weight <= 1.0:
+        raise ConfigError(f"interpolation_weight={interpolation_weight:g} is out of range; give a share from 0 to 1.")
+    if interpolate_with is None and interpolation_weight != EQUAL_SHARES:
+        raise ConfigError(
+            f"interpolation_weight={interpolation_weight:g} needs interpolate_with=RUN, the second snapshot or run."
+        )
+    if interpolate_with is not None:
+        for name in (spec, interpolate_with):
             if name in INTERPOLATIONS:
-                raise ConfigError(f"{name} has no weights and cannot be blended; give two snapshots or runs.")
+                raise ConfigError(f"{name} has no weights and cannot be interpolated; give two snapshots or runs.")
     if spec in INTERPOLATIONS:
         return Method(spec, INTERPOLATIONS[spec]().eval().to(device))
     path = _snapshot_path(spec)
-    snapshot, blend = read_snapshot(path), None
-    if blend_with is not None:
-        second_path = _snapshot_path(blend_with)
+    snapshot, interpolation = read_snapshot(path), None
+    if interpolate_with is not None:
+        second_path = _snapshot_path(interpolate_with)
         second = read_snapshot(second_path)
         check_same_network(snapshot, path, second, second_path)
-        blend = Blend(second_path, parts_of(snapshot, second, blend_weight))
-        snapshot = blended(snapshot, second, blend.parts.weight)
+        interpolation = Interpolation(second_path, parts_of(snapshot, second, interpolation_weight))
+        snapshot = interpolated(snapshot, second, interpolation.parts.weight)
     return Method(
         name=snapshot.run,
         generator=network_of(snapshot, path).to(device),
@@ -110,7 +112,7 @@ def open_method(
         config_sha256=snapshot.config_sha256,
         kimg=snapshot.kimg,
         path=path,
-        blend=blend,
+        interpolation=interpolation,
         guard=_guard_of(snapshot, device) if guard else Guard(on=False),
     )
 

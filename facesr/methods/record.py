@@ -19,7 +19,7 @@ from facesr.guard import GuardRecord
 from facesr.methods.guard_facts import guard_of, is_guard
 from facesr.methods.values import is_amount, is_sha256, is_sha256_or_empty, is_text
 from facesr.names import is_unsafe, shown
-from facesr.snapshots.blend_parts import BlendParts
+from facesr.snapshots.interpolation_parts import InterpolationParts
 
 # Without and with optional keys.
 RESTORATION_FORMATS = ("facesr-restoration-1", "facesr-restoration-2")
@@ -39,7 +39,7 @@ class Restoration:
         config_sha256: digest of the training configuration, "" for a method without one.
         kimg: thousands of training images seen.
         loss_judges: embedders that took part in the training loss.
-        flip_ensemble: whether the mean of the restored picture and of its restored mirror image was taken.
+        self_ensemble: whether the mean of the restored picture and of its restored mirror image was taken.
         low_sha256: digest of the low-resolution pictures (`pictures_sha256`).
         device: what it ran on.
         seconds: wall-clock time of restoring, without reading and writing files.
@@ -49,7 +49,8 @@ class Restoration:
         code_sha256: digest of the package's source files.
         packages: name -> version of what decides the pixels.
         files: name of each picture -> sha256 of its PNG file.
-        blend: what a blend of two snapshots is made of; None for one snapshot or none. The digests above are the
+        blend: what an interpolation of two snapshots is made of; None for one snapshot or none. The digests above are
+        the
             blend's own.
         guard: what the guard did, by names of pictures; None for a method without a snapshot.
     """
@@ -59,7 +60,7 @@ class Restoration:
     config_sha256: str
     kimg: float
     loss_judges: tuple[str, ...]
-    flip_ensemble: bool
+    self_ensemble: bool
     low_sha256: str
     device: str
     seconds: float
@@ -69,7 +70,7 @@ class Restoration:
     code_sha256: str
     packages: Mapping[str, str]
     files: Mapping[str, str]
-    blend: BlendParts | None = None
+    blend: InterpolationParts | None = None
     guard: GuardRecord | None = None
 
 
@@ -117,18 +118,18 @@ def restoration_of(record: dict[str, Any], label: str) -> Restoration:
     return Restoration(**values, blend=_blend(record, label), guard=guard)
 
 
-def _blend(record: Mapping[str, Any], label: str) -> BlendParts | None:
-    """Returns the parts of a blend after computing its digests from them; None where the record states none."""
+def _blend(record: Mapping[str, Any], label: str) -> InterpolationParts | None:
+    """Returns the parts of an interpolation after computing its digests from them; None where there is none."""
     stated = record.get("blend")
     if stated is None:
         return None
     weights, configs = tuple(stated["weights_sha256"]), tuple(stated["config_sha256"])
-    parts = BlendParts(weights, configs, float(stated["weight"]))
-    digests = {"weights_sha256": parts.blend_weights_sha256, "config_sha256": parts.blend_config_sha256}
+    parts = InterpolationParts(weights, configs, float(stated["weight"]))
+    digests = {"weights_sha256": parts.interpolated_weights_sha256, "config_sha256": parts.interpolated_config_sha256}
     wrong = [key for key, sha256 in digests.items() if record[key] != sha256]
     if wrong:
         raise SubmissionError(
-            f"{label} has a {wrong[0]} that does not follow from the parts and the weight of its blend; "
+            f"{label} has a {wrong[0]} that does not follow from the parts and the weight of its interpolation; "
             "pack with submit.py."
         )
     return parts

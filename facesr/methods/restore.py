@@ -28,7 +28,7 @@ def restore_pictures(
     *,
     device: torch.device,
     batch_size: int = 64,
-    flip_ensemble: bool = False,
+    self_ensemble: bool = False,
     tiles: Tiles | None = None,
     on_batch: Callable[[int], None] | None = None,
     on_finding: Callable[[Finding], None] | None = None,
@@ -47,7 +47,7 @@ def restore_pictures(
     generator's radius, and what was measured.
 
     Args:
-        flip_ensemble: average with the mirrored restoration of the mirrored input; twice the cost.
+        self_ensemble: average with the mirrored restoration of the mirrored input; twice the cost.
         tiles: the largest picture that is restored at once; `Tiles()` when not given.
         on_batch: called after each batch with the number of pictures restored so far.
         on_finding: called for each picture that a fallback restored; without it they are told as a `GuardWarning`.
@@ -61,7 +61,7 @@ def restore_pictures(
         tiles = Tiles(max(height, width, tiles.side_px), tiles.overlap_px)
     restored = np.empty((num, SCALE * height, SCALE * width, 3), np.uint8)
     step = pictures_at_once(batch_size, height, width)
-    way = _Way(device, flip_ensemble, tiles)
+    way = _Way(device, self_ensemble, tiles)
     found: list[Finding] = []
     for start in range(0, num, step):
         batch, answers = low[start : start + step], restored[start : start + step]
@@ -82,7 +82,7 @@ class _Way(NamedTuple):
     """How pictures are restored, whatever restores them."""
 
     device: torch.device
-    flip_ensemble: bool
+    self_ensemble: bool
     tiles: Tiles
 
 
@@ -92,13 +92,13 @@ def _fill(restored: NDArray[np.uint8], method: Method, low: NDArray[np.uint8], w
     Raises:
         ImageError: one is not, and no guard is there to replace it.
     """
-    device, flip_ensemble, tiles = way
+    device, self_ensemble, tiles = way
     height, width = low.shape[1:3]
     is_finite = np.ones(len(low), np.bool_)
     for rows in tiles.along(height):
         for columns in tiles.along(width):
             core = _core(method.generator, low, rows, columns, device)
-            if flip_ensemble:
+            if self_ensemble:
                 # Tiles of the mirrored picture, not mirrored tiles: those would begin off the alignment.
                 mirrored = tiles.mirrored(columns, width)
                 core = 0.5 * (core + _core(method.generator, low[:, :, ::-1], rows, mirrored, device).flip(-1))

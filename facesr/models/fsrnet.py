@@ -7,7 +7,7 @@ and prior, doubles them and draws with 3 residual blocks. All layers have 64 cha
 the network the bicubic picture of the output's size; so does this one at the harness's 4x, so a face of 96x112 costs
 what it would there. Changes:
 
-- The prior is heatmaps of the 5 landmarks that prepared sets hold. The paper has many more of them and parsing maps
+- The prior is heatmaps of the 5 landmarks that prepared datasets hold. The paper has many more of them and parsing maps
   (skin, hair, lips and so on), for which our faces have no labels.
 - No batch normalisation, as in `facesr.models.srresnet` and for its reasons. To train without it the coarse network
   draws the difference to the bicubic picture, and the decoder that to the coarse one; the paper's draw whole pictures.

@@ -43,7 +43,7 @@ TRANSPARENT_MODES = frozenset({"LA", "La", "RGBA", "RGBa", "PA"})
 
 
 class Unusable(Exception):
-    """A picture that is left out of the prepared set; its text is the reason written to ``rejected.csv``.
+    """A picture that is left out of the prepared dataset; its text is the reason written to ``rejected.csv``.
 
     The reason is "kind" or "kind: details".
 

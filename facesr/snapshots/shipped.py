@@ -3,8 +3,8 @@
     uv run facesr ship runs/asc19_final asc19_final
 
 The command writes weights in 8 bits, a quarter of the bytes; README.md beside this file says how each is kept.
-Wherever a snapshot is asked for (evaluate.py method=, submit.py checkpoint=, train.py start_from=, blend_with=) such a
-name may stand.
+Wherever a snapshot is asked for (evaluate.py method=, submit.py checkpoint=, train.py start_from=, interpolate_with=)
+such a name may stand.
 """
 
 import re

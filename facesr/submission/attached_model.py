@@ -5,22 +5,22 @@ from collections.abc import Mapping
 
 from facesr.errors import SubmissionError
 from facesr.methods.record import Restoration
-from facesr.snapshots.blend_parts import blend_sha256
+from facesr.snapshots.interpolation_parts import interpolation_sha256
 from facesr.submission.attachment_rules import BLEND_PREFIX, MODEL_DIR, WEIGHTS_ENDING
 
-# The share in a blend's name, FIRST+SHARE*SECOND, where a manifest of format 1 states it nowhere else.
+# The share in an interpolation's name, FIRST+SHARE*SECOND, where a manifest of format 1 states it nowhere else.
 _SHARE = re.compile(r"\+([0-9][0-9.e+-]*)\*")
 
 
 def check_model(attachments: Mapping[str, str], restoration: Restoration, label: str) -> None:
-    """Checks that what restored is there: the file of the manifest's weights, or both of its blend.
+    """Checks that what restored is there: the file of the manifest's weights, or both of its interpolation.
 
-    Manifests of format 1 do not state the parts of a blend: they pass where the two snapshots of model/ and the share
-    in the model's name give their weights_sha256.
+    Manifests of format 1 do not state the parts of an interpolation: they pass where the two snapshots of model/ and
+    the share in the model's name give their weights_sha256.
 
     Args:
         attachments: member -> sha256 of its file.
-        restoration: what the manifest says; the digest of its blend follows from the parts (`parse_manifest`).
+        restoration: what the manifest says; the digest of its interpolation follows from the parts (`parse_manifest`).
         label: how the archive is called in errors.
 
     Raises:
@@ -32,7 +32,7 @@ def check_model(attachments: Mapping[str, str], restoration: Restoration, label:
     else:
         wanted = {restoration.weights_sha256} - {""}
     if not wanted <= set(model.values()) and not _is_earlier_blend(model, restoration):
-        what = "weights_sha256" if restoration.blend is None else "a part of its blend"
+        what = "weights_sha256" if restoration.blend is None else "a part of its interpolation"
         raise SubmissionError(
             f"{label} holds no file in {MODEL_DIR}/ with the sha256 that its manifest gives as {what}; "
             "pack the snapshot that restored the pictures with this version of submit.py."
@@ -51,6 +51,6 @@ def _is_earlier_blend(model: Mapping[str, str], restoration: Restoration) -> boo
             share = float(text)
         except ValueError:
             continue
-        if blend_sha256(firsts[0], seconds[0], share) == restoration.weights_sha256:
+        if interpolation_sha256(firsts[0], seconds[0], share) == restoration.weights_sha256:
             return True
     return False

@@ -20,8 +20,8 @@ MAX_DEPTH = 8
 # Formats that are data and nothing else; a pickle is a program.
 MODEL_ENDINGS = (".json", ".onnx", ".safetensors", ".txt", ".yaml")
 WEIGHTS_ENDING = ".safetensors"
-# What the names of a blend's second snapshot and of its settings begin with.
-BLEND_PREFIX = "blend_with-"
+# What the names of an interpolation's second snapshot and of its settings begin with.
+BLEND_PREFIX = "blend_with-"  # part of the archive format
 CACHE_DIR = "__pycache__"
 # Programs are text. These endings are the weights and the compiled programs that people leave beside theirs.
 _NO_SCRIPT_ENDINGS = (

@@ -1,7 +1,7 @@
 """What goes beside the pictures into an archive with folders: the snapshot that restored, and the team's programs.
 
     model/<file name>.safetensors   the snapshot, and model/config.yaml of its run where there is one
-    model/blend_with-...            the same of a blend's second snapshot
+    model/blend_with-...            the same of an interpolation's second snapshot
     model/README.txt                for an interpolation, which has none
     script/...                      the files of script=DIR, else script/README.txt with the command that restores
 
@@ -98,8 +98,12 @@ def _check(attachments: Attachments) -> None:
 
 
 def _model_names(method: Method) -> dict[str, Path]:
-    """Returns the snapshots of a method by the names that they have in model/, the blend's second one last."""
-    paths = {"": method.path} if method.blend is None else {"": method.path, BLEND_PREFIX: method.blend.path}
+    """Returns the snapshots of a method by the names that they have in model/, the interpolation's second one last."""
+    paths = (
+        {"": method.path}
+        if method.interpolation is None
+        else {"": method.path, BLEND_PREFIX: method.interpolation.path}
+    )
     return {f"{MODEL_DIR}/{prefix}{_plain(path.name)}": path for prefix, path in paths.items() if path is not None}
 
 
@@ -178,14 +182,14 @@ def _keys(settings: SubmitSettings, method: Method) -> list[str]:
     pictures = settings.protocol.num_pictures
     values = {
         "checkpoint": snapshots[0] or method.name,
-        "blend_with": snapshots[1],
-        "blend_weight": None if method.blend is None else method.blend.parts.weight,
+        "interpolate_with": snapshots[1],
+        "interpolation_weight": None if method.interpolation is None else method.interpolation.parts.weight,
         "low": "LR",
         "protocol": settings.protocol.name,
         "protocol.num_pictures": pictures,
         "team": settings.team,
         "out": "again.zip",
-        "flip_ensemble": "true" if settings.flip_ensemble else None,
+        "self_ensemble": "true" if settings.self_ensemble else None,
         "guard": None if settings.guard else "off",
         "batch_size": settings.batch_size,
         "tile_px": settings.tile_px,

@@ -31,7 +31,7 @@ def run(settings: SubmitSettings) -> None:
 
 def verify(settings: SubmitSettings) -> None:
     """Checks the archive `verify` against the protocol and, where given, the low-resolution pictures."""
-    for key in ("checkpoint", "method", "blend_with", "team", "out", "script"):
+    for key in ("checkpoint", "method", "interpolate_with", "team", "out", "script"):
         if getattr(settings, key) is not None:
             raise ConfigError(f"{key} has no meaning together with verify; leave one of them out.")
     if not settings.guard:
@@ -64,10 +64,10 @@ def submit(settings: SubmitSettings) -> None:
     low = LowPictures.open(_low(settings), settings.protocol)
     tiles = Tiles(settings.tile_px, settings.tile_overlap_px)
     device = dist.choose_device(settings.device)
-    method = open_asked(settings, device, spec, settings.blend_with, settings.blend_weight)
+    method = open_asked(settings, device, spec, settings.interpolate_with, settings.interpolation_weight)
     attachments = attachments_for(settings, method)
     check_out(out)
-    options = RestoreOptions(device, settings.batch_size, settings.flip_ensemble, tiles)
+    options = RestoreOptions(device, settings.batch_size, settings.self_ensemble, tiles)
     with tqdm(
         total=len(low.paths), unit=" pictures", desc="restore", disable=not sys.stderr.isatty(), leave=False
     ) as bar:
@@ -102,7 +102,7 @@ def table(submission: VerifiedSubmission, restored: "RestoredFolder | None" = No
     sizes = sorted({f"{width}x{height}" for width, height in submission.sizes.values()})
     num_pictures = len(submission.sizes)
     pace = f", {num_pictures / facts.seconds:,.1f} faces/s" if facts.seconds else ""
-    ensemble = ", flip ensemble" if facts.flip_ensemble else ""
+    ensemble = ", self-ensemble" if facts.self_ensemble else ""
     rows = {
         "team": submission.manifest.team,
         "protocol": submission.manifest.protocol,

@@ -32,7 +32,7 @@ def train(settings: TrainSettings) -> int:
     dist.initialise(device)
     run = set_up(settings, device)
     stop = StopRequest()
-    clock, players = run.clock, run.players
+    clock, gan = run.clock, run.gan
     total_images = int(settings.duration_kimg * 1000)
     progress = Progress(total_images, clock.num_images)
     ticker = Ticker(clock.num_images, run.unreported, device)
@@ -46,15 +46,15 @@ def train(settings: TrainSettings) -> int:
             high = next(batches)
             parts = high.chunk(settings.accumulation_steps)
             landmarks = None
-            if any(term.needs_landmarks for term in players.terms.values()):
+            if any(term.needs_landmarks for term in gan.terms.values()):
                 landmarks = run.feed.landmarks(clock.num_images).chunk(settings.accumulation_steps)
             ticker.data_seconds += time.perf_counter() - start
 
             # One step of both networks at the scheduled learning rate; then the average follows.
             set_learning_rates(run)
-            figures = train_step(players, parts, clock.kimg, landmarks)
+            figures = train_step(gan, parts, clock.kimg, landmarks)
             before, clock.num_images = clock.num_images, clock.num_images + settings.batch_size
-            update_average(players, settings.batch_size, clock.num_images, settings.ema_halflife_kimg)
+            update_average(gan, settings.batch_size, clock.num_images, settings.ema_halflife_kimg)
             ticker.add(figures)
             finished = clock.num_images >= total_images
 
@@ -75,7 +75,7 @@ def train(settings: TrainSettings) -> int:
                 ticker.restart_clock()
 
             # Save the state, so that the same command can go on from here.
-            asked = stop.agreed(players.num_steps, device)
+            asked = stop.agreed(gan.num_steps, device)
             if finished or asked or due(before, clock.num_images, settings.state_every_kimg):
                 save_state(run, ticker)
                 ticker.restart_clock()
@@ -83,7 +83,7 @@ def train(settings: TrainSettings) -> int:
                 run.console.say(f"asked to stop: saved at {shown_kimg(clock.kimg)} kimg; the same command resumes.")
                 return EXIT_REQUEUE
         count_energy(run)
-        finish(run, scores or run.validator.score(lambda low: restore_batch(players.average, low)))
+        finish(run, scores or run.validator.score(lambda low: restore_batch(gan.average, low)))
         return 0
     finally:
         progress.close()
@@ -103,7 +103,7 @@ def set_learning_rates(run: Run) -> None:
     factor = run.clock.rate_factor * learning_rate_factor(
         run.settings.schedule, run.clock.kimg, run.settings.duration_kimg
     )
-    for optimizer in (run.players.generator_optimizer, run.players.discriminator_optimizer):
+    for optimizer in (run.gan.generator_optimizer, run.gan.discriminator_optimizer):
         for group in optimizer.param_groups if optimizer is not None else []:
             group.setdefault("initial_lr", group["lr"])
             group["lr"] = group["initial_lr"] * factor
@@ -119,7 +119,7 @@ def roll_back(run: Run) -> None:
             f"run {run.settings.name}: the loss is not finite or exploded at {shown_kimg(bad_kimg)} kimg; {advice}, "
             "and start under another name."
         )
-    earlier = unpack_state(found[1], run.players, run.config_sha256)
+    earlier = unpack_state(found[1], run.gan, run.config_sha256)
     earlier.rate_factor, earlier.num_rollbacks = earlier.rate_factor * 0.5, earlier.num_rollbacks + 1
     earlier.joules, earlier.seconds = run.clock.joules, run.clock.seconds  # spent all the same
     vars(run.clock).update(vars(earlier))
@@ -134,5 +134,5 @@ def roll_back(run: Run) -> None:
 def save_state(run: Run, ticker: Ticker) -> None:
     """Writes the training state on rank 0; the others wait, so that none runs ahead of a failure."""
     ticker.joules += count_energy(run)
-    state = {**pack_state(run.players, run.clock, run.config_sha256), "unreported": ticker.packed()}
+    state = {**pack_state(run.gan, run.clock, run.config_sha256), "unreported": ticker.packed()}
     dist.by_main(lambda: write_state(run.folder / "state", run.clock.num_images, state))

@@ -89,9 +89,9 @@ def report(run: Run, ticker: Ticker, progress: Progress, before_first: bool) -> 
     speed = num_images / seconds
     clock.seconds += seconds
     loss = figures["loss/total"]
-    figures["learning_rate/generator"] = run.players.generator_optimizer.param_groups[0]["lr"]
-    if run.players.discriminator_optimizer is not None:
-        figures["learning_rate/discriminator"] = run.players.discriminator_optimizer.param_groups[0]["lr"]
+    figures["learning_rate/generator"] = run.gan.generator_optimizer.param_groups[0]["lr"]
+    if run.gan.discriminator_optimizer is not None:
+        figures["learning_rate/discriminator"] = run.gan.discriminator_optimizer.param_groups[0]["lr"]
     figures["speed/images_per_second"] = speed
     figures["speed/data_share"] = ticker.data_seconds / seconds
     memory = memory_mib(run.device)
@@ -149,14 +149,14 @@ def is_healthy(run: Run, figures: dict[str, float]) -> bool:
     clock, factor = run.clock, run.settings.explosion_factor
     watched = {name: value for name, value in figures.items() if name.startswith(("loss/", "gradient_norm/"))}
     # GradScaler meets infinite gradients by design and lowers its scale; then only the losses count.
-    if run.players.scaler.is_enabled():
+    if run.gan.scaler.is_enabled():
         watched = {name: value for name, value in watched.items() if name.startswith("loss/")}
     if not all(math.isfinite(value) for value in watched.values()):
         return False
     # The adversarial term may be negative and swings by design: an explosion shows in what remains without it.
     loss = figures["loss/total"]
-    if run.players.adversarial is not None:
-        loss -= run.players.adversarial.weight * figures.get("loss/adversarial", 0.0)
+    if run.gan.adversarial is not None:
+        loss -= run.gan.adversarial.weight * figures.get("loss/adversarial", 0.0)
     clock.smoothed_loss = loss if math.isnan(clock.smoothed_loss) else clock.smoothed_loss + SMOOTHING * (
         loss - clock.smoothed_loss
     )  # fmt: skip

@@ -36,7 +36,7 @@ from facesr.training.rundir import (
 )
 from facesr.training.schedule import learning_rate_factor
 from facesr.training.state import Clock, unpack_state
-from facesr.training.step import Players
+from facesr.training.step import GanState
 from facesr.training.validation import Scores, Validator
 from facesr.weights import as_weights_of, load_into
 
@@ -53,7 +53,7 @@ class Run:
     config_sha256: str
     folder: Path
     device: torch.device
-    players: Players
+    gan: GanState
     feed: Feed
     validator: Validator
     clock: Clock
@@ -96,7 +96,7 @@ def set_up(settings: TrainSettings, device: torch.device) -> Run:
     # Networks, weights and start_from first: what is wrong with them is told before minutes of drawing faces.
     # Rank 0 first: data that is rendered or fetched into a cache is then there for the others.
     judges = dist.in_turn(lambda: open_judges(settings))
-    players = build_players(settings, device)
+    gan = build_players(settings, device)
     faces = dist.in_turn(lambda: build(settings.data.train, Place.DATA, key="data.train"))
     pairs = dist.in_turn(lambda: build(settings.data.validation, Place.DATA, key="data.validation"))
     feed = Feed(
@@ -108,7 +108,7 @@ def set_up(settings: TrainSettings, device: torch.device) -> Run:
         world_size=dist.world_size(),
         device=device,
     )
-    check_landmarks(players.terms, faces)
+    check_landmarks(gan.terms, faces)
     for judge in judges:
         if isinstance(judge, nn.Module):
             judge.to(device)
@@ -118,21 +118,21 @@ def set_up(settings: TrainSettings, device: torch.device) -> Run:
     found = newest_state(folder / "state")
     earlier = earlier_config(folder)
     accepted = [config_sha256] if earlier is None else [config_sha256, digest_of(identity_of(earlier))]
-    clock = unpack_state(found[1], players, *accepted) if found else Clock()
+    clock = unpack_state(found[1], gan, *accepted) if found else Clock()
     bicubic = validator.score(upscale)
     # The folder is claimed and its files are opened last, when nothing can be refused any more.
     claim_run_folder(folder, config)
     run = Run(
-        settings, config, config_sha256, folder, device, players, feed, validator, clock,
+        settings, config, config_sha256, folder, device, gan, feed, validator, clock,
         console=(console := Console(folder / "log.txt")),
         bicubic=bicubic,
-        loss_judges=judges_in_losses(players.terms),
+        loss_judges=judges_in_losses(gan.terms),
         meter=PowerMeter(device, with_cpu=dist.is_first_on_machine()),
         unreported=(found[1].get("unreported") if found else None) or {},
     )  # fmt: skip
-    num_parameters = sum(parameter.numel() for parameter in players.generator.parameters())
+    num_parameters = sum(parameter.numel() for parameter in gan.generator.parameters())
     console.say(
-        f"run {settings.name}: {type(players.generator).__name__} with {num_parameters / 1e6:.2f} M parameters, "
+        f"run {settings.name}: {type(gan.generator).__name__} with {num_parameters / 1e6:.2f} M parameters, "
         f"{len(faces)} pictures, {len(pairs.names)} validation pictures, {dist.world_size()} x {device.type} "
         f"{settings.precision}, folder {folder}"
     )
@@ -205,7 +205,7 @@ def open_judges(settings: TrainSettings) -> list[Embedder]:
     return judges
 
 
-def build_players(settings: TrainSettings, device: torch.device) -> Players:
+def build_players(settings: TrainSettings, device: torch.device) -> GanState:
     """Returns networks, optimisers and loss terms on the device, the same weights on every rank.
 
     Raises:
@@ -234,7 +234,7 @@ def build_players(settings: TrainSettings, device: torch.device) -> Players:
                 f"losses.{name} needs {' and '.join(missing)}, which {settings.generator['_target_']} does not give; "
                 f"choose generator=fsrnet, or leave the term out with ~losses.{name}."
             )
-    players = Players(
+    gan = GanState(
         generator=generator,
         generator_optimizer=build(settings.generator_optimizer, Place.OPTIMIZER, params=list(generator.parameters())),
         terms=terms,
@@ -249,17 +249,17 @@ def build_players(settings: TrainSettings, device: torch.device) -> Players:
             raise ConfigError(
                 "losses has an adversarial term but there is no discriminator; give discriminator=unet or vgg."
             )
-        players.discriminator = build(settings.discriminator, Place.DISCRIMINATOR).to(device, memory_format=layout)
-        assert players.discriminator is not None
-        dist.copy_from_main(players.discriminator)
-        players.discriminator_optimizer = build(
-            settings.discriminator_optimizer, Place.OPTIMIZER, params=list(players.discriminator.parameters())
+        gan.discriminator = build(settings.discriminator, Place.DISCRIMINATOR).to(device, memory_format=layout)
+        assert gan.discriminator is not None
+        dist.copy_from_main(gan.discriminator)
+        gan.discriminator_optimizer = build(
+            settings.discriminator_optimizer, Place.OPTIMIZER, params=list(gan.discriminator.parameters())
         )
     if settings.compile:
-        players.generator.compile()
-        if players.discriminator is not None:
-            players.discriminator.compile()
-    return players
+        gan.generator.compile()
+        if gan.discriminator is not None:
+            gan.discriminator.compile()
+    return gan
 
 
 def check_landmarks(terms: dict[str, LossTerm], faces: FaceSet) -> None:

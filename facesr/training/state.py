@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from facesr.errors import CheckpointError
-from facesr.training.step import Players
+from facesr.training.step import GanState
 
 STATE_FORMAT = 1
 
@@ -47,18 +47,18 @@ class Clock:
         return self.num_images / 1000.0
 
 
-def pack_state(players: Players, clock: Clock, config_sha256: str) -> dict[str, Any]:
+def pack_state(gan: GanState, clock: Clock, config_sha256: str) -> dict[str, Any]:
     """Returns the state of a run as plain containers that ``torch.load(weights_only=True)`` reads back."""
     numpy_state = np.random.get_state(legacy=True)
     state: dict[str, Any] = {
         "format": STATE_FORMAT,
         "config_sha256": config_sha256,
         "clock": vars(clock).copy(),
-        "num_steps": players.num_steps,
-        "generator": players.generator.state_dict(),
-        "average": players.average.state_dict(),
-        "generator_optimizer": players.generator_optimizer.state_dict(),
-        "scaler": players.scaler.state_dict(),
+        "num_steps": gan.num_steps,
+        "generator": gan.generator.state_dict(),
+        "average": gan.average.state_dict(),
+        "generator_optimizer": gan.generator_optimizer.state_dict(),
+        "scaler": gan.scaler.state_dict(),
         "rng": {
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
@@ -66,18 +66,18 @@ def pack_state(players: Players, clock: Clock, config_sha256: str) -> dict[str, 
             "python": _as_lists(random.getstate()),
         },
     }
-    if players.discriminator is not None and players.discriminator_optimizer is not None:
-        state["discriminator"] = players.discriminator.state_dict()
-        state["discriminator_optimizer"] = players.discriminator_optimizer.state_dict()
+    if gan.discriminator is not None and gan.discriminator_optimizer is not None:
+        state["discriminator"] = gan.discriminator.state_dict()
+        state["discriminator_optimizer"] = gan.discriminator_optimizer.state_dict()
     return state
 
 
-def unpack_state(state: dict[str, Any], players: Players, *config_sha256: str) -> Clock:
-    """Puts a saved state into the players and the random generators, and returns its clock.
+def unpack_state(state: dict[str, Any], gan: GanState, *config_sha256: str) -> Clock:
+    """Puts a saved state into the gan and the random generators, and returns its clock.
 
     Args:
         state: what `pack_state` made.
-        players: of the same configuration.
+        gan: of the same configuration.
         config_sha256: digests of the configurations that it may belong to: this one, and the one before an extension.
 
     Raises:
@@ -85,14 +85,14 @@ def unpack_state(state: dict[str, Any], players: Players, *config_sha256: str) -
     """
     if state.get("format") != STATE_FORMAT or state.get("config_sha256") not in config_sha256:
         raise CheckpointError("the saved training state belongs to another configuration; choose another name=....")
-    players.generator.load_state_dict(state["generator"])
-    players.average.load_state_dict(state["average"])
-    players.generator_optimizer.load_state_dict(state["generator_optimizer"])
-    players.scaler.load_state_dict(state["scaler"])
-    players.num_steps = state["num_steps"]
-    if players.discriminator is not None and players.discriminator_optimizer is not None:
-        players.discriminator.load_state_dict(state["discriminator"])
-        players.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
+    gan.generator.load_state_dict(state["generator"])
+    gan.average.load_state_dict(state["average"])
+    gan.generator_optimizer.load_state_dict(state["generator_optimizer"])
+    gan.scaler.load_state_dict(state["scaler"])
+    gan.num_steps = state["num_steps"]
+    if gan.discriminator is not None and gan.discriminator_optimizer is not None:
+        gan.discriminator.load_state_dict(state["discriminator"])
+        gan.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
     rng = state["rng"]
     torch.set_rng_state(rng["torch"])
     if rng["cuda"] is not None and torch.cuda.is_available():

@@ -21,7 +21,7 @@ AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass
-class Players:
+class GanState:
     """Everything that one step changes.
 
     Attributes:
@@ -60,12 +60,12 @@ class Players:
 
 
 def train_step(
-    players: Players, parts: Sequence[Tensor], kimg: float, landmarks: Sequence[Tensor] | None = None
+    gan: GanState, parts: Sequence[Tensor], kimg: float, landmarks: Sequence[Tensor] | None = None
 ) -> dict[str, Tensor]:
     """Does one step on this rank's faces and returns its figures (losses, gradient norms) as detached scalars.
 
     Args:
-        players: changed in place.
+        gan: changed in place.
         parts: the rank's share of the batch in equal parts, each float32 (n, 3, H, W) in [0, 1]; gradients are
             accumulated over them.
         kimg: thousands of images seen before this step; decides which terms take part, and what is drawn.
@@ -73,58 +73,58 @@ def train_step(
     """
     device = parts[0].device
     autocast = torch.autocast(
-        device.type, dtype=AUTOCAST_DTYPES.get(players.precision), enabled=players.precision in AUTOCAST_DTYPES
+        device.type, dtype=AUTOCAST_DTYPES.get(gan.precision), enabled=gan.precision in AUTOCAST_DTYPES
     )
-    playing = players.adversarial is not None and players.adversarial.active(kimg)
+    playing = gan.adversarial is not None and gan.adversarial.active(kimg)
     figures: dict[str, Tensor] = {}
 
     def note(name: str, value: Tensor) -> None:
         share = value.detach().float() / len(parts)
         figures[name] = figures[name] + share if name in figures else share
 
-    players.generator.train()
-    players.generator_optimizer.zero_grad(set_to_none=True)
-    if playing and players.discriminator_optimizer is not None:
-        players.discriminator_optimizer.zero_grad(set_to_none=True)
+    gan.generator.train()
+    gan.generator_optimizer.zero_grad(set_to_none=True)
+    if playing and gan.discriminator_optimizer is not None:
+        gan.discriminator_optimizer.zero_grad(set_to_none=True)
 
     # Draws belong to a face's place in the run, so they are the same however the faces are shared out.
     position = round(kimg * 1000) + dist.rank() * sum(len(high) for high in parts)
     for number, high in enumerate(parts):
         # What the generator is given: by default the official downscaling of the truth; whole grey levels always.
-        low = players.degradation(high, players.seed, position)
+        low = gan.degradation(high, gan.seed, position)
         with autocast:
-            restored, extras = _restore(players.generator, low)
+            restored, extras = _restore(gan.generator, low)
 
         # The discriminator learns to tell restored from real pictures.
         if playing:
             with autocast:
-                discriminator_loss = _discriminator_loss(players, high, restored.detach(), note)
-            players.scaler.scale(discriminator_loss / len(parts)).backward()  # type: ignore[no-untyped-call]
+                discriminator_loss = _discriminator_loss(gan, high, restored.detach(), note)
+            gan.scaler.scale(discriminator_loss / len(parts)).backward()  # type: ignore[no-untyped-call]
 
         # The generator lowers the weighted sum of its terms, the frozen discriminator's opinion among them.
         shown = landmarks[number] if landmarks else None
-        inputs = LossInputs(low, high, restored, extras, shown, players.seed, position)
+        inputs = LossInputs(low, high, restored, extras, shown, gan.seed, position)
         position += len(high)
         total = restored.new_zeros(())
-        for name, term in players.terms.items():
+        for name, term in gan.terms.items():
             if term.active(kimg):
                 value = term(inputs)
                 note(f"loss/{name}", value)
                 total = total + term.weight * value
         if playing:
             with autocast:
-                value = _adversarial_loss(players, high, restored)
+                value = _adversarial_loss(gan, high, restored)
             note("loss/adversarial", value)
-            assert players.adversarial is not None
-            total = total + players.adversarial.weight * value
+            assert gan.adversarial is not None
+            total = total + gan.adversarial.weight * value
         note("loss/total", total)
-        players.scaler.scale(total / len(parts)).backward()  # type: ignore[no-untyped-call]
+        gan.scaler.scale(total / len(parts)).backward()  # type: ignore[no-untyped-call]
 
-    figures["gradient_norm/generator"] = _move(players, players.generator, players.generator_optimizer)
-    if playing and players.discriminator is not None and players.discriminator_optimizer is not None:
-        figures["gradient_norm/discriminator"] = _move(players, players.discriminator, players.discriminator_optimizer)
-    players.scaler.update()
-    players.num_steps += 1
+    figures["gradient_norm/generator"] = _move(gan, gan.generator, gan.generator_optimizer)
+    if playing and gan.discriminator is not None and gan.discriminator_optimizer is not None:
+        figures["gradient_norm/discriminator"] = _move(gan, gan.discriminator, gan.discriminator_optimizer)
+    gan.scaler.update()
+    gan.num_steps += 1
     return figures
 
 
@@ -136,51 +136,49 @@ def _restore(generator: nn.Module, low: Tensor) -> tuple[Tensor, dict[str, Tenso
     return restored.float(), {name: value.float() for name, value in extras.items()}
 
 
-def _discriminator_loss(
-    players: Players, high: Tensor, restored: Tensor, note: Callable[[str, Tensor], None]
-) -> Tensor:
+def _discriminator_loss(gan: GanState, high: Tensor, restored: Tensor, note: Callable[[str, Tensor], None]) -> Tensor:
     """Returns the discriminator's loss, with the lazy gradient penalty where it is due."""
-    assert players.discriminator is not None and players.adversarial is not None
-    players.discriminator.requires_grad_(True)
-    real, fake = players.discriminator(high).float(), players.discriminator(restored).float()
-    loss = players.adversarial.discriminator_loss(fake, real)
+    assert gan.discriminator is not None and gan.adversarial is not None
+    gan.discriminator.requires_grad_(True)
+    real, fake = gan.discriminator(high).float(), gan.discriminator(restored).float()
+    loss = gan.adversarial.discriminator_loss(fake, real)
     note("loss/discriminator", loss)
     note("logit/real", real.mean())
     note("logit/fake", fake.mean())
-    if players.adversarial.r1_gamma > 0 and players.num_steps % players.adversarial.r1_every == 0:
-        penalty = r1_penalty(players.discriminator, high)
+    if gan.adversarial.r1_gamma > 0 and gan.num_steps % gan.adversarial.r1_every == 0:
+        penalty = r1_penalty(gan.discriminator, high)
         note("loss/r1", penalty)
-        loss = loss + players.adversarial.r1_gamma * players.adversarial.r1_every * penalty
+        loss = loss + gan.adversarial.r1_gamma * gan.adversarial.r1_every * penalty
     return loss
 
 
-def _adversarial_loss(players: Players, high: Tensor, restored: Tensor) -> Tensor:
+def _adversarial_loss(gan: GanState, high: Tensor, restored: Tensor) -> Tensor:
     """Returns the generator's adversarial loss; the discriminator's own gradients stay as they are."""
-    assert players.discriminator is not None and players.adversarial is not None
-    players.discriminator.requires_grad_(False)
-    fake = players.discriminator(restored).float()
+    assert gan.discriminator is not None and gan.adversarial is not None
+    gan.discriminator.requires_grad_(False)
+    fake = gan.discriminator(restored).float()
     real = None
-    if players.adversarial.needs_real_logits:
+    if gan.adversarial.needs_real_logits:
         with torch.no_grad():
-            real = players.discriminator(high).float()
-    return players.adversarial.generator_loss(fake, real)
+            real = gan.discriminator(high).float()
+    return gan.adversarial.generator_loss(fake, real)
 
 
-def _move(players: Players, network: nn.Module, optimizer: torch.optim.Optimizer) -> Tensor:
+def _move(gan: GanState, network: nn.Module, optimizer: torch.optim.Optimizer) -> Tensor:
     """Averages a network's gradients over ranks, clips them and steps; returns the norm before clipping."""
     parameters = list(network.parameters())
     # Before the scale is taken off: where one rank's gradient overflowed all must know, skip the step and scale less.
     dist.average_gradients(parameters)
-    players.scaler.unscale_(optimizer)
-    norm = torch.nn.utils.clip_grad_norm_(parameters, players.gradient_clip_norm or float("inf"))
+    gan.scaler.unscale_(optimizer)
+    norm = torch.nn.utils.clip_grad_norm_(parameters, gan.gradient_clip_norm or float("inf"))
     # A step on gradients that are not finite would destroy the weights before the loop sees it. Asking costs a
     # wait for the device, so on a GPU the loop's own check, and its return to the last state, must do.
     if norm.device.type == "cuda" or bool(torch.isfinite(norm)):
-        players.scaler.step(optimizer)
+        gan.scaler.step(optimizer)
     return norm.detach()
 
 
-def update_average(players: Players, num_faces: int, num_images: int, halflife_kimg: float) -> None:
+def update_average(gan: GanState, num_faces: int, num_images: int, halflife_kimg: float) -> None:
     """Moves the averaged generator toward the trained one.
 
     The half-life is a twentieth of the images seen until it reaches `halflife_kimg`, so that the average does
@@ -192,9 +190,9 @@ def update_average(players: Players, num_faces: int, num_images: int, halflife_k
     halflife = min(halflife_kimg * 1000.0, 0.05 * num_images)
     decay = 0.5 ** (num_faces / halflife) if halflife > 0 else 0.0
     with torch.no_grad():
-        trained = [value for value in players.generator.state_dict().values() if value.is_floating_point()]
-        average = [value for value in players.average.state_dict().values() if value.is_floating_point()]
+        trained = [value for value in gan.generator.state_dict().values() if value.is_floating_point()]
+        average = [value for value in gan.average.state_dict().values() if value.is_floating_point()]
         torch._foreach_lerp_(average, trained, 1.0 - decay)
-        for name, value in players.average.state_dict().items():
+        for name, value in gan.average.state_dict().items():
             if not value.is_floating_point():
-                value.copy_(players.generator.state_dict()[name])
+                value.copy_(gan.generator.state_dict()[name])

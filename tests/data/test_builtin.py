@@ -1,4 +1,4 @@
-"""The built-in faces: pure functions of seed and index, recognisable persons, exact landmarks, a safe cache."""
+"""The synthetic faces: pure functions of seed and index, recognisable persons, exact landmarks, a safe cache."""
 
 import csv
 import hashlib
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from facesr.data.synthetic.face import render as builtin
 from facesr.data.synthetic.face.geometry import Pose, shape_of
 from facesr.data.synthetic.face.identity import Identity, Picture, draw_identity, draw_picture
-from facesr.data.synthetic.face.render import builtin_cache, draw, render_face, render_faces
+from facesr.data.synthetic.face.render import draw, render_face, render_faces, synthetic_cache
 from facesr.errors import DataError
 
 SEED = 5
@@ -214,7 +214,7 @@ def test_faces_hold_detail_that_downscaling_loses() -> None:
 
 
 def test_cache_is_a_prepared_set_and_is_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = builtin_cache(6, SEED, 3, 2, tmp_path / "deep" / "cache")
+    folder = synthetic_cache(6, SEED, 3, 2, tmp_path / "deep" / "cache")
     images = np.load(folder / "images.npy", mmap_mode="r")
     expected, identity = render_faces(6, SEED, 3, 2)
     assert np.array_equal(images, expected)
@@ -235,14 +235,14 @@ def test_cache_is_a_prepared_set_and_is_reused(tmp_path: Path, monkeypatch: pyte
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
     monkeypatch.setattr(builtin, "_render", None)  # a second call must not render
-    assert builtin_cache(6, SEED, 3, 2, tmp_path / "deep" / "cache") == folder
+    assert synthetic_cache(6, SEED, 3, 2, tmp_path / "deep" / "cache") == folder
 
 
 def test_other_sets_and_other_renderers_have_other_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = [(1, 0, 1, 0), (2, 0, 1, 0), (1, 1, 1, 0), (1, 0, 2, 0), (1, 0, 1, 1)]
-    folders = {builtin_cache(*arguments, tmp_path) for arguments in asked}
+    folders = {synthetic_cache(*arguments, tmp_path) for arguments in asked}
     monkeypatch.setattr(builtin, "RENDERER_VERSION", builtin.RENDERER_VERSION + 1)
-    folders.add(builtin_cache(1, 0, 1, 0, tmp_path))
+    folders.add(synthetic_cache(1, 0, 1, 0, tmp_path))
     assert len(folders) == 6
 
 
@@ -253,12 +253,12 @@ def test_half_written_cache_is_not_taken(tmp_path: Path, monkeypatch: pytest.Mon
     with monkeypatch.context() as patch:
         patch.setattr(builtin.json, "dumps", fail)
         with pytest.raises(KeyboardInterrupt):
-            builtin_cache(2, SEED, 1, 0, tmp_path)
+            synthetic_cache(2, SEED, 1, 0, tmp_path)
     assert list(tmp_path.iterdir()) == []
-    folder = builtin_cache(2, SEED, 1, 0, tmp_path)
+    folder = synthetic_cache(2, SEED, 1, 0, tmp_path)
     (folder / "set.json").unlink()
     (folder / "images.npy").write_bytes(b"half")
-    assert builtin_cache(2, SEED, 1, 0, tmp_path) == folder
+    assert synthetic_cache(2, SEED, 1, 0, tmp_path) == folder
     assert np.load(folder / "images.npy").shape == (2, 112, 96, 3)
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
@@ -268,11 +268,11 @@ def test_the_loser_of_a_race_uses_the_winners_folder(tmp_path: Path, monkeypatch
 
     def write_after_another(folder: Path, *arguments: int) -> None:
         monkeypatch.setattr(builtin, "_write_set", write)
-        builtin_cache(2, SEED, 1, 0, tmp_path)
+        synthetic_cache(2, SEED, 1, 0, tmp_path)
         write(folder, *arguments)
 
     monkeypatch.setattr(builtin, "_write_set", write_after_another)
-    folder = builtin_cache(2, SEED, 1, 0, tmp_path)
+    folder = synthetic_cache(2, SEED, 1, 0, tmp_path)
     assert np.load(folder / "images.npy").shape == (2, 112, 96, 3)
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
@@ -280,7 +280,7 @@ def test_the_loser_of_a_race_uses_the_winners_folder(tmp_path: Path, monkeypatch
 def test_cache_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DataError, match="FACESR_CACHE"):
-        builtin_cache(1, SEED, 1, 0, tmp_path / "file")
+        synthetic_cache(1, SEED, 1, 0, tmp_path / "file")
 
 
 def test_contact_sheet_has_a_column_a_person(tmp_path: Path) -> None:

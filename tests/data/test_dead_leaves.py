@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from facesr.build import build
-from facesr.data.packed.reader import PreparedSet, dead_leaves_pairs
+from facesr.data.packed.reader import PackedDataset, dead_leaves_pairs
 from facesr.data.synthetic import dead_leaves
 from facesr.data.synthetic.dead_leaves import dead_leaves_cache, draw, render_pictures
 from facesr.data.synthetic.leaf import World, outline, surface
@@ -90,7 +90,7 @@ def test_surfaces_are_finite_and_of_the_size_asked_for(height: int, width: int) 
 
 def test_cache_is_a_prepared_set_and_is_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = dead_leaves_cache(6, 16, 4, SEED, 2, tmp_path / "cache")
-    found = PreparedSet.open(folder)
+    found = PackedDataset.open(folder)
     expected = render_pictures(6, 24, 24, SEED, first=2)
     assert np.array_equal(found.images, expected) and found.margin == 4 and set(found.identity) == {-1}
     assert found.sources[0] == f"dead_leaves/{SEED}/2"

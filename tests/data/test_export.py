@@ -6,7 +6,7 @@ import pytest
 from facesr.build import load_group
 from facesr.data import export
 from facesr.data.synthetic.dead_leaves import render_pictures
-from facesr.data.synthetic.face.render import builtin_cache, render_faces
+from facesr.data.synthetic.face.render import render_faces, synthetic_cache
 from facesr.errors import DataError
 from facesr.png import read_png
 from facesr.resample import downscale_uint8
@@ -24,7 +24,7 @@ def test_builtin_faces_are_written_with_their_low_resolution(tmp_path, capsys):
 
 
 def test_a_prepared_set_is_written_from_the_first_face_asked_for(tmp_path, capsys):
-    folder = builtin_cache(4, 0, 4, 0, tmp_path / "cache", num_workers=0)
+    folder = synthetic_cache(4, 0, 4, 0, tmp_path / "cache", num_workers=0)
     assert export.main([str(folder), str(tmp_path / "out"), "--first", "1", "--num", "2"]) == 0
     images = np.load(folder / "images.npy")
     np.testing.assert_array_equal(read_png(tmp_path / "out" / "high" / "000001.png"), images[2])
@@ -33,7 +33,7 @@ def test_a_prepared_set_is_written_from_the_first_face_asked_for(tmp_path, capsy
 
 
 def test_the_margin_of_a_set_is_cut_off(tmp_path, monkeypatch):
-    folder = builtin_cache(1, 0, 4, 0, tmp_path / "cache", num_workers=0)
+    folder = synthetic_cache(1, 0, 4, 0, tmp_path / "cache", num_workers=0)
     whole = np.load(folder / "images.npy")
     np.save(folder / "images.npy", np.pad(whole, ((0, 0), (3, 3), (3, 3), (0, 0))))
     text = (folder / "set.json").read_text()
@@ -82,12 +82,12 @@ def test_bad_input_is_one_sentence_and_code_2(tmp_path, monkeypatch, capsys, arg
 
 
 def test_faces_a_set_does_not_hold(tmp_path):
-    folder = builtin_cache(2, 0, 4, 0, tmp_path / "cache", num_workers=0)
+    folder = synthetic_cache(2, 0, 4, 0, tmp_path / "cache", num_workers=0)
     with pytest.raises(DataError, match="holds 2 faces"):
         export.export_set(folder, tmp_path / "out", num_faces=3)
 
 
 def test_the_defaults_are_the_validation_faces_of_train():
     node = load_group("data", "builtin")["validation"]
-    expected = {"num_faces": export.NUM_BUILTIN, "first": export.FIRST_BUILTIN, "seed": export.SEED}
+    expected = {"num_faces": export.NUM_SYNTHETIC, "first": export.FIRST_SYNTHETIC, "seed": export.SEED}
     assert {key: node[key] for key in expected} == expected

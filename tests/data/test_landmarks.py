@@ -1,4 +1,4 @@
-"""Landmarks of prepared sets, and where augmentation takes them: a dot drawn at each one is found there again."""
+"""Landmarks of prepared datasets, and where augmentation takes them: a dot drawn at each one is found there again."""
 
 import csv
 import json
@@ -15,9 +15,9 @@ from facesr.config import AugmentationSettings, DataSettings
 from facesr.data.feed.augment import MIRRORED_LANDMARKS, augment, draw, move_landmarks
 from facesr.data.feed.loader import Feed
 from facesr.data.feed.order import Order
-from facesr.data.packed.reader import PreparedSet, prepared
-from facesr.data.synthetic.face.render import builtin_cache, draw_identity, draw_picture
+from facesr.data.packed.reader import PackedDataset, prepared
 from facesr.data.synthetic.face.render import draw as draw_face
+from facesr.data.synthetic.face.render import draw_identity, draw_picture, synthetic_cache
 from facesr.errors import DataError
 
 PLAIN = AugmentationSettings(
@@ -117,7 +117,7 @@ def test_asking_for_landmarks_changes_no_picture() -> None:
 
 
 def test_built_in_faces_know_their_landmarks(tmp_path: Path) -> None:
-    faces = PreparedSet.open(builtin_cache(5, 1, 4, 0, tmp_path))
+    faces = PackedDataset.open(synthetic_cache(5, 1, 4, 0, tmp_path))
     assert faces.landmarks.shape == (5, 5, 2) and np.isfinite(faces.landmarks).all()
     expected = draw_face(draw_identity(1, 1), draw_picture(1, 1, 0))[1]
     np.testing.assert_allclose(faces.landmarks[4], expected, atol=0.006)
@@ -149,6 +149,6 @@ def test_landmarks_are_unknown_where_a_set_has_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["1 2 3", "1 2 3 4 5 6 7 8 9 x"])
 def test_malformed_landmarks_are_one_sentence(tmp_path: Path, text: str) -> None:
     write_set(tmp_path / "bad", ["source", "identity", "landmarks"], [["a.png", "", text]])
-    with pytest.raises(DataError, match="damaged prepared set") as caught:
+    with pytest.raises(DataError, match="damaged prepared dataset") as caught:
         prepared(str(tmp_path / "bad"))
     assert "\n" not in str(caught.value)

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from facesr.data.packed import writer as set_writer
-from facesr.data.packed.reader import PreparedSet
+from facesr.data.packed.reader import PackedDataset
 from facesr.data.prepare import patches
 from facesr.data.prepare.patches import Cutting, choose_places, cut_folder, detail_of, main
 from facesr.errors import DataError
@@ -51,7 +51,7 @@ def test_a_folder_becomes_a_prepared_set(folder: Path, tmp_path: Path) -> None:
     outcome = cut_folder(folder, tmp_path / "out", SMALL)
     assert (outcome.num_patches, outcome.num_pictures, outcome.num_found_done) == (19, 3, 0)
     assert outcome.left_out == {"damaged": 1, "duplicate": 1, "too small": 1}
-    found = PreparedSet.open(tmp_path / "out")
+    found = PackedDataset.open(tmp_path / "out")
     assert found.images.shape == (19, 20, 20, 3) and found.margin == 2 and set(found.identity) == {-1}
     assert found.sources[:3] == ("a.png#4,2", "a.png#20,2", "a.png#36,2")
     for source, patch in zip(found.sources, found.images, strict=True):
@@ -138,7 +138,7 @@ def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert main([*arguments, "--stride", "8"]) == 2
     assert "stride (16 there, 8 now)" in capsys.readouterr().err
     assert main([*arguments, "--stride", "8", "--overwrite"]) == 0
-    assert len(PreparedSet.open(tmp_path / "out")) > 19
+    assert len(PackedDataset.open(tmp_path / "out")) > 19
 
 
 @pytest.mark.parametrize(

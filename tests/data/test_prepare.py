@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from facesr.data.packed.reader import PreparedSet
+from facesr.data.packed.reader import PackedDataset
 from facesr.data.prepare import prepare
 from facesr.data.prepare import workers as pieces
 from facesr.data.prepare.workers import Piece, crop_all
@@ -89,7 +89,7 @@ def test_every_kind_of_picture_is_used_or_listed_with_the_reason(
         "twice.png",
     ]
     assert [row["source"] for row in index] == wanted
-    found = PreparedSet.open(out)
+    found = PackedDataset.open(out)
     assert found.images.shape == (7, 16, 12, 3)
     assert np.array_equal(found.images[0], picture(7))
     assert (found.images[2] == 255).all()
@@ -115,7 +115,7 @@ def test_the_number_of_workers_does_not_change_a_byte(tmp_path: Path, monkeypatc
         arguments = [str(source), str(tmp_path / workers), *SIZE, "--margin", "2", "--workers", workers]
         assert prepare.main(arguments) == 0
     assert contents(tmp_path / "1") == contents(tmp_path / "3")
-    assert len(PreparedSet.open(tmp_path / "1")) == 24
+    assert len(PackedDataset.open(tmp_path / "1")) == 24
 
 
 def test_a_killed_worker_is_one_sentence(tmp_path: Path) -> None:
@@ -247,14 +247,14 @@ def test_the_same_command_on_a_complete_set_does_nothing(tmp_path: Path, capsys:
     assert prepare.main([str(source), str(tmp_path / "out"), *SIZE]) == 2
     assert "pictures (3 there, 4 now)" in capsys.readouterr().err
     assert prepare.main([str(source), str(tmp_path / "out"), *SIZE, "--overwrite", "--limit", "2"]) == 0
-    assert len(PreparedSet.open(tmp_path / "out")) == 2
+    assert len(PackedDataset.open(tmp_path / "out")) == 2
 
 
 def test_ffhq_pictures_become_the_competitions_size(tmp_path: Path) -> None:
     save(tmp_path / "ffhq" / "00000" / "00000.png", picture(0, 256, 256))
     save(tmp_path / "ffhq" / "00000" / "00001.png", picture(1, 100, 100))
     assert prepare.main([str(tmp_path / "ffhq"), str(tmp_path / "out"), "--crop", "ffhq", "--margin", "8"]) == 0
-    found = PreparedSet.open(tmp_path / "out")
+    found = PackedDataset.open(tmp_path / "out")
     assert found.images.shape == (2, 128, 112, 3) and found.identity.tolist() == [-1, -1]
     strict = ["--crop", "ffhq", "--max-enlargement", "1"]
     assert prepare.main([str(tmp_path / "ffhq"), str(tmp_path / "strict"), *strict]) == 0
@@ -354,7 +354,7 @@ def test_the_set_may_not_lie_among_its_pictures(tmp_path: Path, capsys: pytest.C
     one_picture(tmp_path)
     for out in (tmp_path / "source", tmp_path / "source" / "sub" / "out"):
         assert prepare.main([str(tmp_path / "source"), str(out), *SIZE]) == 2
-        assert "put the prepared set elsewhere" in capsys.readouterr().err
+        assert "put the prepared dataset elsewhere" in capsys.readouterr().err
         assert list((tmp_path / "source").iterdir()) == [tmp_path / "source" / "a.png"]
 
 

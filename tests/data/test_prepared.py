@@ -1,4 +1,4 @@
-"""Reading prepared sets and pairs of folders."""
+"""Reading prepared datasets and pairs of folders."""
 
 import hashlib
 import json
@@ -10,12 +10,12 @@ import pytest
 
 from facesr.data.packed.overlap import in_both
 from facesr.data.packed.reader import (
-    PreparedSet,
+    PackedDataset,
     builtin,
-    builtin_pairs,
     pair_folders,
-    pairs_of_set,
+    pairs_of_dataset,
     prepared,
+    synthetic_pairs,
 )
 from facesr.errors import DataError, ImageError
 from facesr.png import write_png
@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_set_is_mapped_not_read(folder: Path) -> None:
-    faces = PreparedSet.open(folder)
+    faces = PackedDataset.open(folder)
     assert isinstance(faces.images, np.memmap) and len(faces) == 5 and faces.margin == 2
     assert faces.identity[0] == faces.identity[3] != faces.identity[1] and faces.identity[2] == -1
     assert faces.sources[4] == "s4.png"
@@ -42,8 +42,8 @@ def test_a_set_is_mapped_not_read(folder: Path) -> None:
 
 
 def test_pairs_of_a_set_leave_the_margin_out(folder: Path) -> None:
-    faces = PreparedSet.open(folder)
-    pairs = pairs_of_set(faces, 4)
+    faces = PackedDataset.open(folder)
+    pairs = pairs_of_dataset(faces, 4)
     assert pairs.high.shape == (4, 8, 12, 3) and pairs.low.shape == (4, 2, 3, 3)
     assert np.array_equal(pairs.high, faces.images[:4, 2:10, 2:14])
 
@@ -51,7 +51,7 @@ def test_pairs_of_a_set_leave_the_margin_out(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda f: (f / "set.json").unlink(), "unfinished or no prepared set"),
+        (lambda f: (f / "set.json").unlink(), "unfinished or no prepared dataset"),
         (lambda f: (f / "set.json").write_text("{"), "damaged"),
         (lambda f: (f / "images.npy").write_bytes(b"\x93NUMPY"), "damaged"),
         (lambda f: (f / "index.csv").write_text("position,source,sha256,identity,landmarks\n"), "disagree"),
@@ -64,7 +64,7 @@ def test_pairs_of_a_set_leave_the_margin_out(folder: Path) -> None:
 def test_a_damaged_set_is_one_sentence(folder: Path, damage: object, words: str) -> None:
     damage(folder)  # type: ignore[operator]
     with pytest.raises(DataError, match=words):
-        PreparedSet.open(folder)
+        PackedDataset.open(folder)
 
 
 def test_a_missing_set_says_how_to_make_it(tmp_path: Path) -> None:
@@ -103,10 +103,10 @@ def test_pictures_of_the_training_set_are_found_among_the_pairs(
     monkeypatch.setenv("FACESR_CACHE", str(tmp_path / "cache"))
     faces = builtin(8, seed=1, pictures_per_identity=4)
     assert len(faces.digests) == 8 and len(set(faces.digests)) == 8
-    assert in_both(faces, builtin_pairs(8, 1, 4, 4)) == ("000000", "000001", "000002", "000003")
-    assert in_both(faces, builtin_pairs(8, 1, 4, 8)) == ()
-    assert in_both(replace(faces, digests=("",) * 8), builtin_pairs(8, 1, 4, 0)) == ()
-    assert in_both(prepared(str(faces.path), max_faces=2), builtin_pairs(8, 1, 4, 0)) == ("000000", "000001")
+    assert in_both(faces, synthetic_pairs(8, 1, 4, 4)) == ("000000", "000001", "000002", "000003")
+    assert in_both(faces, synthetic_pairs(8, 1, 4, 8)) == ()
+    assert in_both(replace(faces, digests=("",) * 8), synthetic_pairs(8, 1, 4, 0)) == ()
+    assert in_both(prepared(str(faces.path), max_faces=2), synthetic_pairs(8, 1, 4, 0)) == ("000000", "000001")
 
 
 def test_a_png_that_was_prepared_is_found_again(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_png_that_was_prepared_is_found_again(tmp_path: Path) -> None:
         write_png(tmp_path / "high" / f"{name}.png", picture)
     pairs = pair_folders(str(tmp_path / "high"))
     digest = hashlib.sha256((tmp_path / "high" / "b.png").read_bytes()).hexdigest()
-    faces = PreparedSet(
+    faces = PackedDataset(
         tmp_path, pictures, 0, np.zeros(3, np.int64), ("", "", ""), np.zeros((3, 5, 2)), ("", digest, "")
     )
     assert in_both(faces, pairs) == ("b",)

@@ -1,4 +1,4 @@
-"""A prepared set is complete or can be gone on with, whatever happens while it is written."""
+"""A prepared dataset is complete or can be gone on with, whatever happens while it is written."""
 
 import csv
 import json
@@ -14,8 +14,8 @@ import pytest
 from numpy.typing import NDArray
 
 from facesr.data.packed import writer as set_writer
-from facesr.data.packed.reader import PreparedSet
-from facesr.data.packed.writer import JOURNAL, PARTIAL, Row, SetPlan, SetWriter
+from facesr.data.packed.reader import PackedDataset
+from facesr.data.packed.writer import JOURNAL, PARTIAL, DatasetWriter, Row, SetPlan
 from facesr.errors import DataError
 
 SOURCES = ["a.png", "b.png", "\u00e9.png", "d.png", "e.png", "f.png"]
@@ -39,7 +39,7 @@ def pictures(piece: int) -> NDArray[np.uint8]:
 
 
 def write(folder: Path, first: int = 0, last: int = 3, *, finish: bool = True) -> None:
-    with SetWriter(folder, PLAN) as writer:
+    with DatasetWriter(folder, PLAN) as writer:
         assert writer.num_done == 2 * first
         for piece in range(first, last):
             writer.append(pictures(piece), PIECES[piece])
@@ -54,7 +54,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_whole_set_is_what_the_reader_reads(tmp_path: Path) -> None:
     write(tmp_path)
     assert sorted(contents(tmp_path)) == ["images.npy", "index.csv", "rejected.csv", "set.json"]
-    found = PreparedSet.open(tmp_path)
+    found = PackedDataset.open(tmp_path)
     assert np.array_equal(found.images, np.concatenate([pictures(piece) for piece in range(3)]))
     assert (found.margin, found.sources) == (1, ("a.png", "\u00e9.png", "d.png", "f.png"))
     assert found.identity.tolist() == [0, 0, -1, 1]
@@ -103,18 +103,18 @@ def test_pictures_lost_with_the_power_are_made_again(tmp_path: Path) -> None:
 def test_one_source_may_give_several_pictures(tmp_path: Path) -> None:
     plan = replace(PLAN, sources=SOURCES[:3], identities=["", "Ann", ""])
     stack = np.random.default_rng(0).integers(0, 256, (4, *plan.picture_shape), np.uint8)
-    with SetWriter(tmp_path, plan) as writer:
+    with DatasetWriter(tmp_path, plan) as writer:
         writer.append(stack[:3], [Row("00", parts=("0,0", "8,0", "0,4"))])
         with pytest.raises(ValueError, match="do not fit"):
             writer.append(stack[:1], [Row("11", parts=("0,0", "8,0"))])
-    with SetWriter(tmp_path, plan) as writer:  # goes on
+    with DatasetWriter(tmp_path, plan) as writer:  # goes on
         assert (writer.num_done, writer.num_kept) == (1, 3)
         writer.append(stack[3:], [Row("11"), Row("", "damaged: x")])
         writer.finish()
-    found = PreparedSet.open(tmp_path)
+    found = PackedDataset.open(tmp_path)
     assert found.sources == ("a.png#0,0", "a.png#8,0", "a.png#0,4", "b.png")
     assert np.array_equal(found.images, stack) and found.identity.tolist() == [-1, -1, -1, 0]
-    with SetWriter(tmp_path, plan) as writer:
+    with DatasetWriter(tmp_path, plan) as writer:
         assert (writer.is_complete, writer.num_done, writer.num_kept, writer.num_rejected) == (True, 3, 4, 1)
 
 
@@ -126,7 +126,7 @@ def test_killed_while_finishing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(SetWriter, step, die)
+        patch.setattr(DatasetWriter, step, die)
         with pytest.raises(KeyboardInterrupt):
             write(tmp_path / "parts")
     assert not (tmp_path / "parts" / "set.json").exists()
@@ -137,7 +137,7 @@ def test_killed_while_finishing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 def test_a_complete_set_is_left_as_it_is(tmp_path: Path) -> None:
     write(tmp_path)
     before = contents(tmp_path)
-    with SetWriter(tmp_path, PLAN) as writer:
+    with DatasetWriter(tmp_path, PLAN) as writer:
         assert writer.is_complete and (writer.num_kept, writer.num_done) == (4, 6)
     assert contents(tmp_path) == before
 
@@ -148,25 +148,25 @@ def test_other_settings_are_refused_with_the_differing_keys(tmp_path: Path, fini
     before = contents(tmp_path)
     other = replace(PLAN, margin=2, settings={"crop": "ffhq", "limit": None})
     with pytest.raises(DataError, match=r"crop \(as-is there, ffhq now\), margin \(1 there, 2 now\)"):
-        SetWriter(tmp_path, other)
+        DatasetWriter(tmp_path, other)
     assert contents(tmp_path) == before
-    with SetWriter(tmp_path, other, overwrite=True) as writer:
+    with DatasetWriter(tmp_path, other, overwrite=True) as writer:
         assert (writer.num_done, writer.is_complete) == (0, False)
 
 
 def test_overwriting_goes_on_with_its_own_unfinished_work(tmp_path: Path) -> None:
     write(tmp_path, 0, 2, finish=False)
-    with SetWriter(tmp_path, PLAN, overwrite=True) as writer:
+    with DatasetWriter(tmp_path, PLAN, overwrite=True) as writer:
         assert writer.num_done == 4
     write(tmp_path, 2)
-    with SetWriter(tmp_path, PLAN, overwrite=True) as writer:  # a complete one is made anew
+    with DatasetWriter(tmp_path, PLAN, overwrite=True) as writer:  # a complete one is made anew
         assert writer.num_done == 0
 
 
 def test_files_of_unknown_origin_are_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "images.npy").write_bytes(b"mine")
     with pytest.raises(DataError, match="--overwrite"):
-        SetWriter(tmp_path, PLAN)
+        DatasetWriter(tmp_path, PLAN)
     assert contents(tmp_path) == {"images.npy": b"mine"}
 
 
@@ -174,13 +174,13 @@ def test_files_of_unknown_origin_are_not_overwritten(tmp_path: Path) -> None:
 def test_a_damaged_folder_is_one_sentence(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("{nonsense\n")
     with pytest.raises(DataError, match=r"is damaged; give --overwrite"):
-        SetWriter(tmp_path, PLAN)
+        DatasetWriter(tmp_path, PLAN)
 
 
 def test_two_runs_at_once_are_refused(tmp_path: Path) -> None:
-    with SetWriter(tmp_path, PLAN), pytest.raises(DataError, match="by another run"):
-        SetWriter(tmp_path, PLAN)
-    with SetWriter(tmp_path, PLAN) as writer:
+    with DatasetWriter(tmp_path, PLAN), pytest.raises(DataError, match="by another run"):
+        DatasetWriter(tmp_path, PLAN)
+    with DatasetWriter(tmp_path, PLAN) as writer:
         assert writer.num_done == 0
 
 
@@ -206,7 +206,7 @@ def test_no_file_is_open_when_it_is_renamed(tmp_path: Path, monkeypatch: pytest.
 
 def test_no_usable_picture_is_one_sentence(tmp_path: Path) -> None:
     plan = replace(PLAN, sources=SOURCES[:1], identities=[""])
-    with SetWriter(tmp_path, plan) as writer:
+    with DatasetWriter(tmp_path, plan) as writer:
         writer.append(np.empty((0, *plan.picture_shape), np.uint8), [Row("", "empty file")])
         with pytest.raises(DataError, match=r"none of the 1 pictures is usable; .*rejected.csv says why"):
             writer.finish()
@@ -241,4 +241,4 @@ def test_a_full_disk_is_one_sentence_and_can_be_gone_on_with(tmp_path: Path) -> 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot be written: Not a directory"):
-        SetWriter(tmp_path / "file" / "out", PLAN)
+        DatasetWriter(tmp_path / "file" / "out", PLAN)

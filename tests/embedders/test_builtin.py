@@ -24,7 +24,7 @@ def judge() -> BuiltinEmbedder:
 
 @pytest.fixture(scope="module")
 def drawn() -> tuple[Tensor, np.ndarray]:
-    """Twelve drawn persons with four pictures each, (48, 3, 112, 96), and who they are."""
+    """Twelve synthetic persons with four pictures each, (48, 3, 112, 96), and who they are."""
     pictures, identity = render_faces(48, seed=3, pictures_per_identity=4, num_workers=0)
     return to_float(pictures), identity
 

@@ -12,7 +12,7 @@ import torch
 
 from facesr.build import load_settings, run_script
 from facesr.config import EvaluateSettings, SubmitSettings
-from facesr.data.export import export_builtin
+from facesr.data.export import export_synthetic
 from facesr.embedders.builtin import BuiltinEmbedder, SmallRecogniser
 from facesr.errors import FaceSRError
 from facesr.evaluation import command as evaluate
@@ -233,7 +233,7 @@ def test_the_power_an_archive_states_is_compared_with_a_limit(run, big, tmp_path
 
 
 def test_without_any_folder_built_in_faces_are_scored(run, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(subjects, "export_builtin", functools.partial(export_builtin, num_faces=2))
+    monkeypatch.setattr(subjects, "export_synthetic", functools.partial(export_synthetic, num_faces=2))
     out = run()
     assert summary(out)["num_pictures"] == 2 and summary(out)["subject"]["name"] == "bicubic"
     assert "synthetic faces" in capsys.readouterr().out
@@ -259,7 +259,7 @@ def test_the_resolution_study(run, big, capsys):
         ({"restored": "restored", "high": "high", "protocol.num_pictures": "300"}, "asks for 300"),
         ({"restored": "restored", "high": "high", "judges": "[nobody]"}, "nobody is unknown"),
         ({"restored": "restored", "high": "high", "batch_size": "0"}, "batch_size=0"),
-        ({"restored": "restored", "high": "high", "flip_ensemble": "true"}, "needs method="),
+        ({"restored": "restored", "high": "high", "self_ensemble": "true"}, "needs method="),
         ({"restored": "restored", "high": "high", "attributes": "absent.csv"}, "cannot be read"),
         ({"restored": "restored", "high": "high", "embedder.weights": "absent.pt"}, "is not a file"),
         ({"restored": "restored", "high": "high", "embedder.weights": "high/301.png"}, "not a readable weights file"),

@@ -221,8 +221,8 @@ def test_without_a_folder_built_in_faces_are_degraded(run, monkeypatch):
     def two_faces(folder: Path) -> int:
         return evaluate_export(folder, num_faces=2)
 
-    evaluate_export = subjects.export_builtin
-    monkeypatch.setattr(subjects, "export_builtin", two_faces)
+    evaluate_export = subjects.export_synthetic
+    monkeypatch.setattr(subjects, "export_synthetic", two_faces)
     out = run(method="nearest", operators="[area]", protocol="asc19_final")
     found = json.loads((out / "summary.json").read_text())
     assert found["num_pictures"] == 2 and len(found["cases"]) == 2

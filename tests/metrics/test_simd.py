@@ -48,7 +48,7 @@ def drawn(height: int, width: int, seed: int) -> np.ndarray:
 
 
 def every_value() -> dict[str, list[float]]:
-    """Every metric's value on drawn pictures, and the features of Ma's, whose forests would only hide differences."""
+    """Every metric's value on synthetic pictures, and Ma's features, whose forests would only hide differences."""
     pictures = np.stack([drawn(192, 192, seed) for seed in range(3)])
     features = torch.cat(list(block_features(torch.from_numpy(pictures))[0])).numpy()
     sound = features[~np.isnan(features).any(axis=1)]

@@ -24,15 +24,15 @@ MOST_LOST_DB, GOOD_DB = 1.0, 30.0
 
 @pytest.mark.shared
 @pytest.mark.slow
-@pytest.mark.parametrize("flip_ensemble", [False, True])
-def test_no_official_face_is_lost(shared: Path, flip_ensemble: bool) -> None:
+@pytest.mark.parametrize("self_ensemble", [False, True])
+def test_no_official_face_is_lost(shared: Path, self_ensemble: bool) -> None:
     low_files, high_files = list_png(shared / "asc19" / "val_LR"), list_png(shared / "asc19" / "val_HR")
     low, high = stack_pictures(low_files.values()), to_float(stack_pictures(high_files.values()))
     names = np.array(list(low_files))
     restored = {
         # Without the guard, which would restore such a face by another method: it is the networks that are tested.
         name: to_float(
-            restore_pictures(open_method(PREFIX + name, CPU, guard=False), low, device=CPU, flip_ensemble=flip_ensemble)
+            restore_pictures(open_method(PREFIX + name, CPU, guard=False), low, device=CPU, self_ensemble=self_ensemble)
         )
         for name in shipped_names()
     }

@@ -132,9 +132,9 @@ def test_training_starts_from_a_shipped_snapshot() -> None:
     node = read_snapshot(FOLDER / f"{name}.safetensors").generator
     keys = [f"generator.{key}={value}" for key, value in node.items() if key != "_target_"]
     settings = load_settings("train", TrainSettings, [f"start_from={PREFIX}{name}", "device=cpu", *keys])
-    players = build_players(settings, CPU)
+    gan = build_players(settings, CPU)
     expected = read_snapshot(FOLDER / f"{name}.safetensors").state
-    assert all(torch.equal(tensor, expected[key]) for key, tensor in players.generator.state_dict().items())
+    assert all(torch.equal(tensor, expected[key]) for key, tensor in gan.generator.state_dict().items())
 
 
 def test_training_grows_hourglasses_on_a_shipped_snapshot() -> None:

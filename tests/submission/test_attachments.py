@@ -14,10 +14,10 @@ from facesr.build import load_settings
 from facesr.config import SubmitSettings
 from facesr.errors import FaceSRError
 from facesr.methods import folder as restore
-from facesr.methods.method import Blend, Method
+from facesr.methods.method import Interpolation, Method
 from facesr.models.sicnn import SICNN
 from facesr.png import write_png
-from facesr.snapshots.blend_parts import BlendParts
+from facesr.snapshots.interpolation_parts import InterpolationParts
 from facesr.snapshots.snapshot import Snapshot, write_snapshot
 from facesr.submission import command as submit
 from facesr.submission.attachments import attachments_for
@@ -121,14 +121,14 @@ class TestSubmitting:
 
     def test_the_command_of_the_readme_restores_the_same(self, tmp_path, low, monkeypatch):
         write_run(tmp_path / "runs" / "demo")
-        submit.run(settings(tmp_path, checkpoint=tmp_path / "runs" / "demo", flip_ensemble=True))
+        submit.run(settings(tmp_path, checkpoint=tmp_path / "runs" / "demo", self_ensemble=True))
         unpacked = tmp_path / "unpacked"
         with zipfile.ZipFile(tmp_path / "out.zip") as archive:
             archive.extractall(unpacked)
         low.rename(unpacked / "LR")
         text = (unpacked / "script" / "README.txt").read_text()
         words = shlex.split(next(line for line in text.splitlines() if "uv run" in line))
-        assert words[:3] == ["uv", "run", "submit.py"] and "team=Team 1" in words and "flip_ensemble=true" in words
+        assert words[:3] == ["uv", "run", "submit.py"] and "team=Team 1" in words and "self_ensemble=true" in words
         monkeypatch.chdir(unpacked)
         submit.run(load_settings("submit", SubmitSettings, words[3:]))
         again, first = members(unpacked / "again.zip"), members(tmp_path / "out.zip")
@@ -139,7 +139,9 @@ class TestSubmitting:
 
     def test_a_blend(self, tmp_path, low):
         first, second = write_run(tmp_path / "runs" / "psnr"), write_run(tmp_path / "runs" / "gan", 1)
-        submit.run(settings(tmp_path, checkpoint=first, blend_with=second.parent.parent, blend_weight=0.25))
+        submit.run(
+            settings(tmp_path, checkpoint=first, interpolate_with=second.parent.parent, interpolation_weight=0.25)
+        )
         found = members(tmp_path / "out.zip")
         assert found["model/best.safetensors"] == first.read_bytes()
         assert found["model/blend_with-best.safetensors"] == second.read_bytes()
@@ -230,13 +232,14 @@ def test_a_snapshot_of_another_ending(tmp_path):
 
 def test_both_snapshots_of_a_blend(tmp_path):
     first, second = write_run(tmp_path / "runs" / "psnr"), write_run(tmp_path / "runs" / "gan", 1)
-    parts = BlendParts(("a" * 64, "b" * 64), ("c" * 64, "d" * 64), 0.25)
-    method = Method("psnr+0.25*gan", torch.nn.Identity(), path=first, blend=Blend(second, parts))
+    parts = InterpolationParts(("a" * 64, "b" * 64), ("c" * 64, "d" * 64), 0.25)
+    method = Method("psnr+0.25*gan", torch.nn.Identity(), path=first, interpolation=Interpolation(second, parts))
     found = attachments_for(settings(tmp_path), method)
     assert list(found) == [
         *("model/best.safetensors", "model/blend_with-best.safetensors", "model/config.yaml"),
         *("model/blend_with-config.yaml", "script/README.txt"),
     ]
     assert found["model/blend_with-best.safetensors"] == second
-    words = "checkpoint=model/best.safetensors blend_with=model/blend_with-best.safetensors blend_weight=0.25 low=LR"
+    words = "checkpoint=model/best.safetensors interpolate_with=model/blend_with-best.safetensors "
+    words += "interpolation_weight=0.25 low=LR"
     assert words.encode() in found["script/README.txt"]

@@ -13,7 +13,7 @@ import pytest
 
 from facesr.config import EvaluationProtocol
 from facesr.errors import ConfigError, SubmissionError
-from facesr.snapshots.blend_parts import BlendParts
+from facesr.snapshots.interpolation_parts import InterpolationParts
 from facesr.submission import attachment_rules
 from facesr.submission.layout import Layout
 
@@ -37,14 +37,14 @@ def renamed(members: list[tuple[str, bytes]], old: str, new: str) -> list[tuple[
 
 
 def of_a_blend(bench) -> dict[str, object]:
-    """Returns what a manifest says of a blend of the two snapshots that are attached."""
+    """Returns what a manifest says of an interpolation of the two snapshots that are attached."""
     names = ("model/best.safetensors", "model/blend_with-best.safetensors")
     first, second = (hashlib.sha256(bench.attachments[name]).hexdigest() for name in names)
-    parts = BlendParts((first, second), ("b" * 64, "c" * 64), 0.25)
+    parts = InterpolationParts((first, second), ("b" * 64, "c" * 64), 0.25)
     return {
         "format": "facesr-submission-2",
-        "weights_sha256": parts.blend_weights_sha256,
-        "config_sha256": parts.blend_config_sha256,
+        "weights_sha256": parts.interpolated_weights_sha256,
+        "config_sha256": parts.interpolated_config_sha256,
         "blend": asdict(parts),
     }
 
@@ -85,7 +85,7 @@ class TestHonest:
     def test_a_blend_needs_both_of_its_parts(self, foldered, zipped):
         foldered.attachments["model/blend_with-best.safetensors"] = b"the other weights"
         foldered.verify(zipped(foldered.members(**of_a_blend(foldered))))
-        lacking = "no file in model/ with the sha256 that its manifest gives as a part of its blend"
+        lacking = "no file in model/ with the sha256 that its manifest gives as a part of its interpolation"
         for name in ("model/blend_with-best.safetensors", "model/best.safetensors"):
             stated = of_a_blend(foldered)
             replaced, foldered.attachments[name] = foldered.attachments[name], b"other weights"

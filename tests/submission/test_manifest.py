@@ -8,7 +8,7 @@ import pytest
 from facesr.errors import SubmissionError
 from facesr.guard import Fallback, GuardRecord, Replaced
 from facesr.methods.record import parse_restoration, restoration_bytes
-from facesr.snapshots.blend_parts import BlendParts
+from facesr.snapshots.interpolation_parts import InterpolationParts
 from facesr.submission.manifest import is_team, manifest_bytes, max_manifest_bytes, parse_manifest
 
 
@@ -53,7 +53,7 @@ WRONG = [
     ({"seconds": -1}, "'seconds'"),
     ({"seconds": 10**400}, "'seconds'"),
     ({"energy_joules": []}, "'energy_joules'"),
-    ({"flip_ensemble": 1}, "'flip_ensemble'"),
+    ({"self_ensemble": 1}, "'self_ensemble'"),
     ({"dirty": "no"}, "'dirty'"),
     ({"commit": "HEAD"}, "'commit'"),
     ({"loss_judges": "builtin"}, "'loss_judges'"),
@@ -152,15 +152,15 @@ def test_repeated_keys_are_named_whole():
 
 
 def of_a_blend(bench, **changes):
-    """Returns the record of a blend whose digests follow from its parts, with changes."""
-    parts = BlendParts(tuple(BLEND["weights_sha256"]), tuple(BLEND["config_sha256"]), BLEND["weight"])
-    digests = {"weights_sha256": parts.blend_weights_sha256, "config_sha256": parts.blend_config_sha256}
+    """Returns the record of an interpolation whose digests follow from its parts, with changes."""
+    parts = InterpolationParts(tuple(BLEND["weights_sha256"]), tuple(BLEND["config_sha256"]), BLEND["weight"])
+    digests = {"weights_sha256": parts.interpolated_weights_sha256, "config_sha256": parts.interpolated_config_sha256}
     return bench.record(**{"format": "facesr-submission-2", "blend": BLEND, **digests, **changes})
 
 
 def test_a_blend_states_its_parts(bench):
     manifest = parse_manifest(json.dumps(of_a_blend(bench)).encode(), "m")
-    assert manifest.restoration.blend == BlendParts(("1" * 64, "2" * 64), ("3" * 64, ""), 0.25)
+    assert manifest.restoration.blend == InterpolationParts(("1" * 64, "2" * 64), ("3" * 64, ""), 0.25)
     assert parse_manifest(manifest_bytes(manifest), "m") == manifest
     assert b'"format": "facesr-submission-2"' in manifest_bytes(manifest)
     record = restoration_bytes(manifest.restoration)
@@ -179,7 +179,7 @@ def test_a_blend_states_its_parts(bench):
     ],
 )
 def test_a_blend_whose_digests_do_not_follow(bench, changes):
-    with pytest.raises(SubmissionError, match="does not follow from the parts and the weight of its blend; pack"):
+    with pytest.raises(SubmissionError, match="does not follow from the parts and the weight of its interpolation"):
         parse_manifest(json.dumps(of_a_blend(bench, **changes)).encode(), "m")
 
 

@@ -25,7 +25,7 @@ from facesr.submission.pack import check_out, check_places, check_team, named_ou
 
 pytestmark = pytest.mark.usefixtures("steady_code")
 
-OPTIONS = RestoreOptions(torch.device("cpu"), batch_size=2, flip_ensemble=False)
+OPTIONS = RestoreOptions(torch.device("cpu"), batch_size=2, self_ensemble=False)
 
 
 def restored(bench, options: RestoreOptions = OPTIONS, **more) -> RestoredFolder:
@@ -48,7 +48,7 @@ class TestRestoring:
 
     def test_record(self, bench):
         record = restored(bench).restoration
-        assert (record.model, record.weights_sha256, record.flip_ensemble) == ("bicubic", "", False)
+        assert (record.model, record.weights_sha256, record.self_ensemble) == ("bicubic", "", False)
         assert record.seconds > 0.0 and record.energy_joules is None
         assert list(record.files) == ["301.png", "302.png", "303.png"]
         assert record.packages["torch"] == torch.__version__
@@ -60,7 +60,7 @@ class TestRestoring:
 
     def test_another_restoration_gets_another_folder(self, bench):
         first = restored(bench)
-        assert restored(bench, replace(OPTIONS, flip_ensemble=True)).path != first.path
+        assert restored(bench, replace(OPTIONS, self_ensemble=True)).path != first.path
         assert restored(bench, replace(OPTIONS, batch_size=1)).path != first.path
         (bench.low / "301.png").rename(bench.low / "300.png")
         assert restored(bench).path != first.path
@@ -122,7 +122,7 @@ class TestRestoring:
         method = Method("lopsided", Lopsided())
         low = np.zeros((1, 2, 2, 3), np.uint8)
         once = restore_pictures(method, low, device=torch.device("cpu"))
-        both = restore_pictures(method, low, device=torch.device("cpu"), flip_ensemble=True)
+        both = restore_pictures(method, low, device=torch.device("cpu"), self_ensemble=True)
         assert once[0, 0, 0, 0] == 0 and once[0, 0, -1, 0] == 128
         assert np.array_equal(both, both[:, :, ::-1]) and both[0, 0, 0, 0] == 64
 

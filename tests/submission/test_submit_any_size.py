@@ -13,7 +13,7 @@ from facesr.methods.record import Restoration
 from facesr.models.sicnn import SICNN
 from facesr.png import read_png, write_png
 from facesr.resample import upscale
-from facesr.snapshots.blend_parts import blend_sha256
+from facesr.snapshots.interpolation_parts import interpolation_sha256
 from facesr.snapshots.snapshot import Snapshot, write_snapshot
 from facesr.submission import command as submit
 from facesr.submission.verify import opened_submission
@@ -94,29 +94,34 @@ def test_few_large_pictures_are_held_at_once(tmp_path: Path, low: Path, monkeypa
 
 def test_a_blend_is_packed_with_where_it_comes_from(tmp_path: Path, low: Path, pair: dict[str, str]) -> None:
     first, second = (str(tmp_path / f"{name}.safetensors") for name in pair)
-    record, pictures = submitted(tmp_path, checkpoint=first, blend_with=second, blend_weight=0.25)
+    record, pictures = submitted(tmp_path, checkpoint=first, interpolate_with=second, interpolation_weight=0.25)
     assert (record.model, record.kimg, record.loss_judges) == ("psnr+0.25*gan", 2.0, ("builtin",))
-    assert record.weights_sha256 == blend_sha256(pair["psnr"], pair["gan"], 0.25)
-    assert pictures != submitted(tmp_path, checkpoint=first, blend_with=second)[1]
-    ends = [submitted(tmp_path, checkpoint=first, blend_with=second, blend_weight=weight) for weight in (0, 1)]
+    assert record.weights_sha256 == interpolation_sha256(pair["psnr"], pair["gan"], 0.25)
+    assert pictures != submitted(tmp_path, checkpoint=first, interpolate_with=second)[1]
+    ends = [
+        submitted(tmp_path, checkpoint=first, interpolate_with=second, interpolation_weight=weight) for weight in (0, 1)
+    ]
     assert ends[0][1] == submitted(tmp_path, checkpoint=first)[1] and ends[0][0].loss_judges == ()
     assert ends[1][1] == submitted(tmp_path, method=second)[1] and ends[1][0].loss_judges == ("builtin",)
 
 
 BAD = {
     "weight out of range": (
-        {"blend_with": "{tmp}/gan.safetensors", "blend_weight": 2},
-        "blend_weight=2 is out of range",
+        {"interpolate_with": "{tmp}/gan.safetensors", "interpolation_weight": 2},
+        "interpolation_weight=2 is out of range",
     ),
-    "weight without a second": ({"blend_weight": 0.25}, "needs blend_with="),
-    "second is no snapshot": ({"blend_with": "{tmp}/low"}, "holds no snapshots/best.safetensors"),
-    "second has no weights": ({"blend_with": "nearest"}, "nearest has no weights"),
-    "nothing to blend with": ({"checkpoint": "null", "blend_with": "{tmp}/gan.safetensors"}, "give one of checkpoint="),
+    "weight without a second": ({"interpolation_weight": 0.25}, "needs interpolate_with="),
+    "second is no snapshot": ({"interpolate_with": "{tmp}/low"}, "holds no snapshots/best.safetensors"),
+    "second has no weights": ({"interpolate_with": "nearest"}, "nearest has no weights"),
+    "nothing to blend with": (
+        {"checkpoint": "null", "interpolate_with": "{tmp}/gan.safetensors"},
+        "give one of checkpoint=",
+    ),
     "overlap below 0": ({"tile_overlap_px": -1}, "tile_overlap_px=-1"),
     "tiles without a core": ({"tile_px": 48}, "tile_px=48 is too small for tile_overlap_px=24"),
     "verify and blend": (
-        {"verify": "x.zip", "checkpoint": "null", "blend_with": "a", "team": "null", "out": "null"},
-        "blend_with has no meaning together",
+        {"verify": "x.zip", "checkpoint": "null", "interpolate_with": "a", "team": "null", "out": "null"},
+        "interpolate_with has no meaning together",
     ),
 }
 

@@ -76,12 +76,12 @@ def test_a_run_with_flip_ensemble(tmp_path, low, capsys):
     network = SICNN()
     node = {"_target_": "facesr.models.sicnn.SICNN"}
     digest = write_snapshot(path, Snapshot(network.state_dict(), node, "demo", 1.5, "b" * 64, ("builtin",), {}, ""))
-    given = settings(tmp_path, checkpoint=tmp_path / "runs" / "demo", flip_ensemble=True)
+    given = settings(tmp_path, checkpoint=tmp_path / "runs" / "demo", self_ensemble=True)
     submit.run(given)
     with opened_submission(tmp_path / "out.zip", given.protocol, low) as submission:
         record = submission.manifest.restoration
     assert (record.model, record.weights_sha256, record.kimg) == ("demo", digest, 1.5)
-    assert record.loss_judges == ("builtin",) and record.flip_ensemble
+    assert record.loss_judges == ("builtin",) and record.self_ensemble
 
 
 BAD = {

@@ -46,9 +46,9 @@ def asked_to_stop_at(num_steps: int) -> Callable[..., Any]:
     """Returns the training step with a SIGTERM to this process after so many steps."""
     plain = loop.train_step
 
-    def stopping(players: Any, *args: Any) -> Any:
-        figures = plain(players, *args)
-        if players.num_steps == num_steps:
+    def stopping(gan: Any, *args: Any) -> Any:
+        figures = plain(gan, *args)
+        if gan.num_steps == num_steps:
             os.kill(os.getpid(), signal.SIGTERM)
         return figures
 

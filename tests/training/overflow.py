@@ -11,7 +11,7 @@ from torch import Tensor
 from facesr import dist
 from facesr.losses.pixel import L1
 from facesr.losses.term import LossInputs
-from facesr.training.step import Players, train_step
+from facesr.training.step import GanState, train_step
 from tests.training.test_step import GREY, LR, OneWeight
 
 
@@ -29,10 +29,10 @@ class Planted(L1):
 if __name__ == "__main__":
     dist.initialise(torch.device("cpu"))
     generator = OneWeight()
-    players = Players(generator, torch.optim.SGD(generator.parameters(), LR), {"pixel": Planted(1.0, 0.0)}, "fp16", 0.0)
+    gan = GanState(generator, torch.optim.SGD(generator.parameters(), LR), {"pixel": Planted(1.0, 0.0)}, "fp16", 0.0)
     seen = []
     for _ in range(3):
-        train_step(players, [GREY], 0.0)
-        seen.append([generator.w.item(), players.scaler.get_scale()])
+        train_step(gan, [GREY], 0.0)
+        seen.append([generator.w.item(), gan.scaler.get_scale()])
     print(json.dumps(seen))
     dist.shutdown()

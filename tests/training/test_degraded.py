@@ -20,7 +20,7 @@ from facesr.resample import downscale_to_grey_levels
 from facesr.training import loop, step
 from facesr.training.loop import train
 from facesr.training.rundir import identity_of, plain_config
-from facesr.training.step import Players, train_step
+from facesr.training.step import GanState, train_step
 from facesr.training.validation import Validator
 from tests.training.conftest import asked_to_stop_at, final_state
 
@@ -41,11 +41,11 @@ class Remembering(nn.Module):
         return restored
 
 
-def given(parts: list[Tensor], kimg: float, **players: Any) -> Tensor:
+def given(parts: list[Tensor], kimg: float, **gan: Any) -> Tensor:
     """Returns what one step gives the generator for the parts of this rank's share."""
     generator = Remembering()
     optimizer = torch.optim.SGD(generator.parameters(), lr=0.0)
-    train_step(Players(generator, optimizer, {"pixel": L1(1.0, 0.0)}, "fp32", 1.0, **players), parts, kimg)
+    train_step(GanState(generator, optimizer, {"pixel": L1(1.0, 0.0)}, "fp32", 1.0, **gan), parts, kimg)
     return torch.cat(generator.seen)
 
 

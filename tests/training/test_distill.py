@@ -1,4 +1,4 @@
-"""Training and measuring the built-in judge, on drawn faces and with a teacher of random weights."""
+"""Training and measuring the built-in judge, on synthetic faces and with a teacher of random weights."""
 
 from pathlib import Path
 

@@ -25,7 +25,7 @@ from facesr.training.face_generator.sheet import interpolation_sheet, sample_she
 from facesr.training.face_generator.step import MAX_SHIFT, Adaptation, augment, draw_styles, shifted, train_step
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = ("num_builtin=24", "width=0.02", "batch_size=4", "ema_halflife_kimg=0.02", "precision=fp32", "device=cpu")
+SMALL = ("num_synthetic=24", "width=0.02", "batch_size=4", "ema_halflife_kimg=0.02", "precision=fp32", "device=cpu")
 
 
 def small(*overrides: str) -> FaceGeneratorSettings:
@@ -102,19 +102,19 @@ def test_styles_change_once_from_coarse_to_fine() -> None:
 
 def test_a_step_moves_both_networks_and_takes_the_penalty_every_16th_time(tmp_path: Path) -> None:
     session = set_up(plan_of(small(), torch.device("cpu")), tmp_path / "run", torch.device("cpu"))
-    players = session.players
-    assert players.discriminator is not None
+    gan = session.gan
+    assert gan.discriminator is not None
     real = next(session.feed.batches(0))
-    before = [parameter.detach().clone() for parameter in players.generator.parameters()]
-    before_discriminator = [parameter.detach().clone() for parameter in players.discriminator.parameters()]
-    figures = [train_step(players, real, session.adaptation)]
-    players.num_steps = 15
-    figures += [train_step(players, real, session.adaptation) for _ in range(2)]
+    before = [parameter.detach().clone() for parameter in gan.generator.parameters()]
+    before_discriminator = [parameter.detach().clone() for parameter in gan.discriminator.parameters()]
+    figures = [train_step(gan, real, session.adaptation)]
+    gan.num_steps = 15
+    figures += [train_step(gan, real, session.adaptation) for _ in range(2)]
     session.close()
     assert ["loss/r1" in each for each in figures] == [True, False, True]
-    assert players.num_steps == 17
+    assert gan.num_steps == 17
     assert all(value.isfinite() for each in figures for value in each.values())
-    for network, old in ((players.generator, before), (players.discriminator, before_discriminator)):
+    for network, old in ((gan.generator, before), (gan.discriminator, before_discriminator)):
         moved = [not torch.equal(new, was) for new, was in zip(network.parameters(), old, strict=True)]
         assert all(moved)
 

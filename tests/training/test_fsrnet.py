@@ -1,4 +1,4 @@
-"""Tiny runs of FSRNet on built-in faces: its terms learn, resuming is exact, and what cannot be is one sentence."""
+"""Tiny runs of FSRNet on synthetic faces: its terms learn, resuming is exact, and what cannot be is one sentence."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.training.conftest import asked_to_stop_at, final_state
 
 TINY = (
     "experiment=asc19_fsrnet",
-    "data=builtin",
+    "data=synthetic",
     "embedder=builtin",
     "device=cpu",
     "precision=fp32",

@@ -130,8 +130,8 @@ def poisoned_from(kimg: float, times: int) -> Callable[..., Any]:
     """Returns the training step with a loss that is not finite, so many times, from a clock on."""
     plain, left = loop.train_step, [times]
 
-    def step(players: Any, parts: Any, at_kimg: float, landmarks: Any) -> Any:
-        figures = plain(players, parts, at_kimg, landmarks)
+    def step(gan: Any, parts: Any, at_kimg: float, landmarks: Any) -> Any:
+        figures = plain(gan, parts, at_kimg, landmarks)
         if at_kimg >= kimg and left[0]:
             left[0] -= 1
             figures["loss/total"] = figures["loss/total"] * float("nan")

@@ -27,7 +27,7 @@ from facesr.losses.identity import Identity
 from facesr.losses.pixel import L1, MeanSquare
 from facesr.losses.term import LossTerm
 from facesr.places import Place
-from facesr.training.step import Players, train_step, update_average
+from facesr.training.step import GanState, train_step, update_average
 
 C, W, V = 0.4, 0.5, 0.25
 NUM_VALUES = 3 * 8 * 8
@@ -59,19 +59,19 @@ class OneLogit(nn.Module):
 
 def players_of(
     terms: dict[str, LossTerm], adversarial: Adversarial | None = None, clip: float = 0.0, **more: Any
-) -> Players:
+) -> GanState:
     generator = OneWeight()
     optimizer = torch.optim.SGD(generator.parameters(), LR)
-    players = Players(generator, optimizer, terms, "fp32", clip, adversarial=adversarial, **more)
+    gan = GanState(generator, optimizer, terms, "fp32", clip, adversarial=adversarial, **more)
     if adversarial is not None:
-        players.discriminator = OneLogit()
-        players.discriminator_optimizer = torch.optim.SGD(players.discriminator.parameters(), LR)
-    return players
+        gan.discriminator = OneLogit()
+        gan.discriminator_optimizer = torch.optim.SGD(gan.discriminator.parameters(), LR)
+    return gan
 
 
-def weights(players: Players) -> tuple[float, float]:
-    v = players.discriminator.v.item() if players.discriminator is not None else V  # type: ignore[union-attr, operator]
-    return players.generator.w.item(), v  # type: ignore[union-attr, operator]
+def weights(gan: GanState) -> tuple[float, float]:
+    v = gan.discriminator.v.item() if gan.discriminator is not None else V  # type: ignore[union-attr, operator]
+    return gan.generator.w.item(), v  # type: ignore[union-attr, operator]
 
 
 def about(value: float) -> Any:
@@ -88,9 +88,9 @@ def about(value: float) -> Any:
 def test_a_term_moves_the_generator_by_its_weight(
     make: Callable[[float, float], LossTerm], gradient: float, loss: float, weight: float
 ) -> None:
-    players = players_of({"pixel": make(weight, 0.0)})
-    figures = train_step(players, [GREY], 0.0)
-    assert weights(players)[0] == about(W - LR * weight * gradient)
+    gan = players_of({"pixel": make(weight, 0.0)})
+    figures = train_step(gan, [GREY], 0.0)
+    assert weights(gan)[0] == about(W - LR * weight * gradient)
     assert figures["loss/pixel"].item() == about(loss)  # terms are told unweighted, the total weighted
     assert figures["loss/total"].item() == about(weight * loss)
     assert figures["gradient_norm/generator"].item() == about(weight * -gradient)
@@ -98,9 +98,9 @@ def test_a_term_moves_the_generator_by_its_weight(
 
 def test_terms_add_up_and_each_waits_for_its_start() -> None:
     def step(kimg: float) -> tuple[float, dict[str, Tensor]]:
-        players = players_of({"first": MeanSquare(2.0, 0.0), "later": L1(0.5, 10.0)})
-        figures = train_step(players, [GREY], kimg)
-        return weights(players)[0], figures
+        gan = players_of({"first": MeanSquare(2.0, 0.0), "later": L1(0.5, 10.0)})
+        figures = train_step(gan, [GREY], kimg)
+        return weights(gan)[0], figures
 
     before, early = step(9.999)
     assert before == about(W + LR * 2.0 * 0.16) and "loss/later" not in early
@@ -118,12 +118,12 @@ def test_every_loss_takes_its_weight_and_start(name: str) -> None:
 
 
 def test_gradients_start_from_nothing_at_every_step() -> None:
-    players = players_of({"pixel": L1(1.0, 0.0)})
+    gan = players_of({"pixel": L1(1.0, 0.0)})
     for _ in range(2):
-        train_step(players, [GREY], 0.0)
+        train_step(gan, [GREY], 0.0)
     # L1's gradient is -0.4 while w < 1: two steps of 0.2, and nothing left over from the first in the second.
-    assert weights(players)[0] == about(W + 2 * LR * 0.4)
-    assert players.num_steps == 2
+    assert weights(gan)[0] == about(W + 2 * LR * 0.4)
+    assert gan.num_steps == 2
 
 
 # The game of the two
@@ -131,9 +131,9 @@ def test_gradients_start_from_nothing_at_every_step() -> None:
 
 @pytest.mark.parametrize("weight", [1.0, 0.5])
 def test_both_players_move_by_their_own_loss_alone(weight: float) -> None:
-    players = players_of({"pixel": MeanSquare(1.0, 0.0)}, Hinge(weight, 0.0))
-    figures = train_step(players, [GREY], 0.0)
-    w, v = weights(players)
+    gan = players_of({"pixel": MeanSquare(1.0, 0.0)}, Hinge(weight, 0.0))
+    figures = train_step(gan, [GREY], 0.0)
+    w, v = weights(gan)
     # The discriminator's gradient would be -0.2 - weight * w c if the generator's loss reached it, and the generator's
     # -0.16 - weight * 0.1 + v c if the discriminator's loss reached that.
     assert w == about(W + LR * (0.16 + weight * 0.1))
@@ -146,36 +146,36 @@ def test_both_players_move_by_their_own_loss_alone(weight: float) -> None:
 
 
 def test_the_discriminator_can_be_trained_after_the_generators_turn() -> None:
-    players = players_of({"pixel": MeanSquare(1.0, 0.0)}, Hinge(1.0, 0.0))
-    train_step(players, [GREY], 0.0)
-    first = weights(players)[1]
-    train_step(players, [GREY], 0.0)
-    assert weights(players)[1] > first
+    gan = players_of({"pixel": MeanSquare(1.0, 0.0)}, Hinge(1.0, 0.0))
+    train_step(gan, [GREY], 0.0)
+    first = weights(gan)[1]
+    train_step(gan, [GREY], 0.0)
+    assert weights(gan)[1] > first
 
 
 def test_nobody_plays_before_the_start() -> None:
-    players = players_of({"pixel": MeanSquare(1.0, 0.0)}, Hinge(1.0, 5.0, r1_gamma=1.0))
-    figures = train_step(players, [GREY], 4.999)
-    assert weights(players) == (about(W + LR * 0.16), V)
+    gan = players_of({"pixel": MeanSquare(1.0, 0.0)}, Hinge(1.0, 5.0, r1_gamma=1.0))
+    figures = train_step(gan, [GREY], 4.999)
+    assert weights(gan) == (about(W + LR * 0.16), V)
     assert not {"loss/adversarial", "loss/discriminator", "loss/r1", "gradient_norm/discriminator"} & set(figures)
-    assert "loss/adversarial" in train_step(players, [GREY], 5.0)
+    assert "loss/adversarial" in train_step(gan, [GREY], 5.0)
 
 
 def test_the_penalty_comes_every_so_many_steps_and_weighs_as_many_times_more() -> None:
     gamma, every = 8.0, 3
-    players = players_of({"pixel": MeanSquare(1.0, 0.0)}, Hinge(1.0, 0.0, gamma, every))
-    figures = train_step(players, [GREY], 0.0)
+    gan = players_of({"pixel": MeanSquare(1.0, 0.0)}, Hinge(1.0, 0.0, gamma, every))
+    figures = train_step(gan, [GREY], 0.0)
     # gamma * every * v / P = 8 * 3 * 0.25 / 192 = 0.03125, beside the hinge's -0.2.
-    assert weights(players)[1] == about(V - LR * (-0.2 + 0.03125))
+    assert weights(gan)[1] == about(V - LR * (-0.2 + 0.03125))
     assert figures["loss/r1"].item() == about(V**2 / (2 * NUM_VALUES))
     assert figures["loss/discriminator"].item() == about(2 + V * W * C - V * C)  # told without the penalty
-    with_penalty = ["loss/r1" in train_step(players, [GREY], 0.0) for _ in range(6)]
+    with_penalty = ["loss/r1" in train_step(gan, [GREY], 0.0) for _ in range(6)]
     assert with_penalty == [False, False, True, False, False, True]
 
 
 def test_no_penalty_without_a_weight() -> None:
-    players = players_of({"pixel": MeanSquare(1.0, 0.0)}, Hinge(1.0, 0.0, r1_gamma=0.0, r1_every=1))
-    assert "loss/r1" not in train_step(players, [GREY], 0.0)
+    gan = players_of({"pixel": MeanSquare(1.0, 0.0)}, Hinge(1.0, 0.0, r1_gamma=0.0, r1_every=1))
+    assert "loss/r1" not in train_step(gan, [GREY], 0.0)
 
 
 # Clipping
@@ -184,18 +184,18 @@ def test_no_penalty_without_a_weight() -> None:
 @pytest.mark.parametrize(("clip", "share_w", "share_v"), [(0.13, 0.5, 0.65), (0.0, 1.0, 1.0), (5.0, 1.0, 1.0)])
 def test_each_networks_gradient_is_clipped_by_itself(clip: float, share_w: float, share_v: float) -> None:
     # The gradients are -0.26 and -0.2: a limit of 0.13 leaves half of the one and 65 % of the other.
-    players = players_of({"pixel": MeanSquare(1.0, 0.0)}, Hinge(1.0, 0.0), clip=clip)
-    figures = train_step(players, [GREY], 0.0)
+    gan = players_of({"pixel": MeanSquare(1.0, 0.0)}, Hinge(1.0, 0.0), clip=clip)
+    figures = train_step(gan, [GREY], 0.0)
     # clip_grad_norm_ divides by the norm + 1e-6.
-    assert weights(players)[0] == pytest.approx(W + LR * 0.26 * share_w, abs=2e-6)
-    assert weights(players)[1] == pytest.approx(V + LR * 0.2 * share_v, abs=2e-6)
+    assert weights(gan)[0] == pytest.approx(W + LR * 0.26 * share_w, abs=2e-6)
+    assert weights(gan)[1] == pytest.approx(V + LR * 0.2 * share_v, abs=2e-6)
     assert figures["gradient_norm/generator"].item() == about(0.26)  # as it was before
 
 
 def test_a_gradient_that_is_not_finite_moves_nothing() -> None:
-    players = players_of({"pixel": MeanSquare(1.0, 0.0)}, Hinge(1.0, 0.0))
-    figures = train_step(players, [torch.full((2, 3, 8, 8), float("nan"))], 0.0)
-    assert weights(players) == (W, V)
+    gan = players_of({"pixel": MeanSquare(1.0, 0.0)}, Hinge(1.0, 0.0))
+    figures = train_step(gan, [torch.full((2, 3, 8, 8), float("nan"))], 0.0)
+    assert weights(gan) == (W, V)
     assert not figures["loss/total"].isfinite()
 
 
@@ -212,9 +212,9 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole(num_parts: int) -> None
     # Greys 51 k / 255 = 0.2 k: the gradient is the mean of 2 c^2 (w - 1) = -c^2, so -(0.04 + 0.16 + 0.36 + 0.64) / 4;
     # the discriminator's is the mean of w c - c = -c / 2, so -0.25.
     batch = greys(0.2, 0.4, 0.6, 0.8)
-    players = players_of({"pixel": MeanSquare(1.0, 0.0)}, Hinge(1.0, 0.0, r1_gamma=8.0, r1_every=3))
-    figures = train_step(players, batch.chunk(num_parts), 0.0)
-    assert weights(players) == (about(W + LR * (0.3 + V * 0.5)), about(V + LR * (0.25 - 0.03125)))
+    gan = players_of({"pixel": MeanSquare(1.0, 0.0)}, Hinge(1.0, 0.0, r1_gamma=8.0, r1_every=3))
+    figures = train_step(gan, batch.chunk(num_parts), 0.0)
+    assert weights(gan) == (about(W + LR * (0.3 + V * 0.5)), about(V + LR * (0.25 - 0.03125)))
     assert figures["loss/pixel"].item() == about(0.3 / 4)
     assert figures["loss/r1"].item() == about(V**2 / (2 * NUM_VALUES))
 
@@ -247,8 +247,8 @@ def colour_gradient(parts: list[Tensor], kimg: float = 0.064) -> Tensor:
     """Returns the gradient of an identity loss with random views."""
     generator = ThreeWeights()
     term = Identity(1.0, 0.0, PlainJudge(), views=0.7, max_shift_px=3.0)
-    players = Players(generator, torch.optim.SGD(generator.parameters(), 0.0), {"identity": term}, "fp32", 0.0, seed=5)
-    train_step(players, parts, kimg)
+    gan = GanState(generator, torch.optim.SGD(generator.parameters(), 0.0), {"identity": term}, "fp32", 0.0, seed=5)
+    train_step(gan, parts, kimg)
     assert generator.colours.grad is not None
     return generator.colours.grad.flatten().clone()
 
@@ -272,11 +272,11 @@ def test_views_are_the_same_in_parts_and_on_ranks(monkeypatch: pytest.MonkeyPatc
 
 
 def average_after(num_faces: int, num_images: int, halflife_kimg: float) -> float:
-    players = players_of({"pixel": L1(1.0, 0.0)})
+    gan = players_of({"pixel": L1(1.0, 0.0)})
     with torch.no_grad():
-        players.generator.w.fill_(1.5)  # type: ignore[operator, union-attr]
-    update_average(players, num_faces, num_images, halflife_kimg)
-    value: float = players.average.w.item()  # type: ignore[assignment, operator, union-attr]
+        gan.generator.w.fill_(1.5)  # type: ignore[operator, union-attr]
+    update_average(gan, num_faces, num_images, halflife_kimg)
+    value: float = gan.average.w.item()  # type: ignore[assignment, operator, union-attr]
     return value
 
 
@@ -297,16 +297,16 @@ def test_without_a_half_life_the_average_is_the_network() -> None:
 
 
 def test_the_average_copies_whole_numbers() -> None:
-    players = players_of({"pixel": L1(1.0, 0.0)})
-    for network, value in ((players.generator, 7), (players.average, 0)):
+    gan = players_of({"pixel": L1(1.0, 0.0)})
+    for network, value in ((gan.generator, 7), (gan.average, 0)):
         network.register_buffer("count", torch.tensor(value))
-    update_average(players, 4, 10**6, 1.0)
-    assert players.average.get_buffer("count").item() == 7
+    update_average(gan, 4, 10**6, 1.0)
+    assert gan.average.get_buffer("count").item() == 7
 
 
 def test_the_average_itself_is_never_trained() -> None:
-    players = players_of({"pixel": L1(1.0, 0.0)})
-    train_step(players, [GREY], 0.0)
-    assert players.average.w.item() == W  # type: ignore[operator, union-attr]
-    assert not any(parameter.requires_grad for parameter in players.average.parameters())
-    assert not players.average.training
+    gan = players_of({"pixel": L1(1.0, 0.0)})
+    train_step(gan, [GREY], 0.0)
+    assert gan.average.w.item() == W  # type: ignore[operator, union-attr]
+    assert not any(parameter.requires_grad for parameter in gan.average.parameters())
+    assert not gan.average.training

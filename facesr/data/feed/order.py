@@ -24,7 +24,7 @@ def yaw_of(landmarks: NDArray[np.float32]) -> NDArray[np.float64]:
     a share of the distance between the eyes. A roll of the head does not change it.
 
     Args:
-        landmarks: float32 (N, 5, 2) as in `facesr.data.packed.reader.PreparedSet`.
+        landmarks: float32 (N, 5, 2) as in `facesr.data.packed.reader.PackedDataset`.
     """
     left, right, nose = (landmarks[:, point].astype(np.float64) for point in range(3))
     eyes = right - left

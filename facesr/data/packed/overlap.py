@@ -1,9 +1,9 @@
 """Pictures that a training set and validation pairs have in common."""
 
-from facesr.data.packed.reader import Pairs, PreparedSet
+from facesr.data.packed.reader import PackedDataset, Pairs
 
 
-def in_both(faces: PreparedSet, pairs: Pairs) -> tuple[str, ...]:
+def in_both(faces: PackedDataset, pairs: Pairs) -> tuple[str, ...]:
     """Returns the names of the pairs whose picture comes from a file that a training picture comes from, too.
 
     Files are known by their sha256; a picture that was saved anew is another file.

@@ -1,6 +1,6 @@
-"""Reading prepared sets and validation pairs.
+"""Reading prepared datasets and validation pairs.
 
-A prepared set is a folder with ``images.npy`` (uint8 (N, H + 2m, W + 2m, 3), memory-mapped), ``index.csv`` and
+A prepared dataset is a folder with ``images.npy`` (uint8 (N, H + 2m, W + 2m, 3), memory-mapped), ``index.csv`` and
 ``set.json``; `facesr.data.prepare.prepare`, `facesr.data.prepare.patches` and the built-in renderers write it.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facesr.data.synthetic.dead_leaves import dead_leaves_cache
-from facesr.data.synthetic.face.render import builtin_cache
+from facesr.data.synthetic.face.render import synthetic_cache
 from facesr.errors import DataError
 from facesr.png import list_png, stack_pictures
 from facesr.ranges import Count, CountFromZero, Range, Seed
@@ -30,7 +30,7 @@ MarginPx = Annotated[int, Range(0, 1_024)]
 
 
 @dataclass(frozen=True)
-class PreparedSet:
+class PackedDataset:
     """Faces, or pieces of general pictures, of one size as one memory-mapped array.
 
     Attributes:
@@ -56,14 +56,14 @@ class PreparedSet:
         return len(self.images)
 
     @classmethod
-    def open(cls, path: Path) -> "PreparedSet":
-        """Returns the prepared set of a folder, its pictures memory-mapped.
+    def open(cls, path: Path) -> "PackedDataset":
+        """Returns the prepared dataset of a folder, its pictures memory-mapped.
 
         Raises:
             DataError: the folder is missing, unfinished, of another format, or its parts disagree.
         """
         if not (path / "set.json").is_file():
-            state = "is unfinished or no prepared set" if path.is_dir() else "does not exist"
+            state = "is unfinished or no prepared dataset" if path.is_dir() else "does not exist"
             raise DataError(
                 f"{path} {state}; make it with: facesr prepare PICTURES {path} "
                 "(or facesr.data.prepare.patches for large general pictures)"
@@ -81,7 +81,7 @@ class PreparedSet:
             shape = (int(about["count"]), int(about["height"]) + 2 * margin, int(about["width"]) + 2 * margin, 3)
         except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
             raise DataError(
-                f"{path} is a damaged prepared set ({error}); prepare it again with --overwrite."
+                f"{path} is a damaged prepared dataset ({error}); prepare it again with --overwrite."
             ) from error
         if about.get("format") != SET_FORMAT:
             raise DataError(f"{path} has format {about.get('format')}, not {SET_FORMAT}; prepare it again.")
@@ -101,13 +101,13 @@ def _landmarks_of(texts: Sequence[str | None]) -> NDArray[np.float32]:
     return landmarks
 
 
-def prepared(path: str, max_faces: Count | None = None) -> PreparedSet:
-    """Returns the prepared set at `path`, or its first `max_faces` faces.
+def prepared(path: str, max_faces: Count | None = None) -> PackedDataset:
+    """Returns the prepared dataset at `path`, or its first `max_faces` faces.
 
     Raises:
-        DataError: see `PreparedSet.open`.
+        DataError: see `PackedDataset.open`.
     """
-    found = PreparedSet.open(Path(path).expanduser())
+    found = PackedDataset.open(Path(path).expanduser())
     if max_faces is None or max_faces >= len(found):
         return found
     some = slice(0, max_faces)
@@ -121,9 +121,9 @@ def prepared(path: str, max_faces: Count | None = None) -> PreparedSet:
     )
 
 
-def builtin(num_faces: Count, seed: Seed, pictures_per_identity: Count, first: CountFromZero = 0) -> PreparedSet:
-    """Returns built-in faces, rendered at the first call and cached after that."""
-    return PreparedSet.open(builtin_cache(num_faces, seed, pictures_per_identity, first, cache_dir() / "builtin"))
+def synthetic(num_faces: Count, seed: Seed, pictures_per_identity: Count, first: CountFromZero = 0) -> PackedDataset:
+    """Returns synthetic faces, rendered at the first call and cached after that."""
+    return PackedDataset.open(synthetic_cache(num_faces, seed, pictures_per_identity, first, cache_dir() / "builtin"))
 
 
 def dead_leaves(
@@ -132,10 +132,10 @@ def dead_leaves(
     margin_px: MarginPx,
     seed: Seed,
     first: CountFromZero = 0,
-) -> PreparedSet:
-    """Returns built-in general pictures, squares of `patch_px`, drawn at the first call and cached after that."""
+) -> PackedDataset:
+    """Returns synthetic general pictures, squares of `patch_px`, drawn at the first call and cached after that."""
     folder = dead_leaves_cache(num_pictures, patch_px, margin_px, seed, first, cache_dir() / "dead_leaves")
-    return PreparedSet.open(folder)
+    return PackedDataset.open(folder)
 
 
 @dataclass(frozen=True)
@@ -184,8 +184,8 @@ def pair_folders(high: str, low: str | None = None, max_faces: Count | None = No
     return Pairs(tuple(names), small, truth, digests)
 
 
-def pairs_of_set(faces: PreparedSet, max_faces: int | None = None) -> Pairs:
-    """Returns validation pairs made from a prepared set by the official downscaling."""
+def pairs_of_dataset(faces: PackedDataset, max_faces: int | None = None) -> Pairs:
+    """Returns validation pairs made from a prepared dataset by the official downscaling."""
     margin = faces.margin
     height, width = faces.images.shape[1] - 2 * margin, faces.images.shape[2] - 2 * margin
     truth = np.ascontiguousarray(faces.images[:max_faces, margin : margin + height, margin : margin + width])
@@ -193,20 +193,20 @@ def pairs_of_set(faces: PreparedSet, max_faces: int | None = None) -> Pairs:
     return Pairs(names, downscale_uint8(truth), truth, faces.digests[: len(truth)])
 
 
-def builtin_pairs(num_faces: Count, seed: Seed, pictures_per_identity: Count, first: CountFromZero) -> Pairs:
-    """Returns validation pairs of built-in faces, of persons that `builtin` of a lower index does not draw."""
-    return pairs_of_set(builtin(num_faces, seed, pictures_per_identity, first))
+def synthetic_pairs(num_faces: Count, seed: Seed, pictures_per_identity: Count, first: CountFromZero) -> Pairs:
+    """Returns validation pairs of synthetic faces, of persons that `synthetic` of a lower index does not draw."""
+    return pairs_of_dataset(synthetic(num_faces, seed, pictures_per_identity, first))
 
 
 def dead_leaves_pairs(num_pictures: Count, patch_px: PatchSide, seed: Seed, first: CountFromZero) -> Pairs:
-    """Returns validation pairs of built-in general pictures, which `dead_leaves` of lower indices does not draw."""
-    return pairs_of_set(dead_leaves(num_pictures, patch_px, 0, seed, first))
+    """Returns validation pairs of synthetic general pictures, which `dead_leaves` of lower indices does not draw."""
+    return pairs_of_dataset(dead_leaves(num_pictures, patch_px, 0, seed, first))
 
 
 def prepared_pairs(path: str, max_faces: Count | None = None) -> Pairs:
-    """Returns validation pairs made from the prepared set at `path`.
+    """Returns validation pairs made from the prepared dataset at `path`.
 
     Raises:
-        DataError: see `PreparedSet.open`.
+        DataError: see `PackedDataset.open`.
     """
-    return pairs_of_set(PreparedSet.open(Path(path).expanduser()), max_faces)
+    return pairs_of_dataset(PackedDataset.open(Path(path).expanduser()), max_faces)

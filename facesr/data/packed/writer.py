@@ -1,4 +1,4 @@
-"""Writes a prepared set piece by piece, so that a run killed at any moment goes on where it was.
+"""Writes a prepared dataset piece by piece, so that a run killed at any moment goes on where it was.
 
 While a set is being written its folder holds ``images.npy.partial`` (pictures, appended) and ``journal.jsonl``:
 a first line with the settings, then one line a finished piece, appended only after its pictures are on disk.
@@ -90,8 +90,8 @@ class SetPlan:
         return {**size, **self.settings, "version": self.version}
 
 
-class SetWriter:
-    """The folder of a prepared set under construction; use it as a context manager."""
+class DatasetWriter:
+    """The folder of a prepared dataset under construction; use it as a context manager."""
 
     def __init__(self, folder: Path, plan: SetPlan, *, overwrite: bool = False) -> None:
         """Opens the folder, goes on with what an earlier run left, or finds the set complete.
@@ -205,7 +205,7 @@ class SetWriter:
             os.close(self._lock)
         self._images = self._journal = self._lock = None
 
-    def __enter__(self) -> "SetWriter":
+    def __enter__(self) -> "DatasetWriter":
         return self
 
     def __exit__(

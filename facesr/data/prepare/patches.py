@@ -1,4 +1,5 @@
-"""Makes a prepared set out of large general pictures (DIV2K and the like): square patches of one size, and an index.
+"""Makes a prepared dataset out of large general pictures (DIV2K and the like): square patches of one size, and an
+index.
 
 Run: ``facesr patches PICTURES OUT [--size 128] [--margin 8]``; ``--help`` tells the rest. Patches lie on
 a fixed grid, and each is stored with a margin around it, so that training shifts them within the margin
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from facesr.arguments import Parser, number
-from facesr.data.packed.writer import Row, SetPlan, SetWriter
+from facesr.data.packed.writer import DatasetWriter, Row, SetPlan
 from facesr.errors import DataError, exit_code_of
 from facesr.photos.decode import Unusable, list_pictures, read_picture
 from facesr.ranges import Count, Range, check_number
@@ -78,7 +79,7 @@ class Outcome:
 
 
 def cut_folder(pictures: Path, out: Path, cutting: Cutting, *, overwrite: bool = False) -> Outcome:
-    """Returns what the prepared set at `out` holds, which is cut out of the pictures below a folder.
+    """Returns what the prepared dataset at `out` holds, which is cut out of the pictures below a folder.
 
     Raises:
         DataError: a folder or a number is not as it has to be, no picture is usable, or the disk is full.
@@ -95,7 +96,7 @@ def cut_folder(pictures: Path, out: Path, cutting: Cutting, *, overwrite: bool =
         **{key: value for key, value in asdict(cutting).items() if key not in ("size", "margin")},
     }
     plan = SetPlan(cutting.size, cutting.size, cutting.margin, sources, [""] * len(sources), settings, PATCHES_VERSION)
-    with SetWriter(out, plan, overwrite=overwrite) as writer:
+    with DatasetWriter(out, plan, overwrite=overwrite) as writer:
         num_found_done = writer.num_done
         if not writer.is_complete:
             _fill(writer, pictures, cutting)
@@ -118,12 +119,12 @@ def _check(pictures: Path, out: Path, cutting: Cutting) -> None:
     if cutting.size % SCALE:
         raise DataError(f"--size {cutting.size} must be a multiple of {SCALE}, the scale of the task.")
     if out.exists() and not out.is_dir():
-        raise DataError(f"{out} is a file; give a folder for the prepared set.")
+        raise DataError(f"{out} is a file; give a folder for the prepared dataset.")
     if pictures.is_dir() and out.resolve().is_relative_to(pictures.resolve()):
-        raise DataError(f"{out} lies inside {pictures}; put the prepared set elsewhere.")
+        raise DataError(f"{out} lies inside {pictures}; put the prepared dataset elsewhere.")
 
 
-def _fill(writer: SetWriter, folder: Path, cutting: Cutting) -> None:
+def _fill(writer: DatasetWriter, folder: Path, cutting: Cutting) -> None:
     """Adds every picture that is not in the set yet, and says how it goes."""
     sources = writer.plan.sources
     started = last_line = time.monotonic()
@@ -207,12 +208,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     """Returns the command line's options."""
     parser = Parser(
         prog="facesr patches",
-        description="Cut a folder of large pictures into a prepared set of patches. "
+        description="Cut a folder of large pictures into a prepared dataset of patches. "
         "The same command goes on with a stopped run.",
     )
     add = parser.add_argument
     add("pictures", type=Path, help="folder of pictures; sub-folders count")
-    add("out", type=Path, help="folder for the prepared set")
+    add("out", type=Path, help="folder for the prepared dataset")
     add(
         "--size",
         type=number(PatchSide),

@@ -1,4 +1,4 @@
-"""Makes a prepared set out of a folder of pictures: one array of crops, an index, and what was left out and why.
+"""Makes a prepared dataset out of a folder of pictures: one array of crops, an index, and what was left out and why.
 
 Run: ``facesr prepare SOURCE OUT [--crop as-is|ffhq|detect|template]``; ``--help`` tells the rest,
 ``data/README.md`` has the commands for FFHQ. The same command goes on with a run that was stopped.
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from facesr.arguments import Parser, number
-from facesr.data.packed.writer import Row, SetPlan, SetWriter
+from facesr.data.packed.writer import DatasetWriter, Row, SetPlan
 from facesr.data.prepare.annotations import identities_from_folders, match_annotations, read_annotations
 from facesr.data.prepare.workers import PIECE, Piece, crop_all
 from facesr.errors import EXIT_USER_ERROR, DataError, FaceSRError
@@ -64,7 +64,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a prepared set holds.
+    """What a prepared dataset holds.
 
     Attributes:
         num_kept: pictures in the set.
@@ -80,7 +80,7 @@ class Outcome:
 
 
 def prepare(source: Path, out: Path, framing: Framing, options: Options) -> Outcome:
-    """Returns what the prepared set at `out` holds, which is made from the pictures below `source`.
+    """Returns what the prepared dataset at `out` holds, which is made from the pictures below `source`.
 
     Raises:
         ConfigError: a number is out of range.
@@ -111,7 +111,7 @@ def prepare(source: Path, out: Path, framing: Framing, options: Options) -> Outc
         _settings(source, sources, framing, options),
         PREPARE_VERSION,
     )
-    with SetWriter(out, plan, overwrite=options.overwrite) as writer:
+    with DatasetWriter(out, plan, overwrite=options.overwrite) as writer:
         num_found_done = writer.num_done
         if not writer.is_complete:
             _note_space(writer)
@@ -137,9 +137,9 @@ def _check(source: Path, out: Path, framing: Framing, options: Options) -> None:
             f"--width {framing.width} --height {framing.height}: both must be multiples of 4, the scale of the task."
         )
     if out.exists() and not out.is_dir():
-        raise DataError(f"{out} is a file; give a folder for the prepared set.")
+        raise DataError(f"{out} is a file; give a folder for the prepared dataset.")
     if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
-        raise DataError(f"{out} lies inside {source}; put the prepared set elsewhere.")
+        raise DataError(f"{out} lies inside {source}; put the prepared dataset elsewhere.")
     if options.device != "cpu":
         import torch  # only here, because starting without it is faster
 
@@ -164,7 +164,7 @@ def _settings(source: Path, sources: Sequence[str], framing: Framing, options: O
 
 
 def _pieces(
-    folder: Path, known: Sequence[tuple[float, ...]], framing: Framing, device: str, writer: SetWriter
+    folder: Path, known: Sequence[tuple[float, ...]], framing: Framing, device: str, writer: DatasetWriter
 ) -> Iterator[Piece]:
     sources = writer.plan.sources
     for first in range(writer.num_done, len(sources), PIECE):
@@ -173,7 +173,7 @@ def _pieces(
         yield Piece(paths, tuple(known[first:last]), framing, device)
 
 
-def _note_space(writer: SetWriter) -> None:
+def _note_space(writer: DatasetWriter) -> None:
     num_left = len(writer.plan.sources) - writer.num_done
     need, free = num_left * int(np.prod(writer.plan.picture_shape)), shutil.disk_usage(writer.folder).free
     if need > free:
@@ -186,7 +186,7 @@ def _num_workers(options: Options, num_left: int, detects: bool) -> int:
     return num_cores() if num_left >= POOL_FROM[detects] else 1
 
 
-def _fill(writer: SetWriter, pieces: Iterator[Piece], options: Options) -> None:
+def _fill(writer: DatasetWriter, pieces: Iterator[Piece], options: Options) -> None:
     total = len(writer.plan.sources)
     detects = writer.plan.settings["crop"] in ("detect", "template")
     num_workers = _num_workers(options, total - writer.num_done, detects)
@@ -208,7 +208,7 @@ def _fill(writer: SetWriter, pieces: Iterator[Piece], options: Options) -> None:
 
 
 def _without_duplicates(
-    crops: NDArray[np.uint8], rows: list[Row], writer: SetWriter
+    crops: NDArray[np.uint8], rows: list[Row], writer: DatasetWriter
 ) -> tuple[NDArray[np.uint8], list[Row]]:
     """Returns crops and rows where a file that equals an earlier kept one has become a reason."""
     seen: dict[str, str] = {}
@@ -242,11 +242,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     """Returns the command line's options."""
     parser = Parser(
         prog="facesr prepare",
-        description="Make a prepared set out of a folder of pictures. The same command goes on with a stopped run.",
+        description="Make a prepared dataset out of a folder of pictures. The same command goes on with a stopped run.",
     )
     add = parser.add_argument
     add("source", type=Path, help="folder of pictures; sub-folders count")
-    add("out", type=Path, help="folder for the prepared set")
+    add("out", type=Path, help="folder for the prepared dataset")
     add(
         "--crop",
         choices=CROPS,

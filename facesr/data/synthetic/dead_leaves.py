@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facesr.data.packed.cache import cached_set
-from facesr.data.packed.writer import Row, SetPlan, SetWriter
+from facesr.data.packed.writer import DatasetWriter, Row, SetPlan
 from facesr.data.synthetic.leaf import World, outline, surface
 from facesr.processes import num_cores, worker_pool
 
@@ -231,7 +231,7 @@ def dead_leaves_cache(
     cache_dir: Path,
     num_workers: int | None = None,
 ) -> Path:
-    """Folder of a prepared set of square pictures below `cache_dir`: drawn once, found by later calls.
+    """Folder of a prepared dataset of square pictures below `cache_dir`: drawn once, found by later calls.
 
     Raises:
         DataError: the cache cannot be written.
@@ -245,7 +245,7 @@ def dead_leaves_cache(
     plan = SetPlan(patch_px, patch_px, margin_px, sources, [""] * num_pictures, settings, RENDERER_VERSION)
 
     def write(folder: Path) -> None:
-        with SetWriter(folder, plan) as writer:
+        with DatasetWriter(folder, plan) as writer:
             for pictures in _render_chunks(num_pictures, patch_px + 2 * margin_px, seed, first, num_workers):
                 writer.append(pictures, [Row(hashlib.sha256(picture.tobytes()).hexdigest()) for picture in pictures])
             writer.finish()

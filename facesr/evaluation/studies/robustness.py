@@ -257,7 +257,9 @@ def run(job: Job) -> None:
     settings, options = job.settings, job.options
     high, _ = pairs_to_score(settings, job.out)
     require_originals(high, settings.protocol)
-    method = open_asked(settings, options.device, settings.method or "", settings.blend_with, settings.blend_weight)
+    method = open_asked(
+        settings, options.device, settings.method or "", settings.interpolate_with, settings.interpolation_weight
+    )
 
     def restore(name: str, low: Path) -> Evaluation | None:
         subject, _ = restored_by(method, low, settings, options.device, job.out / "details" / low.name)

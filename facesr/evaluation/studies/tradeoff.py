@@ -52,7 +52,7 @@ class Entry:
         folder: restored pictures, or None for a method or an archive.
         method: as `method=` takes it, or None for a folder or an archive.
         archive: a submission archive as it was given, or None.
-        share: of the second snapshot in the method's weights; None where nothing is blended.
+        share: of the second snapshot in the method's weights; None where nothing is interpolated.
         family: name of the curve that it lies on, or "".
     """
 
@@ -75,15 +75,15 @@ class Point:
 
 
 def entries_of(
-    specs: Sequence[str], method: str | None, blend_with: str | None, shares: Sequence[float], with_low: bool
+    specs: Sequence[str], method: str | None, interpolate_with: str | None, shares: Sequence[float], with_low: bool
 ) -> list[Entry]:
-    """Returns the entries of the study: bicubic, then `specs`, then the curve from `method` to `blend_with`.
+    """Returns the entries of the study: bicubic, then `specs`, then the curve from `method` to `interpolate_with`.
 
     Args:
         specs: folders of restored pictures, submission archives, and methods.
         method: beginning of the curve, or None for no curve.
-        blend_with: its end.
-        shares: of `blend_with`, along the curve.
+        interpolate_with: its end.
+        shares: of `interpolate_with`, along the curve.
         with_low: whether methods have something to restore.
 
     Raises:
@@ -106,10 +106,10 @@ def entries_of(
             raise ConfigError(f"entries: {spec} is a method, which restores low=DIR; give that folder, too.")
         name = _unlike(_name_of(path, is_method), [entry.name for entry in entries])
         entries.append(Entry(name, method=spec) if is_method else Entry(name, folder=path))
-    if method is not None and blend_with is not None:
+    if method is not None and interpolate_with is not None:
         if not with_low:
-            raise ConfigError("the curve from method to blend_with restores low=DIR; give that folder, too.")
-        first, second = (_name_of(Path(spec).expanduser(), True) for spec in (method, blend_with))
+            raise ConfigError("the curve from method to interpolate_with restores low=DIR; give that folder, too.")
+        first, second = (_name_of(Path(spec).expanduser(), True) for spec in (method, interpolate_with))
         family = f"{first} to {second}"
         for share in shares:
             name = _unlike(f"{first}+{share:g}*{second}", [entry.name for entry in entries])
@@ -330,7 +330,7 @@ def write_tradeoff(out: Path, points: Sequence[Point], num_examples: int, seed: 
 def entries_of_study(settings: EvaluateSettings) -> list[Entry]:
     """Returns the entries that the settings ask for; synthetic pictures, without folders, are low-resolution too."""
     with_low = settings.low is not None or settings.high is None
-    return entries_of(settings.entries, settings.method, settings.blend_with, settings.curve_weights, with_low)
+    return entries_of(settings.entries, settings.method, settings.interpolate_with, settings.curve_weights, with_low)
 
 
 def run(job: Job) -> None:
@@ -347,8 +347,10 @@ def run(job: Job) -> None:
                 subject = submitted_subject(settings, entry.archive, job.archives[entry.archive])
             else:
                 assert entry.method is not None and low is not None
-                blend_with, share = (None, EQUAL_SHARES) if entry.share is None else (settings.blend_with, entry.share)
-                method = open_asked(settings, options.device, entry.method, blend_with, share)
+                interpolate_with, share = (
+                    (None, EQUAL_SHARES) if entry.share is None else (settings.interpolate_with, entry.share)
+                )
+                method = open_asked(settings, options.device, entry.method, interpolate_with, share)
                 subject, _ = restored_by(method, low, settings, options.device, job.out / "details" / f"{number:02d}")
             evaluation = evaluate(
                 subject, high, low, settings.protocol, job.judges, options, perceptual=job.perceptual, on_batch=advance

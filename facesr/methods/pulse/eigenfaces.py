@@ -1,10 +1,10 @@
 """Eigenfaces: a linear-Gaussian generator of faces with 512 latents, so that PULSE runs everywhere.
 
-    facesr eigenfaces fit PREPARED_SET OUT.safetensors [--faces N]
+    facesr eigenfaces fit DATASET OUT.safetensors [--faces N]
     facesr eigenfaces sample FILE.safetensors OUT.png
 
-Without a file it is fitted to the built-in drawn faces at its first use (facesr.methods.pulse.eigenfaces_fit) and kept
-in the cache. It has no mapping network: what it is given is what it takes.
+Without a file it is fitted to the built-in synthetic faces at its first use (facesr.methods.pulse.eigenfaces_fit) and
+kept in the cache. It has no mapping network: what it is given is what it takes.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from facesr.arguments import Parser, number
-from facesr.data.packed.reader import PreparedSet, builtin
+from facesr.data.packed.reader import PackedDataset, synthetic
 from facesr.data.synthetic.face.render import RENDERER_VERSION
 from facesr.errors import DataError, WeightsError, exit_code_of
 from facesr.files import whole_file
@@ -32,7 +32,7 @@ from facesr.weights import cache_dir, read_state_dict, sha256_of
 
 FIT_VERSION = 1
 # The built-in training set of train.py, which is drawn once for both.
-NUM_BUILTIN, SEED_BUILTIN, PICTURES_EACH = 2000, 1, 4
+NUM_SYNTHETIC, SEED_SYNTHETIC, PICTURES_EACH = 2000, 1, 4
 _NAMES = {"mean", "basis", "std", "axes", "coarse_std", "fine_std"}
 
 
@@ -59,10 +59,10 @@ class Eigenfaces(nn.Module):
         noise_spread: Annotated[float, Range(0, 1_000, above=True)] = 1.0,
         name: str = "eigenfaces",
     ) -> None:
-        """Reads the file `weights`, or the fit to the built-in faces, made where it is not there yet.
+        """Reads the file `weights`, or the fit to the synthetic faces, made where it is not there yet.
 
         Args:
-            weights: file of ``fit``; None for the built-in faces.
+            weights: file of ``fit``; None for the synthetic faces.
             spread: factor of the standard deviations along the components.
             noise_spread: factor of those of the coarse noise.
             name: the generator's name in reports.
@@ -74,11 +74,11 @@ class Eigenfaces(nn.Module):
         super().__init__()
         if not (spread > 0 and noise_spread > 0):
             raise ValueError("spread and noise_spread have to be above 0")
-        path = builtin_fit() if weights is None else Path(weights).expanduser()
+        path = default_fit() if weights is None else Path(weights).expanduser()
         if not path.is_file():
             raise WeightsError(
                 f"generator.weights={path} is not a file; make one with facesr eigenfaces fit, "
-                "or leave the key out for the built-in faces."
+                "or leave the key out for the synthetic faces."
             )
         state = _checked(read_state_dict(path), path)
         self.name = name
@@ -150,16 +150,16 @@ def write_fit(state: dict[str, Tensor], path: Path) -> None:
         raise WeightsError(f"{path} cannot be written: {error.strerror}.") from error
 
 
-def builtin_fit() -> Path:
-    """Returns the file of the fit to the built-in faces, made at the first call and kept in the cache."""
-    path = cache_dir() / "eigenfaces" / f"builtin-v{RENDERER_VERSION}-fit{FIT_VERSION}-n{NUM_BUILTIN}.safetensors"
+def default_fit() -> Path:
+    """Returns the file of the fit to the synthetic faces, made at the first call and kept in the cache."""
+    path = cache_dir() / "eigenfaces" / f"builtin-v{RENDERER_VERSION}-fit{FIT_VERSION}-n{NUM_SYNTHETIC}.safetensors"
     if not path.is_file():
-        write_fit(fit_set(builtin(NUM_BUILTIN, SEED_BUILTIN, PICTURES_EACH)), path)
+        write_fit(fit_set(synthetic(NUM_SYNTHETIC, SEED_SYNTHETIC, PICTURES_EACH)), path)
     return path
 
 
-def fit_set(faces: PreparedSet, num_faces: int | None = None) -> dict[str, Tensor]:
-    """Returns the tensors of a fit to the first faces of a prepared set, without their margin.
+def fit_set(faces: PackedDataset, num_faces: int | None = None) -> dict[str, Tensor]:
+    """Returns the tensors of a fit to the first faces of a prepared dataset, without their margin.
 
     Raises:
         DataError: there are too few faces, or a side is no multiple of 4.
@@ -173,7 +173,7 @@ def fit_set(faces: PreparedSet, num_faces: int | None = None) -> dict[str, Tenso
 
 @torch.no_grad()
 def sample_sheet(generator: Eigenfaces, rows: int = 4, columns: int = 8, seed: int = 0) -> Tensor:
-    """Returns a sheet of drawn faces, (3, rows * H, columns * W), about [0, 1]: what the generator takes for faces."""
+    """Returns a sheet of synthetic faces, (3, rows * H, columns * W), about [0, 1]: what it takes for faces."""
     draw = torch.Generator().manual_seed(seed)
     latents = torch.randn(rows * columns, 1, NUM_LATENTS, generator=draw)
     noises = [torch.randn(rows * columns, *shape, generator=draw) for shape in generator.noise_shapes]
@@ -187,7 +187,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
     parser = Parser(prog="facesr eigenfaces", description=(__doc__ or "").split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    fitting = commands.add_parser("fit", help="fits eigenfaces to a prepared set")
+    fitting = commands.add_parser("fit", help="fits eigenfaces to a prepared dataset")
     fitting.add_argument("prepared_set", type=Path)
     fitting.add_argument("out", type=Path, help="OUT.safetensors")
     fitting.add_argument(
@@ -204,7 +204,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _fit_command(chosen: argparse.Namespace) -> None:
     if chosen.out.suffix != ".safetensors":
         raise WeightsError(f"{chosen.out} does not end in .safetensors; give OUT.safetensors.")
-    faces = PreparedSet.open(chosen.prepared_set.expanduser())
+    faces = PackedDataset.open(chosen.prepared_set.expanduser())
     state = fit_set(faces, chosen.faces)
     write_fit(state, chosen.out)
     num = len(faces) if chosen.faces is None else chosen.faces
@@ -214,4 +214,4 @@ def _fit_command(chosen: argparse.Namespace) -> None:
 def _sample_command(chosen: argparse.Namespace) -> None:
     sheet = sample_sheet(Eigenfaces(chosen.file), seed=chosen.seed)
     write_png(chosen.out, to_uint8(sheet[None])[0])
-    print(f"{chosen.out}: drawn faces, of nobody")
+    print(f"{chosen.out}: synthetic faces, of nobody")

@@ -1,4 +1,4 @@
-"""Fits eigenfaces to a prepared set: principal components without a covariance matrix, and what they leave over.
+"""Fits eigenfaces to a prepared dataset: principal components without a covariance matrix, and what they leave over.
 
     picture = mean + basis @ (std * latent) + coarse noise + fine noise
 

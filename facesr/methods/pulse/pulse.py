@@ -128,10 +128,10 @@ def open_pulse(settings: EvaluateSettings | SubmitSettings, device: torch.device
         WeightsError: the generator's weights are missing or wrong.
     """
     check_pulse(settings.pulse)
-    if settings.flip_ensemble:
-        raise ConfigError("flip_ensemble=true would mix two invented faces; leave it out with method=pulse.")
-    if settings.blend_with is not None:
-        raise ConfigError("blend_with has no meaning with method=pulse; leave it out.")
+    if settings.self_ensemble:
+        raise ConfigError("self_ensemble=true would mix two invented faces; leave it out with method=pulse.")
+    if settings.interpolate_with is not None:
+        raise ConfigError("interpolate_with has no meaning with method=pulse; leave it out.")
     if settings.protocol.perceptual is not None:
         raise ConfigError(f"method=pulse makes faces and protocol {settings.protocol.name} scores none; leave one out.")
     generator = build(settings.latent_generator, Place.LATENT_GENERATOR, key="generator")

@@ -88,7 +88,7 @@ def bicubic_similarity(embedder: Embedder, pictures: Pictures, restored: Picture
 
 
 def run_training(chosen: argparse.Namespace) -> None:
-    """Trains on the photographs and on drawn faces, and writes the weights."""
+    """Trains on the photographs and on synthetic faces, and writes the weights."""
     faces = read_faces(chosen.faces, "train", held_out=False)
     shares = chosen.pose_shares
     often = pose_weights(faces.landmarks, shares, "--pose-shares") if shares else np.ones(len(faces.pictures))
@@ -100,7 +100,7 @@ def run_training(chosen: argparse.Namespace) -> None:
         label = f"{'varied copies' if own else 'strangers'} {seed}"
         sources.append((label, varied_copies(covered_copies(persons, seed), seed), seed, often))
     if chosen.drawn:
-        sources.append(("drawn faces", render_faces(chosen.drawn, seed=1)[0], 0, np.ones(chosen.drawn)))
+        sources.append(("synthetic faces", render_faces(chosen.drawn, seed=1)[0], 0, np.ones(chosen.drawn)))
     taught: list[Source] = []
     for label, pictures, seed, weights in sources:
         pairs = np.stack([pictures, degraded_copies(pictures, seed)], axis=1)
@@ -150,7 +150,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--strangers", type=number(CountFromZero), default=1, help="such copies with another person's face blended in"
     )
     train.add_argument(
-        "--drawn", type=number(CountFromZero), default=600, help="built-in faces among the training faces"
+        "--drawn", type=number(CountFromZero), default=600, help="synthetic faces among the training faces"
     )
     train.add_argument(
         "--pose-shares",

@@ -3,7 +3,7 @@
     uv run facesr face-generator name=drawn_faces duration_kimg=40 width=0.25
     uv run facesr face-generator faces=data/ffhq duration_kimg=3000 batch_size=64
 
-Without `faces` it learns the built-in ones, with it a prepared set. A folder runs/NAME holds log.txt, stats.jsonl,
+Without `faces` it learns the synthetic ones, with it a prepared dataset. A folder runs/NAME holds log.txt, stats.jsonl,
 the training state, latest.safetensors (the averaged generator, what `generator.weights` takes) and two sheets, random
 faces and interpolations, for every `sheet_every_kimg`. It has a loop and keys of its own, because the other one is
 about pairs: what is restored, validated and shipped there does not exist here.
@@ -28,7 +28,7 @@ from facesr import dist
 from facesr.build import run_script
 from facesr.config import AugmentationSettings, DataSettings, FaceGeneratorSettings
 from facesr.data.feed.loader import Feed
-from facesr.data.packed.reader import builtin, prepared
+from facesr.data.packed.reader import prepared, synthetic
 from facesr.errors import EXIT_REQUEUE, CheckpointError, ConfigError, TrainingError
 from facesr.log import Console, Stats, shown_kimg
 from facesr.losses.adversarial import Vanilla
@@ -43,7 +43,7 @@ from facesr.training.loop import due
 from facesr.training.precision import choose_precision
 from facesr.training.rundir import differing_keys
 from facesr.training.state import Clock, pack_state, unpack_state
-from facesr.training.step import Players, update_average
+from facesr.training.step import GanState, update_average
 from facesr.training.stop import StopRequest
 
 SNAPSHOT_FORMAT = "facesr-face-generator-1"
@@ -58,8 +58,8 @@ class Plan:
     """What a run is; the same name with another plan is refused.
 
     Attributes:
-        faces: folder of a prepared set; None for built-in faces.
-        num_builtin: how many of these.
+        faces: folder of a prepared dataset; None for synthetic faces.
+        num_synthetic: how many of these.
         batch: faces of one step.
         width: factor on the channels.
         r1_gamma: weight of R1; pixels are in [0, 1] here, so a quarter of what papers write for [-1, 1].
@@ -70,7 +70,7 @@ class Plan:
     """
 
     faces: str | None
-    num_builtin: int
+    num_synthetic: int
     batch: int
     width: float
     r1_gamma: float
@@ -86,7 +86,7 @@ class Session:
 
     plan: Plan
     folder: Path
-    players: Players
+    gan: GanState
     adaptation: Adaptation
     clock: Clock
     feed: Feed
@@ -103,11 +103,11 @@ def open_faces(plan: Plan) -> FaceSet:
     """Returns the training faces.
 
     Raises:
-        DataError: there is no prepared set at the given path.
+        DataError: there is no prepared dataset at the given path.
         ConfigError: its pictures' sides are no multiples of 16.
     """
-    # A prepared set is frozen, which the protocol's plain attributes do not know of.
-    faces: Any = prepared(plan.faces) if plan.faces else builtin(plan.num_builtin, seed=1, pictures_per_identity=4)
+    # A prepared dataset is frozen, which the protocol's plain attributes do not know of.
+    faces: Any = prepared(plan.faces) if plan.faces else synthetic(plan.num_synthetic, seed=1, pictures_per_identity=4)
     height, width = size_of(faces)
     step = 1 << len(CHANNELS) - 1
     if height % step or width % step:
@@ -122,7 +122,7 @@ def size_of(faces: FaceSet) -> tuple[int, int]:
     return height, width
 
 
-def build_players(plan: Plan, height: int, width: int, device: torch.device) -> Players:
+def build_players(plan: Plan, height: int, width: int, device: torch.device) -> GanState:
     """Returns both networks with first weights, their optimisers and the loss, for faces of a size."""
     channels = [max(4, round(count * plan.width)) for count in CHANNELS]
     constant = (height >> len(CHANNELS) - 1, width >> len(CHANNELS) - 1)
@@ -130,7 +130,7 @@ def build_players(plan: Plan, height: int, width: int, device: torch.device) -> 
     discriminator = StyleDiscriminator(channels, *constant).to(device)
     # A penalty taken every 16th step is an extra step in 17; StyleGAN2, appendix B, corrects rate and momenta for it.
     lazy = R1_EVERY / (R1_EVERY + 1)
-    return Players(
+    return GanState(
         generator=generator,
         generator_optimizer=torch.optim.Adam(generator.parameters(), LEARNING_RATE, betas=(0.0, 0.99)),
         terms={},
@@ -158,7 +158,7 @@ def set_up(plan: Plan, folder: Path, device: torch.device) -> Session:
     settings = DataSettings(train={}, validation={}, residency="auto", augmentation=augmentation)
     feed = Feed(faces, settings, seed=plan.seed, batch_size=plan.batch, rank=0, world_size=1, device=device)
     torch.manual_seed(plan.seed)
-    players = build_players(plan, *size_of(faces), device)
+    gan = build_players(plan, *size_of(faces), device)
     adaptation, clock = Adaptation(), Clock()
     described = dataclasses.asdict(plan)
     found = newest_state(folder / "state")
@@ -166,16 +166,16 @@ def set_up(plan: Plan, folder: Path, device: torch.device) -> Session:
         different = differing_keys(found[1].get("plan", {}), described)
         if different:
             raise CheckpointError(f"{folder} belongs to a run with another {different[0]}; choose another name=....")
-        clock = unpack_state(found[1], players, digest_of(described))
+        clock = unpack_state(found[1], gan, digest_of(described))
         adaptation = Adaptation(**found[1]["adaptation"])
     console = Console(folder / "log.txt")
-    num_parameters = sum(parameter.numel() for parameter in players.generator.parameters())
+    num_parameters = sum(parameter.numel() for parameter in gan.generator.parameters())
     console.say(
         f"{folder}: {num_parameters / 1e6:.2f} M parameters, {len(faces)} faces, {device.type} {plan.precision}"
         + (f", resuming at {shown_kimg(clock.kimg)} kimg" if clock.num_images else "")
     )
     stats = Stats(folder / "stats.jsonl", clock.num_images)
-    return Session(plan, folder, players, adaptation, clock, feed, console, stats)
+    return Session(plan, folder, gan, adaptation, clock, feed, console, stats)
 
 
 def train(session: Session, kimg: float, sheet_every_kimg: float, log_every_kimg: float = 1.0) -> int:
@@ -185,20 +185,20 @@ def train(session: Session, kimg: float, sheet_every_kimg: float, log_every_kimg
         TrainingError: a loss is no longer finite.
         CheckpointError: a file could not be written.
     """
-    plan, players, clock = session.plan, session.players, session.clock
+    plan, gan, clock = session.plan, session.gan, session.clock
     total_images = int(kimg * 1000)
     batches = session.feed.batches(clock.num_images)
     device = session.feed.device
     stop, start, before_log = StopRequest(), time.perf_counter(), clock.num_images
     try:
         while clock.num_images < total_images:
-            figures = train_step(players, next(batches), session.adaptation)
+            figures = train_step(gan, next(batches), session.adaptation)
             if not plan.adaptive:
                 session.adaptation.probability = 0.0
             before, clock.num_images = clock.num_images, clock.num_images + plan.batch
-            update_average(players, plan.batch, clock.num_images, plan.average_kimg)
+            update_average(gan, plan.batch, clock.num_images, plan.average_kimg)
             finished = clock.num_images >= total_images
-            asked = stop.agreed(players.num_steps, device)
+            asked = stop.agreed(gan.num_steps, device)
 
             if finished or due(before, clock.num_images, log_every_kimg):
                 seconds, start = time.perf_counter() - start, time.perf_counter()
@@ -235,13 +235,13 @@ def report(session: Session, figures: dict[str, torch.Tensor], images_per_second
 
 def keep(session: Session) -> None:
     """Saves what resuming needs, the averaged generator and both sheets."""
-    players, clock, folder = session.players, session.clock, session.folder
+    gan, clock, folder = session.gan, session.clock, session.folder
     described = dataclasses.asdict(session.plan)
-    state = pack_state(players, clock, digest_of(described))
+    state = pack_state(gan, clock, digest_of(described))
     adaptation = dataclasses.asdict(session.adaptation)
     write_state(folder / "state", clock.num_images, {**state, "plan": described, "adaptation": adaptation})
-    write_generator(folder / "latest.safetensors", players.average, {"kimg": clock.kimg, "plan": described})
-    write_sheets(players.average, folder / "sheets", f"{clock.num_images:09d}")
+    write_generator(folder / "latest.safetensors", gan.average, {"kimg": clock.kimg, "plan": described})
+    write_sheets(gan.average, folder / "sheets", f"{clock.num_images:09d}")
 
 
 def write_generator(path: Path, generator: torch.nn.Module, about: dict[str, Any]) -> None:
@@ -286,7 +286,7 @@ def plan_of(settings: FaceGeneratorSettings, device: torch.device) -> Plan:
         raise ConfigError("precision=fp16 overflows in modulated convolutions; take bf16 or fp32.")
     return Plan(
         faces=settings.faces,
-        num_builtin=settings.num_builtin,
+        num_synthetic=settings.num_synthetic,
         batch=settings.batch_size,
         width=settings.width,
         r1_gamma=settings.r1_gamma,

@@ -13,7 +13,7 @@ from torch import Tensor
 from facesr.image import luma
 from facesr.losses.adversarial import Vanilla, r1_penalty
 from facesr.models.style_generator import StyleGenerator
-from facesr.training.step import AUTOCAST_DTYPES, Players
+from facesr.training.step import AUTOCAST_DTYPES, GanState
 
 MIXING_PROBABILITY = 0.9  # StyleGAN2, appendix B: share of pictures with two styles
 MAX_SHIFT = 0.125  # ADA, appendix B: share of the side that pictures are moved by at most
@@ -116,21 +116,21 @@ def draw_faces(generator: StyleGenerator, count: int) -> Tensor:
     return (pictures.float() + 1.0) / 2.0
 
 
-def train_step(players: Players, real: Tensor, adaptation: Adaptation) -> dict[str, Tensor]:
+def train_step(gan: GanState, real: Tensor, adaptation: Adaptation) -> dict[str, Tensor]:
     """Does one step of discriminator and generator and returns its figures as detached scalars.
 
     Both learn from the same generated faces: the discriminator first, then the generator against the discriminator
     as it has become. That saves a pass through the generator.
 
     Args:
-        players: changed in place; the adversarial loss carries the weight of R1 and how often it is taken.
+        gan: changed in place; the adversarial loss carries the weight of R1 and how often it is taken.
         real: float32 (N, 3, H, W) in [0, 1].
         adaptation: changed in place.
     """
-    generator, discriminator, loss = players.generator, players.discriminator, players.adversarial
+    generator, discriminator, loss = gan.generator, gan.discriminator, gan.adversarial
     assert isinstance(generator, StyleGenerator) and isinstance(loss, Vanilla)
-    assert discriminator is not None and players.discriminator_optimizer is not None
-    device, precision = real.device, players.precision
+    assert discriminator is not None and gan.discriminator_optimizer is not None
+    device, precision = real.device, gan.precision
     autocast = torch.autocast(device.type, AUTOCAST_DTYPES.get(precision), enabled=precision in AUTOCAST_DTYPES)
     generator.train()
     with autocast:
@@ -148,11 +148,11 @@ def train_step(players: Players, real: Tensor, adaptation: Adaptation) -> dict[s
         "logit/real": real_logits.detach().mean(),
         "logit/fake": fake_logits.detach().mean(),
     }
-    if loss.r1_gamma > 0 and players.num_steps % loss.r1_every == 0:
+    if loss.r1_gamma > 0 and gan.num_steps % loss.r1_every == 0:
         penalty = r1_penalty(discriminator, shown)
         figures["loss/r1"] = penalty.detach()
         discriminator_loss = discriminator_loss + loss.r1_gamma * loss.r1_every * penalty
-    move(players.discriminator_optimizer, discriminator_loss)
+    move(gan.discriminator_optimizer, discriminator_loss)
 
     # The generator makes faces that the discriminator takes for real.
     discriminator.requires_grad_(False)
@@ -160,10 +160,10 @@ def train_step(players: Players, real: Tensor, adaptation: Adaptation) -> dict[s
         logits = discriminator(augment(fake, adaptation.probability)).float()
     generator_loss = loss.generator_loss(logits, None)
     figures["loss/generator"] = generator_loss.detach()
-    move(players.generator_optimizer, generator_loss)
+    move(gan.generator_optimizer, generator_loss)
 
     adaptation.observe(real_logits)
-    players.num_steps += 1
+    gan.num_steps += 1
     return figures
 
 

@@ -20,7 +20,7 @@ from tests.methods.pulse.conftest import random_faces
 
 
 def write_set(folder: Path, faces: np.ndarray, margin: int = 0) -> Path:
-    """Writes a prepared set of faces that hold their margin."""
+    """Writes a prepared dataset of faces that hold their margin."""
     folder.mkdir()
     np.save(folder / "images.npy", faces)
     with (folder / "index.csv").open("w", newline="") as file:
@@ -127,7 +127,7 @@ def test_bad_input_is_one_sentence_and_code_2(tmp_path, capsys, arguments, words
 
 def test_the_default_is_fitted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACESR_CACHE", str(tmp_path))
-    monkeypatch.setattr(module, "NUM_BUILTIN", 4)
+    monkeypatch.setattr(module, "NUM_SYNTHETIC", 4)
     calls = []
     plain = module.fit_set
     monkeypatch.setattr(module, "fit_set", lambda faces: calls.append(len(faces)) or plain(faces))

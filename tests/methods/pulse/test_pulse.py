@@ -215,7 +215,7 @@ def test_submit_packs_verifies_and_leaves_the_status(folders, keys, capsys):
         ({"pulse.stepps": 1}, "stepps"),
         ({"generator": "facesr"}, "facesr is unknown; choose one of eigenfaces"),
         ({"generator.weights": "/nowhere.safetensors"}, "is not a file"),
-        ({"flip_ensemble": "true"}, "flip_ensemble"),
+        ({"self_ensemble": "true"}, "self_ensemble"),
         ({"protocol": "asc19_preliminary"}, "makes faces"),
         ({"low": "{tmp}/rgba"}, "RGB with alpha"),
         ({"low": "{tmp}/jpeg"}, "no PNG file"),

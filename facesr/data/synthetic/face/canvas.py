@@ -1,4 +1,4 @@
-"""The sheet a built-in face is drawn on: colour at 4 samples per unit, fields of depth and shade at 2."""
+"""The sheet a synthetic face is drawn on: colour at 4 samples per unit, fields of depth and shade at 2."""
 
 from __future__ import annotations
 

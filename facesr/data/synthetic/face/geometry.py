@@ -1,4 +1,4 @@
-"""Where everything of a built-in face lies: outlines, landmarks, depth, and the pose it has in a picture.
+"""Where everything of a synthetic face lies: outlines, landmarks, depth, and the pose it has in a picture.
 
 A face is drawn from the front and upright in face units (u to the right, v down, origin between the eyes).
 One warp then carries it into the picture: a head turned by yaw and pitch as a surface in depth, rolled,

@@ -1,4 +1,4 @@
-"""Who is drawn and how: identity parameters and nuisance parameters of the built-in faces.
+"""Who is drawn and how: identity parameters and nuisance parameters of the synthetic faces.
 
 An `Identity` is what stays the same in every picture of a person, a `Picture` what changes between them.
 Both are pure functions of integers, so face number i of a set never depends on the faces before it.

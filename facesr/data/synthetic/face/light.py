@@ -1,4 +1,4 @@
-"""Lights a drawn face as a surface in depth, puts it before a background and takes the picture."""
+"""Lights a synthetic face as a surface in depth, puts it before a background and takes the picture."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Built-in faces: a procedural renderer of parametric persons, for first runs, tests and debugging.
+"""Synthetic faces: a procedural renderer of parametric persons, for first runs, tests and debugging.
 
 Face i of a set is a pure function of (seed, i): picture i % pictures_per_identity of person
-i // pictures_per_identity. It needs no files and no network. It is no benchmark: drawn faces say little about
+i // pictures_per_identity. It needs no files and no network. It is no benchmark: synthetic faces say little about
 photographs. To look at some, a column a person:
 
     facesr sheet faces.png --people 12 --pictures 4 --seed 0
@@ -141,7 +141,7 @@ def _write_set(
     (folder / "set.json").write_text(text + "\n", encoding="utf-8")
 
 
-def builtin_cache(
+def synthetic_cache(
     num_faces: int,
     seed: int,
     pictures_per_identity: int,
@@ -149,7 +149,7 @@ def builtin_cache(
     cache_dir: Path,
     num_workers: int | None = None,
 ) -> Path:
-    """Folder of a prepared set with these faces below `cache_dir`: rendered once, found by later calls.
+    """Folder of a prepared dataset with these faces below `cache_dir`: rendered once, found by later calls.
 
     Raises:
         DataError: the cache cannot be written, see `cached_set`.
@@ -164,7 +164,7 @@ def builtin_cache(
 
 def main(arguments: list[str] | None = None) -> None:
     """Writes a contact sheet."""
-    parser = Parser(prog="facesr sheet", description="A sheet of built-in faces.")
+    parser = Parser(prog="facesr sheet", description="A sheet of synthetic faces.")
     parser.add_argument("out", type=Path, help="PNG to write")
     parser.add_argument("--people", type=number(Annotated[int, Range(1, 1_000)]), default=12)
     parser.add_argument("--pictures", type=number(Annotated[int, Range(1, 1_000)]), default=4)

@@ -2,8 +2,8 @@
 
     uv run facesr interpolate runs/a runs/b --weight 0.3 --out blend.safetensors
 
-evaluate.py and submit.py blend on the fly with `blend_with=` and `blend_weight=`; a blend that is trained on or shipped
-is written as a snapshot of its own.
+evaluate.py and submit.py interpolate on the fly with `interpolate_with=` and `interpolation_weight=`; an interpolation
+that is trained on or shipped is written as a snapshot of its own.
 """
 
 from dataclasses import replace
@@ -12,10 +12,10 @@ from pathlib import Path
 from facesr.arguments import Parser, number
 from facesr.errors import ConfigError, exit_code_of
 from facesr.ranges import Share
-from facesr.snapshots.blend_parts import BlendParts
+from facesr.snapshots.interpolation_parts import InterpolationParts
 from facesr.snapshots.snapshot import Snapshot, read_snapshot, snapshot_at, write_snapshot
 
-# A manifest's texts have at most 200 characters, and a blend's name holds two names.
+# A manifest's texts have at most 200 characters, and an interpolation's name holds two names.
 _MAX_NAME_LENGTH = 90
 
 
@@ -29,25 +29,25 @@ def check_same_network(first: Snapshot, first_path: Path, second: Snapshot, seco
     differing = [key for key in keys if first.generator.get(key) != second.generator.get(key)]
     if differing:
         raise ConfigError(
-            f"{first_path} and {second_path} cannot be blended, because their generators differ in "
+            f"{first_path} and {second_path} cannot be interpolated, because their generators differ in "
             f"{' and '.join(differing)}; give two snapshots of one network."
         )
     shapes = [{name: tensor.shape for name, tensor in snapshot.state.items()} for snapshot in (first, second)]
     if shapes[0] != shapes[1]:
         raise ConfigError(
-            f"{first_path} and {second_path} cannot be blended, because their weights differ in name or shape; "
+            f"{first_path} and {second_path} cannot be interpolated, because their weights differ in name or shape; "
             "give two snapshots of one network."
         )
 
 
-def blended(first: Snapshot, second: Snapshot, weight: float) -> Snapshot:
+def interpolated(first: Snapshot, second: Snapshot, weight: float) -> Snapshot:
     """Returns the snapshot between two of one network, weights (1 - weight) * first + weight * second in float32.
 
     A weight of 0 gives the first one's pixels and 1 the second one's. Both should descend from one training (the second
     started from the first): networks that learned apart have no common order of channels, and their mean restores
     nothing. Only what takes part, with a share above 0, counts for `loss_judges` and, summed up, for `kimg`. Its
     bound of consistency is the lowest of theirs, and none where one states none: nobody has measured this network. Both
-    digests are those of `facesr.snapshots.blend_parts`.
+    digests are those of `facesr.snapshots.interpolation_parts`.
 
     Source: Wang et al., "ESRGAN: enhanced super-resolution generative adversarial networks", arXiv 1809.00219,
     section 3.4 (network interpolation, equation 4).
@@ -66,25 +66,26 @@ def blended(first: Snapshot, second: Snapshot, weight: float) -> Snapshot:
         state=state,
         run=f"{first.run[:_MAX_NAME_LENGTH]}+{weight:g}*{second.run[:_MAX_NAME_LENGTH]}",
         kimg=sum(snapshot.kimg for snapshot in taking_part),
-        config_sha256=parts.blend_config_sha256,
+        config_sha256=parts.interpolated_config_sha256,
         loss_judges=tuple(sorted({judge for snapshot in taking_part for judge in snapshot.loss_judges})),
         scores={},
-        sha256=parts.blend_weights_sha256,
+        sha256=parts.interpolated_weights_sha256,
         consistency_bound_db=min(stated) if len(stated) == len(bounds) else None,
     )
 
 
-def parts_of(first: Snapshot, second: Snapshot, weight: float) -> BlendParts:
-    """Returns what the blend of two snapshots is made of."""
-    return BlendParts((first.sha256, second.sha256), (first.config_sha256, second.config_sha256), float(weight))
+def parts_of(first: Snapshot, second: Snapshot, weight: float) -> InterpolationParts:
+    """Returns what the interpolation of two snapshots is made of."""
+    return InterpolationParts((first.sha256, second.sha256), (first.config_sha256, second.config_sha256), float(weight))
 
 
-def write_blend(first_path: Path, second_path: Path, weight: float, out: Path) -> str:
-    """Writes the blend of two snapshot files, or best ones of run folders, as a snapshot and returns its sha256.
+def write_interpolation(first_path: Path, second_path: Path, weight: float, out: Path) -> str:
+    """Writes the interpolation of two snapshot files, or best ones of run folders, as a snapshot and returns its
+    sha256.
 
     Raises:
         CheckpointError: a snapshot is missing or damaged, or the file cannot be written.
-        ConfigError: the two cannot be blended, the share is out of range, or the file exists.
+        ConfigError: the two cannot be interpolated, the share is out of range, or the file exists.
     """
     if not 0.0 <= weight <= 1.0:
         raise ConfigError(f"--weight {weight:g} is out of range; give a share from 0 to 1.")
@@ -92,7 +93,7 @@ def write_blend(first_path: Path, second_path: Path, weight: float, out: Path) -
         raise ConfigError(f"{out} exists; choose another --out, or remove it.")
     first, second = read_snapshot(snapshot_at(first_path)), read_snapshot(snapshot_at(second_path))
     check_same_network(first, first_path, second, second_path)
-    return write_snapshot(out, blended(first, second, weight))
+    return write_snapshot(out, interpolated(first, second, weight))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -107,7 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
 
     def write() -> None:
-        digest = write_blend(chosen.first, chosen.second, chosen.weight, chosen.out)
+        digest = write_interpolation(chosen.first, chosen.second, chosen.weight, chosen.out)
         print(f"{chosen.out}: sha256 {digest}; method={chosen.out}")
 
     return exit_code_of(write)

@@ -1,7 +1,7 @@
-"""Grid: what repeats in the restored picture with the pixels of the input, and is not in the truth.
+"""Checkerboard artifacts: what repeats in the restored picture with the pixels of the input, and is not in the truth.
 
 A generator draws every pixel of the input as SCALE x SCALE pixels, each by other weights. Where a loss rewards texture,
-the weights of one place may always draw darker than their neighbours: hair or skin shows a lattice of SCALE pixels.
+the weights of one place may always draw darker than their neighbours: hair or skin shows a pattern of SCALE pixels.
 """
 
 import torch
@@ -12,15 +12,15 @@ from facesr.image import luma
 from facesr.losses.term import LossInputs, LossTerm
 from facesr.task import SCALE
 
-# Cells of SCALE x SCALE pixels that a lattice is looked for in, by side, and how far such windows lie apart.
+# Cells of SCALE x SCALE pixels that a pattern is looked for in, by side, and how far such windows lie apart.
 WINDOW_CELLS, STEP_CELLS = 6, 2
-# Differences below a quarter of a grey level are no lattice; it keeps square roots away from 0.
+# Differences below a quarter of a grey level are no pattern; it keeps square roots away from 0.
 _FLOOR = (0.25 / 255.0) ** 2
 
 
 def _cells(pictures: Tensor) -> Tensor:
     """Returns detail finer than SCALE pixels by place in its cell, (N, SCALE^2, h, w), of pictures (N, 3, 4h, 4w)."""
-    # The eye sees a lattice of light and dark, hardly one of hues.
+    # The eye sees a pattern of light and dark, hardly one of hues.
     light = luma(pictures)
     # A mean over exactly one period around each pixel: both ends of SCALE + 1 taps count half.
     taps = pictures.new_ones(SCALE + 1)
@@ -31,8 +31,8 @@ def _cells(pictures: Tensor) -> Tensor:
     return functional.pixel_unshuffle(light - smooth, SCALE)
 
 
-def lattice(pictures: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the strength of the lattice in each window, and what it would be by chance, as mean squares.
+def checkerboard(pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the strength of the pattern in each window, and what it would be by chance, as mean squares.
 
     Args:
         pictures: float32 (N, 3, 4h, 4w) in [0, 1]; h and w at least 6 (24 pixels).
@@ -48,23 +48,23 @@ def lattice(pictures: Tensor) -> tuple[Tensor, Tensor]:
     height, width = pictures.shape[-2:]
     least = WINDOW_CELLS * SCALE
     if min(height, width) < least:
-        raise ValueError(f"pictures of {width}x{height} pixels have no lattice to look for; at least {least}x{least}")
+        raise ValueError(f"pictures of {width}x{height} pixels have no pattern to look for; at least {least}x{least}")
     cells = _cells(pictures)
     mean = functional.avg_pool2d(cells, WINDOW_CELLS, STEP_CELLS)
     square = functional.avg_pool2d(cells.square(), WINDOW_CELLS, STEP_CELLS)
     return mean.var(1, correction=0), square.mean(1) / WINDOW_CELLS**2
 
 
-class Grid(LossTerm):
-    """How much stronger a lattice the restored picture has than chance or the truth would give it.
+class Checkerboard(LossTerm):
+    """How much stronger a pattern the restored picture has than chance or the truth would give it.
 
-    Pictures have to be at least 24 pixels high and wide. Edges along rows or columns look like a lattice in the truth,
+    Pictures have to be at least 24 pixels high and wide. Edges along rows or columns look like a pattern in the truth,
     too, and are forgiven by that.
     """
 
     def forward(self, inputs: LossInputs) -> Tensor:
-        """Returns the scalar mean over windows of max(lattice - max(chance, that of the truth), 0), as amplitudes."""
-        strength, chance = lattice(inputs.restored)
+        """Returns the scalar mean over windows of max(pattern - max(chance, that of the truth), 0), as amplitudes."""
+        strength, chance = checkerboard(inputs.restored)
         with torch.no_grad():
-            allowed = torch.maximum(lattice(inputs.high)[0], chance)
+            allowed = torch.maximum(checkerboard(inputs.high)[0], chance)
         return ((strength + _FLOOR).sqrt() - (allowed + _FLOOR).sqrt()).clamp_min(0.0).mean()
