@@ -1,9 +1,13 @@
 """Runs mutmut the way `.ci/mutation` needs it: `python .ci/mutmut_start.py run NAME...` in its copy of the checkout.
 
-Three things differ from the command `mutmut`. What takes long to import is imported once, before mutmut forks. The
-tests that take least time run first, so that a fault dies early. And the control, the tests without a fault, runs where
-the faults run: in a fork of the process that has collected the tests. A test that cannot work in such a fork would
-otherwise "kill" every fault that it reaches.
+What differs from the command `mutmut`:
+
+- What takes long to import is imported once, before mutmut forks.
+- The tests that take least time run first, so that a fault dies early.
+- The control, the tests without a fault, runs where the faults run: in a fork of the process that has imported the
+  tests. A test that cannot work there would otherwise "kill" every fault that it reaches.
+- That process imports the tests and collects none: pytest escapes odd names of parametrised tests once more at every
+  collection, and no second one would find them.
 """
 
 import math
@@ -19,6 +23,7 @@ from mutmut.__main__ import cli
 from mutmut.configuration import config
 from mutmut.runners.harness import PytestRunner
 from mutmut.state import state
+from mutmut.utils.file_utils import change_cwd
 from mutmut.workers.isolation import ForkServerRunner
 
 IMPORTED_FOR_ALL = (cv2, pytest, torch, torchvision)
@@ -43,6 +48,22 @@ def quick_first(runner: PytestRunner, tests: Iterable[str]) -> list[str]:
     return plain_arguments(runner, sorted(tests, key=place))
 
 
+class Importing:
+    """A plugin of pytest that imports the modules of tests and finds no test in them."""
+
+    def pytest_pycollect_makeitem(self) -> list[pytest.Item]:
+        """Returns what is collected of an object."""
+        return []
+
+
+def import_tests(runner: PytestRunner) -> None:
+    """Imports the chosen files of tests, and what they import."""
+    chosen = [argument.partition("::")[0] for argument in config().pytest_add_cli_args_test_selection]
+    files = sorted({argument for argument in chosen if not argument.startswith("-")})
+    with change_cwd("mutants"):
+        runner.execute_pytest(["--collect-only", "-qqq", *files], plugins=[Importing()])
+
+
 def start_once(runner: ForkServerRunner) -> None:
     """Starts the process that forks for every fault, unless the control has."""
     if runner.forkserver_pid is None:
@@ -64,6 +85,7 @@ def control(runner: ForkServerRunner, tests: Iterable[str]) -> int:
 
 
 PytestRunner._pytest_args_regular_run = quick_first
+PytestRunner.warm_up = import_tests
 ForkServerRunner.startup = start_once
 ForkServerRunner.run_clean_tests = control
 
