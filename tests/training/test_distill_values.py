@@ -11,8 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from facesr.image import to_float, to_uint8
+from facesr.resample import downscale_to_grey_levels, resize, upscale
 from facesr.training import distill_data, distill_student
-from facesr.training.distill_data import varied_copies
+from facesr.training.distill_data import Faces, covered_copies, degraded_copies, stranger_copies, varied_copies
 from facesr.training.distill_student import Plan, Source, train_student
 from facesr.training.distill_teacher import Lessons
 
@@ -26,11 +28,18 @@ class Scripted:
     def __init__(self, *draws: Any) -> None:
         self.draws = list(draws)
 
-    def random(self) -> float:
-        return float(self.draws.pop(0))
+    def random(self, size: int | None = None) -> Any:
+        return self.uniform(size=size)
 
-    def normal(self, loc: float = 0.0, scale: float = 1.0) -> float:
-        return loc + scale * float(self.draws.pop(0))
+    def normal(self, loc: float = 0.0, scale: float = 1.0, size: int | None = None) -> Any:
+        return loc + scale * self.uniform(size=size)
+
+    def integers(self, low: int, high: int | None = None, size: int | None = None) -> Any:
+        low, high = (0, low) if high is None else (low, high)
+        return np.floor(self.uniform(low, high, size)).astype(int)
+
+    def choice(self, values: Any) -> Any:
+        return values[int(self.integers(len(values)))]
 
     def uniform(self, low: float = 0.0, high: float = 1.0, size: int | None = None) -> Any:
         share = np.asarray(self.draws.pop(0), np.float64)
@@ -102,6 +111,74 @@ def test_a_varied_copy_is_relit_as_drawn(scripted: Callable[..., Scripted]) -> N
     copy = varied_copies(picture[None], seed=0)[0]
     grey_levels = (picture * [0.299, 0.587, 0.114]).sum(-1, keepdims=True)
     assert np.abs(copy - np.floor(grey_levels + 0.5)).mean() < 0.01
+
+
+def test_half_the_copies_are_bicubic_and_the_others_blurred_by_a_factor_and_a_share(
+    scripted: Callable[..., Scripted],
+) -> None:
+    pictures = np.stack([np.roll(smooth_picture(), 9 * k, axis=0) for k in range(5)])
+    # The first is official; the others are blurred by 1.5, 2, 3 and 6 and blended by 0.3, 0.65, 1 and 0.51.
+    draws = scripted((0.49, 0.5, 0.5, 0.9, 0.9), (0.0, 0.0, 0.26, 0.5, 0.99), (0.0, 0.0, 0.5, 1.0, 0.3))
+    copies = degraded_copies(pictures, seed=0)
+    assert not draws.draws
+    assert np.array_equal(copies[0], to_uint8(upscale(downscale_to_grey_levels(to_float(pictures[:1]))))[0])
+    for number, (height, width, share) in enumerate([(75, 64, 0.3), (56, 48, 0.65), (37, 32, 1.0), (19, 16, 0.51)], 1):
+        high = to_float(pictures[number : number + 1]).double()
+        blurred = resize(resize(high, height, width), HEIGHT, WIDTH)
+        expected = 255.0 * (high + share * (blurred - high))[0].permute(1, 2, 0).numpy()
+        assert np.abs(copies[number] - expected).max() <= 0.51
+
+
+# Eyes 28 pixels apart in row 50, nose in the middle, mouth 28 below the eyes.
+LANDMARKS = np.array([[34, 50], [62, 50], [48, 64], [38, 78], [58, 78]], np.float32)
+
+
+def test_glasses_cover_both_eyes_and_the_way_between(scripted: Callable[..., Scripted]) -> None:
+    plain = np.full((1, HEIGHT, WIDTH, 3), 200, np.uint8)
+    # Lenses 0.5 of the eyes' distance wide and 0.75 of that high: 14 and 10.5 pixels to each side; a thin frame. Dark,
+    # 0.5 * 60 and 4 more, and 0.825 of them is seen; the frame is 0.2 * 150.
+    lens, frame = (0.5, (0.16,) * 3), (0.2, (0.0,) * 3)
+    draws = scripted(
+        0.33, share_of(0.5, 0.36, 0.55), share_of(0.75, 0.6, 1.0), 0.0, 0.79, *lens, 0.69, 0.5, *frame, 0.5
+    )
+    copy = covered_copies(Faces(plain, [""], LANDMARKS[None]), seed=0)[0]
+    assert not draws.draws
+    for x in (34, 62):
+        assert (copy[50, x] == math.floor(200 + 0.825 * (34 - 200) + 0.5)).all()
+        radius = np.hypot((RIGHT - x) / 14.0, (DOWN - 50.0) / 10.5)
+        assert (copy[radius < 0.85] == copy[50, x]).all()
+    apart = np.minimum(*(np.hypot((RIGHT - x) / 14.0, (DOWN - 50.0) / 10.5) for x in (34, 62)))
+    assert (copy[(apart > 1.2) & (abs(DOWN - 50.0) > 3)] == 200).all()
+    assert abs(copy[50, 48].astype(int) - 30).max() <= 1, "the frames meet"
+
+
+@pytest.mark.parametrize(("kind", "shown"), [(0.0, 60.0), (0.4, 60.0 + 0.3 * 60.0), (0.8, 120.0)])
+def test_a_cover_is_a_disc_beside_the_face(scripted: Callable[..., Scripted], kind: float, shown: float) -> None:
+    pictures = np.stack([np.full((HEIGHT, WIDTH, 3), level, np.uint8) for level in (200, 120)])
+    landmarks = np.stack([LANDMARKS, np.full((5, 2), np.nan, np.float32)])
+    # 28 pixels from eyes to mouth. Straight down from the middle of the landmarks (48, 64), a radius of 28 * 1 and the
+    # edge 28 * 0.8 away; of the second picture, turned by 90 degrees and twice as large; the colour 255 / 5 + 9.
+    where = (0.25, share_of(1.0, 0.7, 2.5), share_of(0.8, 0.5, 1.1), 0.25, 0.5)
+    draws = scripted(0.34, 0.49, 0.5, *where, 0.2, (0.36,) * 3, kind)
+    copy = covered_copies(Faces(pictures, ["", ""], landmarks), seed=0)
+    assert not draws.draws and np.array_equal(copy[1], pictures[1])
+    apart = np.hypot(RIGHT - 48.0, DOWN - 64.0 - 28.0 * 1.8)
+    assert (apart < 27.0).any() and (copy[0][apart < 27.0] == round(shown)).all()
+    assert (copy[0][apart > 29.0] == 200).all()
+
+
+def test_a_stranger_has_anothers_face_on_the_landmarks(scripted: Callable[..., Scripted]) -> None:
+    pictures = np.stack([np.full((HEIGHT, WIDTH, 3), 40, np.uint8), smooth_picture()])
+    landmarks = np.stack([LANDMARKS, np.add(LANDMARKS, [5.0, -3.0])]).astype(np.float32)
+    # The first is given half of the second; the second 0.35 of itself.
+    draws = scripted(0.5, share_of(0.5, 0.35, 0.75), 0.5, 0.0)
+    copies = stranger_copies(Faces(pictures, ["", ""], landmarks), seed=0)
+    assert not draws.draws and np.abs(copies[1].astype(int) - pictures[1]).max() <= 1
+    radius = np.hypot((RIGHT - 48.0) / (1.15 * 28.0), (DOWN - 64.0) / (1.35 * 28.0))
+    share = 0.5 * np.clip((1.15 - radius) / 0.35, 0.0, 1.0)[..., None]
+    guest = np.roll(pictures[1], (3, -5), axis=(0, 1)).astype(float)
+    difference = np.abs(copies[0] - (40.0 * (1.0 - share) + guest * share))
+    assert difference[radius < 1.1].max() <= 1.5 and (copies[0][radius > 1.15] == 40).all()
 
 
 class Tiny(nn.Module):
