@@ -14,7 +14,7 @@ import torch
 from facesr.errors import ConfigError, DataError
 from facesr.png import read_png
 from facesr.resample import upscale
-from facesr.restoration import Method, open_method, restore_pictures
+from facesr.restoration import Guard, Method, open_method, restore_pictures
 from facesr.submission.low import LowPictures
 from facesr.submission.manifest import Manifest, Restoration, manifest_bytes
 from facesr.submission.pack import check_out, check_places, check_team, named_out, pack, write_archive
@@ -61,6 +61,13 @@ class TestRestoring:
         assert restored(bench, replace(OPTIONS, batch_size=1)).path != first.path
         (bench.low / "301.png").rename(bench.low / "300.png")
         assert restored(bench).path != first.path
+
+    def test_another_guard_gets_another_folder(self, bench):
+        plain = open_method("bicubic", OPTIONS.device)
+        guards = [None, Guard(on=False), Guard(bound_db=20.0, fallback=plain), Guard(bound_db=30.0, fallback=plain)]
+        low = LowPictures.open(bench.low, bench.protocol)
+        folders = [restore_folder(replace(plain, guard=guard), low, OPTIONS, bench.root / "kept") for guard in guards]
+        assert len({folder.path for folder in folders}) == len(guards) and not any(one.reused for one in folders)
 
     @pytest.mark.parametrize("harm", ["changed", "missing", "extra", "record"])
     def test_a_damaged_folder_is_restored_again(self, bench, harm):
