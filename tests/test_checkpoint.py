@@ -1,5 +1,6 @@
 """Snapshots and training states: they come back whole, damaged ones are told apart, nothing is lost."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +15,15 @@ from facesr.places import Place
 from facesr.snapshots.snapshot import (
     Snapshot,
     digest_of,
+    digests_beside,
     newest_state,
     read_snapshot,
+    remove_oldest_snapshots,
     sweep,
     write_bytes,
     write_snapshot,
     write_state,
+    write_with_digest,
 )
 from facesr.weights import to_eight_bits
 from tests.hostile import honest_about, write_raw
@@ -49,6 +53,9 @@ def test_a_snapshot_comes_back_whole(tmp_path: Path) -> None:
     assert back.sha256 == digest and back.generator == NODE
     assert (tmp_path / "a.safetensors.sha256").read_text() == f"{digest}  a.safetensors\n"
     assert write_snapshot(tmp_path / "b.safetensors", snapshot()) == digest
+    assert back.config_sha256 == "c" * 64 and back.consistency_bound_db is None
+    write_snapshot(path, snapshot(consistency_bound_db=31.25))
+    assert read_snapshot(path).consistency_bound_db == 31.25
 
 
 def test_restoring_does_not_depend_on_the_batch(tmp_path: Path) -> None:
@@ -113,6 +120,44 @@ def test_states_are_kept_newest_first_and_checked(tmp_path: Path) -> None:
     (tmp_path / "000000020.pt").write_bytes(b"damaged")
     with pytest.raises(CheckpointError, match="no undamaged training state"):
         newest_state(tmp_path)
+
+
+def test_a_state_that_torch_cannot_read_is_passed_over(tmp_path: Path) -> None:
+    write_state(tmp_path, 10, {"n": 10})
+    write_with_digest(tmp_path / "000000020.pt", b"whole, but no state")
+    found = newest_state(tmp_path)
+    assert found is not None and found[0].name == "000000010.pt" and found[1]["n"] == 10
+
+
+def test_only_the_newest_numbered_snapshots_stay_with_their_digests(tmp_path: Path) -> None:
+    for name in ("000000900", "000001000", "000002000", "best"):
+        write_with_digest(tmp_path / f"{name}.safetensors", name.encode())
+    (tmp_path / "000000900.safetensors.sha256").unlink()  # a file without its digest goes as well
+    write_state(tmp_path, 1, {"n": 1})
+    remove_oldest_snapshots(tmp_path, 2)
+    kept = ("000001000.safetensors", "000002000.safetensors", "best.safetensors", "000000001.pt")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*kept, *(f"{name}.sha256" for name in kept)])
+    remove_oldest_snapshots(tmp_path, 2)
+    assert len(list(tmp_path.glob("0*.safetensors"))) == 2
+    remove_oldest_snapshots(tmp_path, 0)
+    assert sorted(p.name for p in tmp_path.glob("*.safetensors")) == ["best.safetensors"]
+
+
+def test_digests_of_earlier_kills_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    old = write_with_digest(path, b"old")
+    (tmp_path / "file.sha256").write_text(f"{'a' * 64}  file\n{old}  file\n")
+    replace_file = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        if target == path:
+            raise Killed
+        return replace_file(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(Killed):
+        write_with_digest(path, b"new")
+    assert digests_beside(path) == (hashlib.sha256(b"new").hexdigest(), old) and path.read_bytes() == b"old"
 
 
 class Killed(BaseException):
@@ -209,3 +254,6 @@ def test_writing_keeps_the_old_file_when_it_fails(tmp_path: Path, monkeypatch: p
 def test_digest_of_a_configuration_ignores_key_order() -> None:
     assert digest_of({"a": 1, "b": {"c": [1, 2]}}) == digest_of({"b": {"c": [1, 2]}, "a": 1})
     assert digest_of({"a": 1}) != digest_of({"a": 2})
+    # What RFC 8259 lets be written in several ways is written in one: sorted keys, ASCII, other objects as their text.
+    written = b'{"a": "runs", "b": "\\u00e9"}'
+    assert digest_of({"b": "\u00e9", "a": Path("runs")}) == hashlib.sha256(written).hexdigest()

@@ -185,6 +185,42 @@ def test_grey_poisson_noise_is_the_same_in_all_channels_and_black_has_none() -> 
     assert torch.equal(PoissonNoise(50.0)(torch.zeros(3, 8, 8), ANY), torch.zeros(3, 8, 8))
 
 
+class Scripted:
+    """A generator that gives prepared draws in turn, and keeps what it was asked for."""
+
+    def __init__(self, *draws: float) -> None:
+        self.draws, self.asked = list(draws), np.zeros(0)
+
+    def random(self) -> float:
+        return self.draws.pop(0)
+
+    def uniform(self, low: float, high: float = 1.0) -> float:  # numpy's default
+        return low + self.draws.pop(0) * (high - low)
+
+    def choice(self, names: list[str]) -> str:
+        return names[int(self.draws.pop(0) * len(names))]
+
+    def poisson(self, means: np.ndarray) -> np.ndarray:
+        self.asked = means
+        return means + 10.0
+
+    def standard_normal(self, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+        return np.linspace(-2.0, 2.0, math.prod(shape), dtype=dtype).reshape(shape)
+
+
+def test_light_is_counted_between_black_and_white() -> None:
+    picture = torch.linspace(-1.0, 2.0, 3 * 4 * 5).reshape(3, 4, 5)
+    for grey in (False, True):
+        scripted = Scripted()
+        noisy = PoissonNoise(100.0, grey)(picture, scripted)  # type: ignore[arg-type]
+        counted = np.clip(picture.double().numpy(), 0.0, 1.0) * 100.0
+        if grey:
+            counted = np.tensordot([0.299, 0.587, 0.114], counted, 1)[None]
+        np.testing.assert_allclose(scripted.asked, counted, atol=1e-9)
+        # Ten photons of a hundred too many, and what lies outside stays outside.
+        torch.testing.assert_close(noisy, picture + 0.1)
+
+
 # JPEG
 
 
@@ -235,6 +271,48 @@ def test_draws_depend_on_seed_and_place_alone(way: Degradation) -> None:
         assert not torch.equal(way(high, 8, 40), whole) and not torch.equal(way(high, 7, 41), whole)
         drawn = way(same, 7, 40)
         assert all(not torch.equal(drawn[0], drawn[i]) for i in range(1, 6)), "each picture draws for itself"
+
+
+def second_order(**changes: object) -> SecondOrder:
+    settings: dict[str, object] = {
+        "strength": 0.5, "blur_sigma": [0.0, 4.0], "motion_share": 0.5, "motion_px": [1, 17], "resize": [1.0, 0.5],
+        "downscalers": ["area", "bilinear"], "noise_sigma": [0.0, 40.0], "poisson_share": 0.5,
+        "poisson_photons": [1000.0, 100.0], "grey_share": 0.5, "jpeg_quality": [95, 15],
+    }  # fmt: skip
+    return SecondOrder(**{**settings, **changes})  # type: ignore[arg-type]
+
+
+def test_a_pass_blurs_resizes_adds_noise_and_compresses_in_that_order() -> None:
+    picture = pictures(1)[0]
+    # A draw that equals a share is outside it. Widths 0 + 0.5 * 0.75 * 4 and 0 + 0.5 * 0.25 * 4, turned a quarter of
+    # 180 degrees; the second downscaler; noise of 0.5 * 0.4 * 40 grey levels; quality 95 - 0.5 * 0.5 * 80.
+    drawn = Scripted(0.5, 0.75, 0.25, 0.25, 0.5, 0.5, 0.5, 0.4, 0.5)
+    found = second_order()._pass(picture, drawn, 28, 24)  # type: ignore[arg-type]
+    assert not drawn.draws
+    blurred = blur(picture, gaussian_kernel(1.5, 0.5, math.pi / 4))
+    small = shrink(blurred[None], "bilinear", 28, 24)[0].clamp(0.0, 1.0)
+    noise = torch.linspace(-2.0, 2.0, 3 * 28 * 24).reshape(3, 28, 24)
+    assert torch.equal(found, Jpeg(75)(small + noise * 8.0 / 255.0, ANY))
+    # Motion over 1 + 0.5 * 0.5 * 16 pixels, a quarter of 180 degrees; the first downscaler; grey noise of
+    # 1000 - 0.5 * 0.2 * 900 photons, of which the script counts ten too many; quality 95 - 0.5 * 1 * 80.
+    drawn = Scripted(0.49, 0.5, 0.25, 0.0, 0.49, 0.49, 0.2, 1.0)
+    found = second_order()._pass(picture, drawn, 14, 12)  # type: ignore[arg-type]
+    assert not drawn.draws and drawn.asked.shape == (1, 14, 12)
+    small = shrink(blur(picture, motion_kernel(5, 45.0))[None], "area", 14, 12)[0].clamp(0.0, 1.0)
+    torch.testing.assert_close(found, Jpeg(55)(small + 10.0 / 910.0, ANY))
+
+
+def test_two_passes_end_at_the_drawn_size_and_at_a_quarter(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[tuple[int, int]] = []
+
+    def note(self: SecondOrder, picture: Tensor, generator: object, height: int, width: int) -> Tensor:
+        sizes.append((height, width))
+        return torch.full((3, height, width), 0.3)
+
+    monkeypatch.setattr(SecondOrder, "_pass", note)
+    low = second_order(strength=1.0, resize=[0.5, 0.5])(pictures(2), 0, 0)
+    assert sizes == [(28, 24), (14, 12)] * 2
+    assert torch.equal(low, torch.full((2, 3, 14, 12), 77 / 255))  # 0.3 * 255 = 76.5, half upward
 
 
 def test_a_blurred_picture_has_less_detail_and_stronger_is_less_alike() -> None:

@@ -3,10 +3,13 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from torch import Tensor, nn
 
+from facesr.draws import VIEWS, generators_at
 from facesr.losses.adversarial import Hinge, RelativisticAverage, Vanilla, r1_penalty
 from facesr.losses.coarse import Coarse
 from facesr.losses.consistency import Consistency
@@ -119,6 +122,59 @@ def test_a_view_of_no_size_is_the_picture(inputs: LossInputs) -> None:
     seen = term._viewed(both, seed=0, position=0)
     plain_or_mirrored = torch.stack([(seen - both).abs().amax((1, 2, 3)), (seen - both.flip(-1)).abs().amax((1, 2, 3))])
     assert (plain_or_mirrored.amin(0) < 1e-5).all()
+
+
+def test_a_view_is_the_drawn_roll_size_mirror_shift_and_blur() -> None:
+    high = torch.rand(12, 3, 8, 12, generator=torch.Generator().manual_seed(5))
+    term = Identity(
+        1, 0, LinearEmbedder(), views=0.75, max_shift_px=2.0, max_scale=0.2, roll_degrees=30.0, blur=0.5
+    )  # fmt: skip
+    seen = term._viewed(torch.cat([high, high + 1.0]), seed=3, position=20)
+    assert seen.shape == (24, 3, 8, 12)
+    across, down = np.meshgrid(np.arange(12) - 5.5, np.arange(8) - 3.5)  # pixels from the middle
+    kinds = set()
+    for number, generator in enumerate(generators_at(3, 20, 12, VIEWS)):
+        roll, size, mirror, x, y, blurred, chosen = generator.random(7, np.float32).astype(np.float64)
+        face = high[number].numpy()
+        kinds.add((chosen < 0.75, blurred < 0.5, mirror < 0.5))
+        if chosen < 0.75:
+            angle, factor = math.radians((2 * roll - 1) * 30.0), 1.0 + (2 * size - 1) * 0.2
+            turned = across * (-1.0 if mirror < 0.5 else 1.0)
+            columns = 5.5 + factor * (math.cos(angle) * turned - math.sin(angle) * down) + (2 * x - 1) * 2.0
+            rows = 3.5 + factor * (math.sin(angle) * turned + math.cos(angle) * down) + (2 * y - 1) * 2.0
+            face = np.stack(
+                [ndimage.map_coordinates(plane, [rows, columns], order=1, mode="nearest") for plane in face]
+            )
+            if blurred < 0.5:
+                inside = ndimage.uniform_filter(np.ones((8, 12)), 3, mode="constant")
+                soft = [ndimage.uniform_filter(plane, 3, mode="constant") / inside for plane in face]
+                face = 0.5 * face + 0.5 * np.stack(soft)
+        np.testing.assert_allclose(seen[number].numpy(), face, atol=1e-4)
+        np.testing.assert_allclose(seen[12 + number].numpy(), face + 1.0, atol=1e-4)  # the truth in the same view
+    assert {kind[0] for kind in kinds} == {kind[1] for kind in kinds} == {kind[2] for kind in kinds} == {False, True}
+
+
+def test_judges_are_shown_what_a_png_can_hold(inputs: LossInputs) -> None:
+    judge = LinearEmbedder()
+    beyond = replace(inputs, restored=3.0 * inputs.high - 1.0)
+    inside = replace(
+        inputs, restored=torch.minimum(torch.maximum(beyond.restored, torch.tensor(0.0)), torch.tensor(1.0))
+    )
+    assert beyond.restored.min() < -0.5 and beyond.restored.max() > 1.5
+    for term in (Identity(1, 0, judge), SicnnIdentity(1, 0, judge), Perceptual(1, 0, judge)):
+        assert term(beyond).item() == term(inside).item() != 0.0, type(term).__name__
+
+
+def test_the_perceptual_distance_is_between_unit_features(inputs: LossInputs) -> None:
+    judge = LinearEmbedder()
+    distances = []
+    for depth in range(2):
+        pair = [
+            judge.features(pictures)[depth].detach().numpy() for pictures in (inputs.restored.clamp(0, 1), inputs.high)
+        ]
+        ours, truth = (features / np.sqrt((features**2).sum(1, keepdims=True)) for features in pair)
+        distances.append(np.abs(ours - truth).sum(1).mean())
+    assert Perceptual(1, 0, judge)(inputs).item() == pytest.approx(sum(distances) / 2, rel=1e-5)
 
 
 def test_a_judge_without_gradients_is_refused() -> None:

@@ -60,6 +60,10 @@ def test_another_precision_is_told_and_kept_apart(judge, inputs, tmp_path):
     metric(inputs)
     assert metric.conditions.endswith("network in bf16")
     assert len(list(tmp_path.glob("*/*.npy"))) == 2
+    plain = type(judge)()
+    plain.precision = "fp32"  # as a judge that says nothing of it
+    IdentitySimilarity(plain, RememberedEmbeddings(tmp_path))(inputs)
+    assert len(list(tmp_path.glob("*/*.npy"))) == 2
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x93NUMPY", "shape", "nan"])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
-from scipy import ndimage
+from scipy import fft, ndimage
 
 from facesr.errors import ImageError, WeightsError
 from facesr.metrics.perceptual.ma import NUM_FEATURES, Forest, ma, read_model
@@ -120,6 +120,22 @@ def test_bands_hold_the_whole_energy_and_follow_orientation() -> None:
 def test_shape_of_known_distributions() -> None:
     # E x^2 / E|x|^2 is pi / 2 for a Gaussian (shape 2) and 2 for Laplace (shape 1).
     assert shape_by_ratio(torch.tensor([np.pi / 2, 2.0], dtype=torch.float64)).tolist() == pytest.approx([2.0, 1.0])
+
+
+@pytest.mark.parametrize("size", [(35, 31), (31, 35), (34, 33)])
+def test_blocks_beyond_the_border_are_completed_with_zeros(size: tuple[int, int]) -> None:
+    height, width = size
+    picture = np.random.default_rng(1).uniform(0, 255, size)
+    large = np.zeros((50, 50))
+    large[2 : 2 + height, 2 : 2 + width] = picture / 255.0
+    found: list[float] = []
+    for top in range(0, height, 3):
+        for left in range(0, width, 3):
+            waves = np.abs(fft.dctn(large[top : top + 7, left : left + 7], norm="ortho").reshape(-1)[1:])
+            found.append(waves.std(ddof=1) / (waves.mean() + 1e-7))
+    worst = sorted(found)[int(0.9 * len(found)) :]
+    features = frequency_features(torch.from_numpy(picture)).numpy()
+    np.testing.assert_allclose(features[[2, 3]], [np.mean(worst), np.mean(found)], rtol=1e-9)
 
 
 def test_blur_moves_the_features_of_frequency(texture: Texture) -> None:

@@ -173,3 +173,18 @@ def test_every_configuration_is_covered() -> None:
     names = {path.stem for path in (CONFIG_DIR / "discriminator").glob("*.yaml")} - {"none"}
     # Others are these at another width.
     assert {name.partition("_")[0] for name in names} == set(SMALL_DISCRIMINATORS)
+
+
+COUNTS = [
+    (group, name, count)
+    for group, name in TRAINED
+    for count in (SMALL_GENERATORS | SMALL_DISCRIMINATORS)[name]
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("group", "name", "count"), COUNTS)
+def test_a_network_refuses_a_count_of_nothing_by_its_name(group: str, name: str, count: str) -> None:
+    kind = type(small(group, name))
+    arguments = {**(SMALL_GENERATORS | SMALL_DISCRIMINATORS)[name], count: 0}
+    with pytest.raises(ConfigError, match=f"{count}=0 is too small"):
+        kind(**arguments)

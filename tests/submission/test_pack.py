@@ -14,7 +14,7 @@ import torch
 from facesr.errors import ConfigError, DataError
 from facesr.methods.folder import RestoredFolder, RestoreOptions, read_restored, restore_folder
 from facesr.methods.low import LowPictures
-from facesr.methods.method import Method
+from facesr.methods.method import Guard, Method
 from facesr.methods.open import open_method
 from facesr.methods.record import Restoration
 from facesr.methods.restore import restore_pictures
@@ -64,6 +64,13 @@ class TestRestoring:
         assert restored(bench, replace(OPTIONS, batch_size=1)).path != first.path
         (bench.low / "301.png").rename(bench.low / "300.png")
         assert restored(bench).path != first.path
+
+    def test_another_guard_gets_another_folder(self, bench):
+        plain = open_method("bicubic", OPTIONS.device)
+        guards = [None, Guard(on=False), Guard(bound_db=20.0, fallback=plain), Guard(bound_db=30.0, fallback=plain)]
+        low = LowPictures.open(bench.low, bench.protocol)
+        folders = [restore_folder(replace(plain, guard=guard), low, OPTIONS, bench.root / "kept") for guard in guards]
+        assert len({folder.path for folder in folders}) == len(guards) and not any(one.reused for one in folders)
 
     @pytest.mark.parametrize("harm", ["changed", "missing", "extra", "record"])
     def test_a_damaged_folder_is_restored_again(self, bench, harm):

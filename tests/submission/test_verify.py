@@ -1,5 +1,6 @@
 """The verifier against honest archives, and against everything that a hostile or a careless one may hold."""
 
+import hashlib
 import io
 import json
 import os
@@ -334,6 +335,22 @@ class TestBombs:
         packed = struct.unpack_from("<I", archive, local + 18)[0]
         assert packed < 65_000
         refused(bench, lying, "'manifest.json'", "lies about its size")
+
+    @pytest.mark.parametrize("ending", ["none", "more"])
+    def test_a_compressed_member_ends_where_its_stream_does(self, bench, zipped, ending):
+        """Its size and checksum are true, but the stream has no end, or bytes stand behind it."""
+        picture = bench.pictures["302.png"]
+        stream = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        packed = stream.compress(picture)
+        packed += stream.flush(zlib.Z_SYNC_FLUSH) if ending == "none" else stream.flush() + b"more"
+        files = {name: hashlib.sha256(data).hexdigest() for name, data in bench.pictures.items()}
+        archive = zipped(bench.members({**bench.pictures, "302.png": packed}, files=files))
+        local, directory = entry(archive, "302.png")
+        truth = struct.pack("<III", zlib.crc32(picture), len(packed), len(picture))
+        for header, method in ((local, 8), (directory, 10)):
+            archive = patched(archive, header + method, struct.pack("<H", zipfile.ZIP_DEFLATED))
+            archive = patched(archive, header + method + 6, truth)
+        refused(bench, archive, "'302.png'", "lies about its size")
 
     def test_too_many_pixels_where_nobody_says_how_many(self, bench, zipped, monkeypatch):
         monkeypatch.setattr("facesr.submission.verify.MAX_TOTAL_PIXELS", 1000)

@@ -8,13 +8,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from facenet_pytorch import InceptionResnetV1
+from scipy import stats
 
 from facesr.data.synthetic.face.render import render_faces
 from facesr.embedders.builtin import BuiltinEmbedder, SmallRecogniser
 from facesr.errors import DataError
-from facesr.training.distill import distill
-from facesr.training.distill import faces as distill_data
-from facesr.training.distill.distill import same_different_auc, spearman
+from facesr.training.distill.distill import distill, same_different_auc, spearman
+from facesr.training.distill.distill import faces as distill_data
 from facesr.training.distill.faces import (
     Faces,
     covered_copies,
@@ -258,6 +258,51 @@ def test_training_brings_the_student_nearer_and_its_file_loads(
     # Three seeds of weights and targets end 0.33 to 0.42 above.
     assert cosine.diagonal().mean() > cosine.mean() + 0.15
     assert "0.3 kimg, embedding" in capsys.readouterr().out
+
+
+class SomePixels:
+    """A judge that knows a picture by some of its pixels."""
+
+    dim, weights_sha256, differentiable = 126, "", False
+
+    def __init__(self, name: str, power: float) -> None:
+        self.name, self.power = name, power
+
+    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+        return F.normalize(batch[:, :, ::16, ::16].flatten(1) ** self.power - 0.3, dim=1)
+
+
+def test_measuring_tells_both_judges_figures(
+    folder: Path, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[object] = []
+    student, teacher = SomePixels("student", 1.0), SomePixels("teacher", 2.0)
+    monkeypatch.setattr(distill, "BuiltinEmbedder", lambda weights: asked.append(weights) or student)
+    monkeypatch.setattr(distill, "FaceNet", lambda name, weights: asked.append((name, weights)) or teacher)
+    monkeypatch.setattr(distill_data, "is_held_out", lambda identity: identity in ("person 1", "person 2"))
+    arguments = ["measure", "--faces", str(folder), "--weights", "w.safetensors", "--teacher-weights", "t.pt"]
+    assert distill.main(arguments) == 0
+    assert asked == [Path("w.safetensors"), ("vggface2", Path("t.pt"))]
+
+    held_out = [number for number in range(12) if number % 4 in (1, 2)]
+    expected = []
+    for what, shown in (("as they are", pictures), ("bicubic x4", distill_data.bicubic_copies(pictures[:16]))):
+        for judge in (student, teacher):
+            vectors = judge(torch.from_numpy(shown[held_out]).permute(0, 3, 1, 2) / 255.0).numpy()
+            same, different = [], []
+            for i, first in enumerate(held_out):
+                for j, second in enumerate(held_out[:i]):
+                    (same if first % 4 == second % 4 else different).append(vectors[i] @ vectors[j])
+            wins = np.mean([[(a > b) + 0.5 * (a == b) for b in different] for a in same])
+            expected.append(f"{what}: AUC of {judge.name} {wins:.4f} (6 same, 9 different pairs)")
+    dev = torch.from_numpy(pictures[13:16]).permute(0, 3, 1, 2) / 255.0
+    poor = torch.from_numpy(distill_data.bicubic_copies(pictures[13:16])).permute(0, 3, 1, 2) / 255.0
+    scores = [(judge(dev) * judge(poor)).sum(1).numpy() for judge in (student, teacher)]
+    expected.append(
+        f"dev: bicubic IS student {scores[0].mean():.4f}, teacher {scores[1].mean():.4f}; "
+        f"Spearman {stats.spearmanr(*scores).statistic:.3f} over 3 faces"
+    )
+    assert capsys.readouterr().out.splitlines() == expected
 
 
 def test_auc_and_spearman_by_hand() -> None:

@@ -124,6 +124,11 @@ def test_gradients_start_from_nothing_at_every_step() -> None:
     # L1's gradient is -0.4 while w < 1: two steps of 0.2, and nothing left over from the first in the second.
     assert weights(gan)[0] == about(W + 2 * LR * 0.4)
     assert gan.num_steps == 2
+    gan = players_of({"pixel": L1(1.0, 0.0)}, Hinge(1.0, 0.0))
+    for _ in range(2):
+        train_step(gan, [GREY], 0.0)
+    # The discriminator's is w c - c with the w before the step: 0.5, then 0.5 + 0.5 * (0.4 + 0.1) = 0.75.
+    assert weights(gan)[1] == about(V + LR * (0.2 + 0.1))
 
 
 # The game of the two

@@ -1,0 +1,47 @@
+"""What TensorBoard is given, read back from the file."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from tensorboard.util import tensor_util
+
+from facesr import dist
+from facesr.training.board import Board, picture_grid
+
+
+def test_points_stand_at_their_images(tmp_path: Path) -> None:
+    board = Board(tmp_path, num_images=7000)
+    board.scalars(8000, {"loss/total": 0.25, "is/builtin": 0.5})
+    board.scalars(9000, {"loss/total": 0.125})
+    board.histogram(9000, "faces", np.array([0.0, 0.5, 0.5, 1.0]))
+    board.pictures(9000, [np.zeros((2, 4, 4, 3), np.uint8), np.full((2, 8, 8, 3), 255, np.uint8)])
+    board.close()
+    (file,) = tmp_path.iterdir()
+    events = list(EventFileLoader(str(file)).Load())
+    values = {(value.tag, event.step): value for event in events for value in event.summary.value}
+    points = {key: float(tensor_util.make_ndarray(value.tensor)) for key, value in values.items() if "/" in key[0]}
+    assert points == {("loss/total", 8000): 0.25, ("is/builtin", 8000): 0.5, ("loss/total", 9000): 0.125}
+    buckets = tensor_util.make_ndarray(values["faces", 9000].tensor)
+    assert buckets[:, 2].sum() == 4
+    width, height, *_ = tensor_util.make_ndarray(values["low | bicubic | restored | high", 9000].tensor)
+    assert (int(width), int(height)) == (2 * 16, 8)
+    # What a killed process wrote beyond image 7000 is hidden.
+    assert [event.step for event in events if event.session_log.status == event.session_log.START] == [7001]
+
+
+def test_other_ranks_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dist, "is_main", lambda: False)
+    board = Board(tmp_path / "board", 0)
+    board.scalars(1, {"loss/total": 1.0})
+    board.close()
+    assert not (tmp_path / "board").exists()
+
+
+def test_a_grid_has_a_strip_for_each_face_and_black_where_there_is_none() -> None:
+    low = np.arange(1, 4, dtype=np.uint8).repeat(3).reshape(3, 1, 1, 3)
+    high = np.broadcast_to(10 * low, (3, 2, 2, 3))
+    rows = [[1, 1, 10, 10, 2, 2, 20, 20], [3, 3, 30, 30, 0, 0, 0, 0]]
+    expected = np.array(rows, np.uint8).repeat(2, axis=0)[..., None].repeat(3, axis=2)
+    assert np.array_equal(picture_grid([low, high]), expected)
