@@ -21,11 +21,49 @@ KEYED = {
 TOOLS = {"pytest", "ruff", "mypy", "tensorboard"}
 MAX_STEP_FILES = 12
 MAX_STEP_LINES = 1900
+# A newcomer reads these two first, so they stay short; docs/log.md takes what is left out.
+MAX_LINES = {"README.md": 150, "docs/results.md": 150}
 
 
 def documents() -> list[Path]:
     named = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "data/README.md")]
     return [*named, *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def linking_documents() -> list[Path]:
+    return [*documents(), ROOT / "CHANGELOG.md", ROOT / "facesr" / "pretrained" / "README.md"]
+
+
+def anchors_of(text: str) -> set[str]:
+    """Returns the anchors of a page's headings as GitHub makes them; headings of equal name are numbered from -1 on."""
+    anchors: set[str] = set()
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    for heading in re.findall(r"^#{1,6} +(.*?) *#*$", prose, re.MULTILINE):
+        plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).replace("`", "").replace("*", "")
+        anchor = re.sub(r"[^\w\- ]", "", plain.lower()).replace(" ", "-")
+        repeated, name = 0, anchor
+        while name in anchors:
+            repeated += 1
+            name = f"{anchor}-{repeated}"
+        anchors.add(name)
+    return anchors
+
+
+def dead_links(path: Path, text: str) -> list[str]:
+    """Returns the links of a page to files and headings that do not exist; addresses are not asked."""
+    prose = re.sub(r"`[^`\n]*`", "", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
+    dead = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = path.parent / name
+        if name and not target.exists():
+            dead.append(link)
+            continue
+        if anchor and anchor not in anchors_of(target.read_text("utf-8") if name else text):
+            dead.append(link)
+    return dead
 
 
 def commands_of(text: str) -> list[str]:
@@ -140,6 +178,39 @@ def test_commands_are_found_in_blocks_and_spans() -> None:
 
 def test_readme_opens_with_the_two_commands() -> None:
     assert commands_of((ROOT / "README.md").read_text("utf-8"))[:2] == ["uv run train.py", "uv run pytest"]
+
+
+@pytest.mark.parametrize("path", linking_documents(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_link_is_dead(path: Path) -> None:
+    assert dead_links(path, path.read_text("utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("link", "dead"),
+    [
+        ("docs/results.md", False),
+        ("docs/results.md#robustness", False),
+        ("#a-heading-of-its-own-24x28", False),
+        ("https://example.org/nothing#there", False),
+        ("docs/nothing.md", True),
+        ("docs/images/nothing.png", True),
+        ("docs/results.md#nothing", True),
+        ("#robustness", True),
+    ],
+)
+def test_a_dead_link_is_found(link: str, dead: bool) -> None:
+    text = f"# A page\n\n## A `heading` of its own: 24x28\n\nSee [there]({link}), and `code[0](x)`.\n"
+    assert dead_links(ROOT / "PAGE.md", text) == ([link] if dead else [])
+
+
+def test_headings_of_equal_name_have_anchors_of_their_own() -> None:
+    assert anchors_of("# One\n\n## One\n\n## `Two` of [them](x.md)\n") == {"one", "one-1", "two-of-them"}
+
+
+@pytest.mark.parametrize("name", MAX_LINES)
+def test_a_document_keeps_its_limit(name: str) -> None:
+    lines = len((ROOT / name).read_text("utf-8").splitlines())
+    assert lines <= MAX_LINES[name], f"{name} has {lines} lines; what is no front page belongs into docs/"
 
 
 def test_architecture_maps_every_module() -> None:
