@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import mannwhitneyu, spearmanr
 
 from facesr.arguments import Parser, number
 from facesr.data.feed.order import pose_weights
@@ -62,23 +63,14 @@ def same_different_auc(vectors: Vectors, identity: list[str]) -> tuple[float, in
     first, second = np.triu_indices(len(names), k=1)
     cosine = (vectors @ vectors.T)[first, second]
     same = names[first] == names[second]
-    rank = _ranks(cosine)
     num_same, num_different = int(same.sum()), int((~same).sum())
-    auc = (rank[same].sum() - num_same * (num_same - 1) / 2.0) / (num_same * num_different)
+    auc = mannwhitneyu(cosine[same], cosine[~same]).statistic / (num_same * num_different)
     return float(auc), num_same, num_different
-
-
-def _ranks(values: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Returns the rank of each value from 0, equal values sharing their mean rank."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    mean_rank: NDArray[np.float64] = ((ends - counts) + (ends - 1)) / 2.0
-    return mean_rank[inverse]
 
 
 def spearman(first: Vectors, second: Vectors) -> float:
     """Returns the rank correlation of two lists of numbers, -1 to 1."""
-    return float(np.corrcoef(_ranks(first), _ranks(second))[0, 1])
+    return float(spearmanr(first, second).statistic)
 
 
 def bicubic_similarity(embedder: Embedder, pictures: Pictures, restored: Pictures) -> Vectors:
