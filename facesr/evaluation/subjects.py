@@ -101,7 +101,7 @@ def submitted_subject(settings: EvaluateSettings, archive: str, submission: Veri
         "weights_sha256": made.weights_sha256,
         "config_sha256": made.config_sha256,
         "kimg": made.kimg,
-        "self_ensemble": made.self_ensemble,
+        "self_ensemble": made.flip_ensemble,
         "commit": made.commit,
         **interpolation_facts(made.blend),
         **power_facts(made.energy_joules, made.seconds, settings.power_limit_watts),

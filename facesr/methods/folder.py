@@ -160,7 +160,7 @@ def _facts(method: Method, low: LowPictures, options: RestoreOptions) -> Restora
         config_sha256=method.config_sha256,
         kimg=float(method.kimg),
         loss_judges=tuple(method.loss_judges),
-        self_ensemble=options.self_ensemble,
+        flip_ensemble=options.self_ensemble,
         low_sha256=low.sha256,
         device=device_name(options.device),
         seconds=0.0,

@@ -39,7 +39,8 @@ class Restoration:
         config_sha256: digest of the training configuration, "" for a method without one.
         kimg: thousands of training images seen.
         loss_judges: embedders that took part in the training loss.
-        self_ensemble: whether the mean of the restored picture and of its restored mirror image was taken.
+        flip_ensemble: the format's name of the self-ensemble: whether the mean of the restored picture and of its
+            restored mirror image was taken.
         low_sha256: digest of the low-resolution pictures (`pictures_sha256`).
         device: what it ran on.
         seconds: wall-clock time of restoring, without reading and writing files.
@@ -60,7 +61,7 @@ class Restoration:
     config_sha256: str
     kimg: float
     loss_judges: tuple[str, ...]
-    self_ensemble: bool
+    flip_ensemble: bool
     low_sha256: str
     device: str
     seconds: float

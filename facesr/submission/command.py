@@ -102,7 +102,7 @@ def table(submission: VerifiedSubmission, restored: "RestoredFolder | None" = No
     sizes = sorted({f"{width}x{height}" for width, height in submission.sizes.values()})
     num_pictures = len(submission.sizes)
     pace = f", {num_pictures / facts.seconds:,.1f} faces/s" if facts.seconds else ""
-    ensemble = ", self-ensemble" if facts.self_ensemble else ""
+    ensemble = ", self-ensemble" if facts.flip_ensemble else ""
     rows = {
         "team": submission.manifest.team,
         "protocol": submission.manifest.protocol,

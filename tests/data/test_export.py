@@ -13,7 +13,7 @@ from facesr.resample import downscale_uint8
 
 
 def test_builtin_faces_are_written_with_their_low_resolution(tmp_path, capsys):
-    assert export.main(["builtin", str(tmp_path / "out"), "--num", "3", "--first", "8", "--seed", "2"]) == 0
+    assert export.main(["synthetic", str(tmp_path / "out"), "--num", "3", "--first", "8", "--seed", "2"]) == 0
     assert "3 faces" in capsys.readouterr().out
     faces, _ = render_faces(3, seed=2, first=8)
     names = ["000000.png", "000001.png", "000002.png"]
@@ -64,11 +64,11 @@ def test_the_default_general_pictures_have_two_blocks_of_niqe():
         (["dead_leaves", "out", "--num", "0"], "--num 0 is out of range; give a whole number from 1"),
         (["dead_leaves", "out", "--size", "24x18"], "multiples of 4"),
         (["dead_leaves", "out", "--size", "24"], "--size 24 is no size"),
-        (["builtin", "out", "--size", "24x16"], "--size has no meaning for builtin"),
-        (["builtin", "out", "--num", "0"], "--num 0 is out of range; give a whole number from 1"),
+        (["synthetic", "out", "--size", "24x16"], "--size has no meaning for builtin"),
+        (["synthetic", "out", "--num", "0"], "--num 0 is out of range; give a whole number from 1"),
         (["absent", "out"], "absent does not exist"),
-        (["builtin", "full", "--num", "1"], "holds 'mine.png' from elsewhere"),
-        (["builtin", "file", "--num", "1"], "file cannot be written"),
+        (["synthetic", "full", "--num", "1"], "holds 'mine.png' from elsewhere"),
+        (["synthetic", "file", "--num", "1"], "file cannot be written"),
     ],
 )
 def test_bad_input_is_one_sentence_and_code_2(tmp_path, monkeypatch, capsys, arguments, reason, code_of):

@@ -105,7 +105,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
         config_sha256="b" * 64,
         kimg=12.5,
         loss_judges=("builtin",),
-        self_ensemble=False,
+        flip_ensemble=False,
         low_sha256=LowPictures.open(low, PROTOCOL).sha256,
         device="cpu: test",
         seconds=0.5,

@@ -53,7 +53,7 @@ WRONG = [
     ({"seconds": -1}, "'seconds'"),
     ({"seconds": 10**400}, "'seconds'"),
     ({"energy_joules": []}, "'energy_joules'"),
-    ({"self_ensemble": 1}, "'self_ensemble'"),
+    ({"flip_ensemble": 1}, "'flip_ensemble'"),
     ({"dirty": "no"}, "'dirty'"),
     ({"commit": "HEAD"}, "'commit'"),
     ({"loss_judges": "builtin"}, "'loss_judges'"),

@@ -48,7 +48,7 @@ class TestRestoring:
 
     def test_record(self, bench):
         record = restored(bench).restoration
-        assert (record.model, record.weights_sha256, record.self_ensemble) == ("bicubic", "", False)
+        assert (record.model, record.weights_sha256, record.flip_ensemble) == ("bicubic", "", False)
         assert record.seconds > 0.0 and record.energy_joules is None
         assert list(record.files) == ["301.png", "302.png", "303.png"]
         assert record.packages["torch"] == torch.__version__

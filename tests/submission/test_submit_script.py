@@ -81,7 +81,7 @@ def test_a_run_with_flip_ensemble(tmp_path, low, capsys):
     with opened_submission(tmp_path / "out.zip", given.protocol, low) as submission:
         record = submission.manifest.restoration
     assert (record.model, record.weights_sha256, record.kimg) == ("demo", digest, 1.5)
-    assert record.loss_judges == ("builtin",) and record.self_ensemble
+    assert record.loss_judges == ("builtin",) and record.flip_ensemble
 
 
 BAD = {

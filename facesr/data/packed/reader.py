@@ -66,7 +66,7 @@ class PackedDataset:
             state = "is unfinished or no prepared dataset" if path.is_dir() else "does not exist"
             raise DataError(
                 f"{path} {state}; make it with: facesr prepare PICTURES {path} "
-                "(or facesr.data.prepare.patches for large general pictures)"
+                "(or facesr patches for large general pictures)"
             )
         try:
             about: dict[str, Any] = json.loads((path / "set.json").read_text(encoding="utf-8-sig"))

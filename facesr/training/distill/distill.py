@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu, spearmanr
 
 from facesr.arguments import Parser, number
