@@ -5,7 +5,7 @@
 
 writes the first network's weights plus the difference that lies between the two others ("task vector"), a snapshot that
 `start_from=` takes. When a reference has been trained on, what a loss with a recogniser taught its former state need
-not be learnt anew (docs/results.md has what that was worth). The first network may have grown hourglasses.
+not be learnt anew (docs/log.md has what that was worth). The first network may have grown hourglasses.
 
 Source: Ilharco et al., "Editing models with task arithmetic", ICLR 2023 (arXiv 2212.04089).
 """

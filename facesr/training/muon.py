@@ -1,7 +1,7 @@
 """Muon: steps whose matrices are orthogonal, for the convolutions between features; Adam for everything else.
 
 A gradient's few large directions drown the many small ones; an orthogonal step moves along all of them alike. Short of
-convergence, where a CPU's runs end, that is worth several times the images (docs/results.md states how much).
+convergence, where a CPU's runs end, that is worth several times the images (docs/log.md states how much).
 
 Source: Jordan, "Muon: an optimizer for hidden layers in neural networks" (kellerjordan.github.io/posts/muon, 2024);
 the step's size after Liu et al., "Muon is scalable for LLM training" (arXiv 2502.16982). `torch.optim.Muon` takes

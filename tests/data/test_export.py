@@ -64,7 +64,7 @@ def test_the_default_general_pictures_have_two_blocks_of_niqe():
         (["dead_leaves", "out", "--num", "0"], "--num 0 is out of range; give a whole number from 1"),
         (["dead_leaves", "out", "--size", "24x18"], "multiples of 4"),
         (["dead_leaves", "out", "--size", "24"], "--size 24 is no size"),
-        (["synthetic", "out", "--size", "24x16"], "--size has no meaning for builtin"),
+        (["synthetic", "out", "--size", "24x16"], "--size has no meaning for synthetic"),
         (["synthetic", "out", "--num", "0"], "--num 0 is out of range; give a whole number from 1"),
         (["absent", "out"], "absent does not exist"),
         (["synthetic", "full", "--num", "1"], "holds 'mine.png' from elsewhere"),
@@ -88,6 +88,6 @@ def test_faces_a_set_does_not_hold(tmp_path):
 
 
 def test_the_defaults_are_the_validation_faces_of_train():
-    node = load_group("data", "builtin")["validation"]
+    node = load_group("data", "synthetic")["validation"]
     expected = {"num_faces": export.NUM_SYNTHETIC, "first": export.FIRST_SYNTHETIC, "seed": export.SEED}
     assert {key: node[key] for key in expected} == expected
