@@ -29,6 +29,15 @@ LATER_KEYS: dict[str, Any] = {
     "data.pose_shares": [],
     "generator.rms_limit": None,
 }
+# Where things were defined when runs were begun that are still the same runs: today's name -> the one of then.
+MOVED_TARGETS = {
+    f"facesr.data.packed.reader.{new}": f"facesr.data.prepared.{old}"
+    for new, old in {
+        "synthetic": "builtin",
+        "synthetic_pairs": "builtin_pairs",
+        **{name: name for name in ("prepared", "dead_leaves", "dead_leaves_pairs", "pair_folders", "prepared_pairs")},
+    }.items()
+}
 
 
 def plain_config(settings: TrainSettings) -> dict[str, Any]:
@@ -41,7 +50,14 @@ def identity_of(config: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in config.items() if key not in FREE_KEYS}
     for key, value in LATER_KEYS.items():
         kept = _without(kept, key.split("."), value)
-    return kept
+    found: dict[str, Any] = _as_named_then(kept)
+    return found
+
+
+def _as_named_then(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _as_named_then(inner) for key, inner in value.items()}
+    return MOVED_TARGETS.get(value, value) if isinstance(value, str) else value
 
 
 def _without(config: Mapping[str, Any], path: list[str], value: Any) -> dict[str, Any]:

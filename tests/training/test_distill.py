@@ -14,8 +14,8 @@ from facesr.data.synthetic.face.render import render_faces
 from facesr.embedders.builtin import BuiltinEmbedder, SmallRecogniser
 from facesr.errors import DataError
 from facesr.training.distill import distill
-from facesr.training.distill.distill import same_different_auc, spearman
 from facesr.training.distill.distill import faces as distill_data
+from facesr.training.distill.distill import same_different_auc, spearman
 from facesr.training.distill.faces import (
     Faces,
     covered_copies,

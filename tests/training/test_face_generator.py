@@ -20,7 +20,7 @@ from facesr.models.style_generator import StyleGenerator
 from facesr.protocols import LatentGenerator
 from facesr.task import LUMA
 from facesr.training.face_generator import program as face_generator
-from facesr.training.face_generator.program import plan_of, set_up, train, train_face_generator
+from facesr.training.face_generator.program import set_up, train, train_face_generator, with_precision
 from facesr.training.face_generator.sheet import interpolation_sheet, sample_sheet
 from facesr.training.face_generator.step import MAX_SHIFT, Adaptation, augment, draw_styles, shifted, train_step
 
@@ -101,7 +101,7 @@ def test_styles_change_once_from_coarse_to_fine() -> None:
 
 
 def test_a_step_moves_both_networks_and_takes_the_penalty_every_16th_time(tmp_path: Path) -> None:
-    session = set_up(plan_of(small(), torch.device("cpu")), tmp_path / "run", torch.device("cpu"))
+    session = set_up(with_precision(small(), torch.device("cpu")), tmp_path / "run", torch.device("cpu"))
     gan = session.gan
     assert gan.discriminator is not None
     real = next(session.feed.batches(0))
@@ -183,7 +183,7 @@ def test_asked_to_stop_it_saves_and_says_so(tmp_path: Path, monkeypatch: pytest.
             self.came = True
 
     monkeypatch.setattr(face_generator, "StopRequest", Asked)
-    session = set_up(plan_of(small(), torch.device("cpu")), tmp_path / "run", torch.device("cpu"))
+    session = set_up(with_precision(small(), torch.device("cpu")), tmp_path / "run", torch.device("cpu"))
     assert train(session, kimg=1.0, sheet_every_kimg=1.0) == 75
     assert list((tmp_path / "run" / "state").glob("*.pt"))
 

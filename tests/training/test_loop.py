@@ -22,7 +22,7 @@ def test_run_folder_holds_everything(tiny: Make, capsys: pytest.CaptureFixture[s
     assert train(settings) == 0
     folder = Path(settings.runs_dir) / "full"
     assert {path.name for path in folder.iterdir()} >= {
-        "config.yaml", "log.txt", "stats.jsonl", "snapshots", "state", "tensorboard"
+        "config.yaml", "final_scores.csv", "log.txt", "stats.jsonl", "snapshots", "state", "tensorboard"
     }  # fmt: skip
     best = read_snapshot(folder / "snapshots" / "best.safetensors")
     assert best.run == "full" and best.loss_judges == ("builtin",) and "is/builtin" in best.scores
@@ -49,6 +49,23 @@ def test_another_configuration_under_the_name_is_refused(tiny: Make) -> None:
     train(tiny("name=taken", "duration_kimg=0.004"))
     with pytest.raises(ConfigError, match=r"differs in generator_optimizer\.lr \(0\.001 there, 0\.1 here\)"):
         train(tiny("name=taken", "duration_kimg=0.004", "generator_optimizer.lr=0.1"))
+
+
+def test_a_run_may_go_on_for_longer_but_not_for_less(tiny: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    first = tiny("name=longer", "duration_kimg=0.008", "schedule.kind=constant")
+    train(first)
+    capsys.readouterr()
+    longer = tiny("name=longer", "duration_kimg=0.016", "schedule.kind=constant", "num_snapshots_kept=7")
+    train(longer)
+    told = capsys.readouterr().out
+    assert "goes on with another duration_kimg from 0.008 to 0.016, num_snapshots_kept from" in told
+    # With a constant rate it is the run that had been longer from the beginning, to the bit.
+    at_once = tiny("name=at_once", "duration_kimg=0.016", "schedule.kind=constant", "num_snapshots_kept=7")
+    train(at_once)
+    for name, tensor in final_state(at_once)["generator"].items():
+        assert torch.equal(tensor, final_state(longer)["generator"][name])
+    with pytest.raises(ConfigError, match=r"duration_kimg \(0\.016 there, 0\.008 here: shorter\)"):
+        train(first)
 
 
 def test_a_mistake_does_not_take_the_name(tiny: Make) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from facesr.config import DataSettings
@@ -116,10 +117,13 @@ class Feed:
         indices = self.order.at(clock + self.rank * self.share, self.share)
         if self._resident is not None:
             return self._resident[torch.from_numpy(indices).to(self.device)]
+        return self._read(indices).to(self.device)
+
+    def _read(self, indices: NDArray[np.int64]) -> Tensor:
+        """Returns uint8 faces (N, H, W, 3) from the dataset's memory."""
         # Reading a memory map in ascending order keeps the disk sequential; the order is restored after.
         order = np.argsort(indices)
-        read = np.asarray(self.faces.images[indices[order]])
-        return torch.from_numpy(read[np.argsort(order)]).to(self.device)
+        return torch.from_numpy(np.asarray(self.faces.images[indices[order]])[np.argsort(order)])
 
     def _prefetched(self, clock: int) -> Iterator[Tensor]:
         """Yields what `_raw` would, read ahead by a thread and copied from pinned memory."""
@@ -131,10 +135,7 @@ class Feed:
             while not stop.is_set():
                 try:
                     indices = self.order.at(position + self.rank * self.share, self.share)
-                    order = np.argsort(indices)
-                    item: Tensor | BaseException = torch.from_numpy(
-                        np.asarray(self.faces.images[indices[order]])[np.argsort(order)]
-                    ).pin_memory()
+                    item: Tensor | BaseException = self._read(indices).pin_memory()
                 except Exception as error:
                     item = error
                 while not stop.is_set():

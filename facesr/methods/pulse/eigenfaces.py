@@ -36,6 +36,12 @@ NUM_SYNTHETIC, SEED_SYNTHETIC, PICTURES_EACH = 2000, 1, 4
 _NAMES = {"mean", "basis", "std", "axes", "coarse_std", "fine_std"}
 
 
+_CAVEAT = (
+    "generator=eigenfaces is fitted to synthetic faces unless generator.weights= names another fit; "
+    "for photographs make one with facesr eigenfaces fit DATASET FILE.safetensors."
+)
+
+
 class Eigenfaces(nn.Module):
     """Principal components, and noise for what they leave over; a `facesr.protocols.LatentGenerator`.
 
@@ -81,6 +87,8 @@ class Eigenfaces(nn.Module):
                 "or leave the key out for the synthetic faces."
             )
         state = _checked(read_state_dict(path), path)
+        # What a user of photographs has to know; open_pulse tells it.
+        self.caveat = _CAVEAT if weights is None else ""
         self.name = name
         self.weights_sha256 = sha256_of(path)
         self.num_latents, self.latent_dim = 1, NUM_LATENTS

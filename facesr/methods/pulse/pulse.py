@@ -22,7 +22,7 @@ from facesr.build import build
 from facesr.config import EvaluateSettings, PulseSettings, SubmitSettings
 from facesr.errors import ConfigError
 from facesr.image import to_float, to_uint8
-from facesr.log import Progress
+from facesr.log import Console, Progress
 from facesr.methods.method import PULSE, SYNTHETIC, Method
 from facesr.methods.pulse.kept import Kept, key_of
 from facesr.methods.pulse.operator import OPERATORS, Operator, operator_for
@@ -136,6 +136,9 @@ def open_pulse(settings: EvaluateSettings | SubmitSettings, device: torch.device
         raise ConfigError(f"method=pulse makes faces and protocol {settings.protocol.name} scores none; leave one out.")
     generator = build(settings.latent_generator, Place.LATENT_GENERATOR, key="generator")
     assert isinstance(generator, nn.Module) and isinstance(generator, LatentGenerator)
+    caveat = getattr(generator, "caveat", "")
+    if caveat and settings.low is not None:
+        Console().say(f"note: {caveat}")
     generator = generator.eval().requires_grad_(False).to(device)
     module = Pulse(generator, settings.pulse, Kept(cache_dir() / PULSE), settings.latent_generator)
     identity = json.dumps(module.identity, sort_keys=True)

@@ -53,38 +53,18 @@ LEARNING_RATE = 0.002
 R1_EVERY = 16
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a run is; the same name with another plan is refused.
-
-    Attributes:
-        faces: folder of a prepared dataset; None for synthetic faces.
-        num_synthetic: how many of these.
-        batch: faces of one step.
-        width: factor on the channels.
-        r1_gamma: weight of R1; pixels are in [0, 1] here, so a quarter of what papers write for [-1, 1].
-        average_kimg: half-life of the averaged weights.
-        adaptive: whether augmentation adapts; without it only mirroring is left.
-        precision: fp32 or bf16.
-        seed: of weights, order and latents.
-    """
-
-    faces: str | None
-    num_synthetic: int
-    batch: int
-    width: float
-    r1_gamma: float
-    average_kimg: float
-    adaptive: bool
-    precision: str
-    seed: int
+# What decides a run; the same name with other values of these is refused.
+DECIDING = (
+    *("faces", "num_synthetic", "batch_size", "width", "r1_gamma", "ema_halflife_kimg"),
+    *("adaptive_augmentation", "precision", "seed"),
+)
 
 
 @dataclass
 class Session:
     """A run made ready for its next step."""
 
-    plan: Plan
+    settings: FaceGeneratorSettings
     folder: Path
     gan: GanState
     adaptation: Adaptation
@@ -99,7 +79,7 @@ class Session:
         self.console.close()
 
 
-def open_faces(plan: Plan) -> FaceSet:
+def open_faces(settings: FaceGeneratorSettings) -> FaceSet:
     """Returns the training faces.
 
     Raises:
@@ -107,7 +87,11 @@ def open_faces(plan: Plan) -> FaceSet:
         ConfigError: its pictures' sides are no multiples of 16.
     """
     # A prepared dataset is frozen, which the protocol's plain attributes do not know of.
-    faces: Any = prepared(plan.faces) if plan.faces else synthetic(plan.num_synthetic, seed=1, pictures_per_identity=4)
+    faces: Any = (
+        prepared(settings.faces)
+        if settings.faces
+        else synthetic(settings.num_synthetic, seed=1, pictures_per_identity=4)
+    )
     height, width = size_of(faces)
     step = 1 << len(CHANNELS) - 1
     if height % step or width % step:
@@ -122,9 +106,9 @@ def size_of(faces: FaceSet) -> tuple[int, int]:
     return height, width
 
 
-def build_players(plan: Plan, height: int, width: int, device: torch.device) -> GanState:
+def build_players(settings: FaceGeneratorSettings, height: int, width: int, device: torch.device) -> GanState:
     """Returns both networks with first weights, their optimisers and the loss, for faces of a size."""
-    channels = [max(4, round(count * plan.width)) for count in CHANNELS]
+    channels = [max(4, round(count * settings.width)) for count in CHANNELS]
     constant = (height >> len(CHANNELS) - 1, width >> len(CHANNELS) - 1)
     generator = StyleGenerator(channels, *constant, num_mapping_layers=2).to(device)
     discriminator = StyleDiscriminator(channels, *constant).to(device)
@@ -134,9 +118,9 @@ def build_players(plan: Plan, height: int, width: int, device: torch.device) -> 
         generator=generator,
         generator_optimizer=torch.optim.Adam(generator.parameters(), LEARNING_RATE, betas=(0.0, 0.99)),
         terms={},
-        precision=plan.precision,
+        precision=settings.precision,
         gradient_clip_norm=0.0,
-        adversarial=Vanilla(1.0, 0.0, plan.r1_gamma, R1_EVERY),
+        adversarial=Vanilla(1.0, 0.0, settings.r1_gamma, R1_EVERY),
         discriminator=discriminator,
         discriminator_optimizer=torch.optim.Adam(
             discriminator.parameters(), LEARNING_RATE * lazy, betas=(0.0, 0.99**lazy)
@@ -144,23 +128,23 @@ def build_players(plan: Plan, height: int, width: int, device: torch.device) -> 
     )
 
 
-def set_up(plan: Plan, folder: Path, device: torch.device) -> Session:
+def set_up(settings: FaceGeneratorSettings, folder: Path, device: torch.device) -> Session:
     """Returns a run made ready: faces, networks, and the newest state where there is one.
 
     Raises:
-        FaceSRError: the faces, the plan or the folder is not as it has to be.
+        FaceSRError: the faces, a setting or the folder is not as it has to be.
     """
-    faces = open_faces(plan)
+    faces = open_faces(settings)
     augmentation = AugmentationSettings(
         flip=0.5, warp=0.0, roll_degrees=0.0, scale=0.0, shift_px=0.0, brightness=0.0, contrast=0.0, saturation=0.0,
         greyscale=0.0, turn=0.0,
     )  # fmt: skip
-    settings = DataSettings(train={}, validation={}, residency="auto", augmentation=augmentation)
-    feed = Feed(faces, settings, seed=plan.seed, batch_size=plan.batch, rank=0, world_size=1, device=device)
-    torch.manual_seed(plan.seed)
-    gan = build_players(plan, *size_of(faces), device)
+    data = DataSettings(train={}, validation={}, residency="auto", augmentation=augmentation)
+    feed = Feed(faces, data, seed=settings.seed, batch_size=settings.batch_size, rank=0, world_size=1, device=device)
+    torch.manual_seed(settings.seed)
+    gan = build_players(settings, *size_of(faces), device)
     adaptation, clock = Adaptation(), Clock()
-    described = dataclasses.asdict(plan)
+    described = _deciding(settings)
     found = newest_state(folder / "state")
     if found is not None:
         different = differing_keys(found[1].get("plan", {}), described)
@@ -171,11 +155,11 @@ def set_up(plan: Plan, folder: Path, device: torch.device) -> Session:
     console = Console(folder / "log.txt")
     num_parameters = sum(parameter.numel() for parameter in gan.generator.parameters())
     console.say(
-        f"{folder}: {num_parameters / 1e6:.2f} M parameters, {len(faces)} faces, {device.type} {plan.precision}"
+        f"{folder}: {num_parameters / 1e6:.2f} M parameters, {len(faces)} faces, {device.type} {settings.precision}"
         + (f", resuming at {shown_kimg(clock.kimg)} kimg" if clock.num_images else "")
     )
     stats = Stats(folder / "stats.jsonl", clock.num_images)
-    return Session(plan, folder, gan, adaptation, clock, feed, console, stats)
+    return Session(settings, folder, gan, adaptation, clock, feed, console, stats)
 
 
 def train(session: Session, kimg: float, sheet_every_kimg: float, log_every_kimg: float = 1.0) -> int:
@@ -185,7 +169,7 @@ def train(session: Session, kimg: float, sheet_every_kimg: float, log_every_kimg
         TrainingError: a loss is no longer finite.
         CheckpointError: a file could not be written.
     """
-    plan, gan, clock = session.plan, session.gan, session.clock
+    settings, gan, clock = session.settings, session.gan, session.clock
     total_images = int(kimg * 1000)
     batches = session.feed.batches(clock.num_images)
     device = session.feed.device
@@ -193,10 +177,10 @@ def train(session: Session, kimg: float, sheet_every_kimg: float, log_every_kimg
     try:
         while clock.num_images < total_images:
             figures = train_step(gan, next(batches), session.adaptation)
-            if not plan.adaptive:
+            if not settings.adaptive_augmentation:
                 session.adaptation.probability = 0.0
-            before, clock.num_images = clock.num_images, clock.num_images + plan.batch
-            update_average(gan, plan.batch, clock.num_images, plan.average_kimg)
+            before, clock.num_images = clock.num_images, clock.num_images + settings.batch_size
+            update_average(gan, settings.batch_size, clock.num_images, settings.ema_halflife_kimg)
             finished = clock.num_images >= total_images
             asked = stop.agreed(gan.num_steps, device)
 
@@ -236,7 +220,7 @@ def report(session: Session, figures: dict[str, torch.Tensor], images_per_second
 def keep(session: Session) -> None:
     """Saves what resuming needs, the averaged generator and both sheets."""
     gan, clock, folder = session.gan, session.clock, session.folder
-    described = dataclasses.asdict(session.plan)
+    described = _deciding(session.settings)
     state = pack_state(gan, clock, digest_of(described))
     adaptation = dataclasses.asdict(session.adaptation)
     write_state(folder / "state", clock.num_images, {**state, "plan": described, "adaptation": adaptation})
@@ -272,29 +256,23 @@ def train_face_generator(settings: FaceGeneratorSettings) -> int:
     if dist.world_size() > 1:
         raise ConfigError("the face generator trains on one device; start it without torchrun.")
     device = dist.choose_device(settings.device)
-    session = set_up(plan_of(settings, device), Path(settings.runs_dir) / settings.name, device)
+    session = set_up(with_precision(settings, device), Path(settings.runs_dir) / settings.name, device)
     return train(session, settings.duration_kimg, settings.sheet_every_kimg, settings.log_every_kimg)
 
 
-def plan_of(settings: FaceGeneratorSettings, device: torch.device) -> Plan:
-    """Returns what decides the run.
+def with_precision(settings: FaceGeneratorSettings, device: torch.device) -> FaceGeneratorSettings:
+    """Returns the settings with a precision that is decided for the device.
 
     Raises:
         ConfigError: the precision is none that these networks can have.
     """
     if settings.precision == "fp16":
         raise ConfigError("precision=fp16 overflows in modulated convolutions; take bf16 or fp32.")
-    return Plan(
-        faces=settings.faces,
-        num_synthetic=settings.num_synthetic,
-        batch=settings.batch_size,
-        width=settings.width,
-        r1_gamma=settings.r1_gamma,
-        average_kimg=settings.ema_halflife_kimg,
-        adaptive=settings.adaptive_augmentation,
-        precision=choose_precision(settings.precision, device),
-        seed=settings.seed,
-    )
+    return dataclasses.replace(settings, precision=choose_precision(settings.precision, device))
+
+
+def _deciding(settings: FaceGeneratorSettings) -> dict[str, Any]:
+    return {key: getattr(settings, key) for key in DECIDING}
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

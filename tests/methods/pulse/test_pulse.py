@@ -253,6 +253,16 @@ def test_studies_take_it_and_tell_each_search(run_evaluate, capsys):
     assert len(list((out / "details").glob("*/pulse_status.csv"))) == len(list((out / "low").iterdir())) > 1
 
 
+def test_the_default_generator_says_that_it_knows_synthetic_faces(
+    run_evaluate, folders, capsys, monkeypatch, eigenfaces_file
+):
+    run_evaluate()
+    assert "fitted to synthetic faces" not in capsys.readouterr().out
+    monkeypatch.setattr("facesr.methods.pulse.eigenfaces.default_fit", lambda: eigenfaces_file)
+    run_evaluate(**{"generator.weights": "null", "out": folders / "default"})
+    assert capsys.readouterr().out.count("note: generator=eigenfaces is fitted to synthetic faces") == 1
+
+
 def test_seed_0_is_valid_and_differs_from_seed_1(run_evaluate, folders):
     first = read_png(pictures_of(run_evaluate(**{"pulse.seed": 0})) / "0.png")
     other = read_png(pictures_of(run_evaluate(**{"pulse.seed": 1, "out": folders / "other"})) / "0.png")
