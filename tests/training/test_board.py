@@ -31,6 +31,28 @@ def test_points_stand_at_their_images(tmp_path: Path) -> None:
     assert [event.step for event in events if event.session_log.status == event.session_log.START] == [7001]
 
 
+class Kept:
+    """A writer that keeps what it is given."""
+
+    def add_hparams(self, *arguments: object, **more: object) -> None:
+        self.given = (*arguments, more)
+
+
+@pytest.mark.parametrize(("target", "name"), [({"_target_": "facesr.models.facesr.FaceSR"}, "FaceSR"), ({}, "")])
+def test_final_scores_stand_beside_the_settings(tmp_path: Path, target: dict[str, str], name: str) -> None:
+    board = Board(tmp_path, 0)
+    board.close()
+    writer = board._writer = Kept()  # type: ignore[assignment]
+    settings = {"seed": 1, "precision": "fp32", "duration_kimg": 2.0, "batch_size": 3, "ema_halflife_kimg": 4.0}
+    config = {
+        **settings, "gradient_clip_norm": 5.0, "generator": target, "losses": {"pixel": {}, "identity": {}},
+        "generator_optimizer": {"lr": 0.5}, "name": "left out",
+    }  # fmt: skip
+    board.final(config, {"is/builtin": 0.75})
+    more = {"gradient_clip_norm": 5.0, "generator": name, "losses": "identity pixel", "learning_rate": 0.5}
+    assert writer.given == ({**settings, **more}, {"final/is/builtin": 0.75}, {"run_name": "hparams"})  # type: ignore[attr-defined]
+
+
 def test_other_ranks_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dist, "is_main", lambda: False)
     board = Board(tmp_path / "board", 0)

@@ -75,7 +75,9 @@ def smooth_picture() -> np.ndarray:
 def test_a_varied_copy_is_turned_scaled_shifted_and_mirrored_as_drawn(
     scripted: Callable[..., Scripted], mirrored: bool
 ) -> None:
-    picture = smooth_picture()
+    # Detail in which the cubic interpolation is told from others.
+    grain = np.random.default_rng(0).normal(0.0, 12.0, (HEIGHT, WIDTH, 3))
+    picture = np.clip(smooth_picture() + grain, 0.0, 255.0).astype(np.uint8)
     # 14 degrees anticlockwise, 1.06 times as large, 3 pixels to the right and 1.5 up.
     draws = scripted(1.0, share_of(1.06, 0.85, 1.2), (0.75, 0.375), 0.49 if mirrored else 0.5, *PLAIN, 0.4, (0.5,) * 3)
     copy = varied_copies(picture[None], seed=0)[0]
@@ -89,7 +91,7 @@ def test_a_varied_copy_is_turned_scaled_shifted_and_mirrored_as_drawn(
         np.ascontiguousarray(source), x.astype(np.float32), y.astype(np.float32), cv2.INTER_CUBIC,
         borderMode=cv2.BORDER_REFLECT,
     )  # fmt: skip
-    assert np.abs(copy.astype(int) - expected).max() <= 2
+    assert np.abs(copy.astype(int) - expected).mean() < 0.75
 
 
 def test_a_varied_copy_is_relit_as_drawn(scripted: Callable[..., Scripted]) -> None:
