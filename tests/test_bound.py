@@ -53,7 +53,7 @@ def test_it_is_measured_and_stated(tmp_path: Path, faces: Path, capsys: pytest.C
     told = capsys.readouterr().out
     bound = read_snapshot(path).consistency_bound_db
     assert bound is not None and f"bound {bound:g} dB, stated in {path}, sha256 {sha256_of(path)}" in told
-    assert re.search(rf"plain: median .*; 1 of {MIN_PICTURES} below {bound:g} dB\nflip ensemble: ", told)
+    assert re.search(rf"plain: median .*; 1 of {MIN_PICTURES} below {bound:g} dB\nself-ensemble: ", told)
     assert (tmp_path / "a.safetensors.sha256").read_text().startswith(sha256_of(path))
 
 

@@ -251,6 +251,30 @@ def test_writing_keeps_the_old_file_when_it_fails(tmp_path: Path, monkeypatch: p
     assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError("PytorchStreamWriter failed writing file"), "the disk may be full"),
+        (OSError(5, "I/O error"), "I/O error"),
+    ],
+)
+def test_a_state_that_cannot_be_written_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
+) -> None:
+    write_state(tmp_path, 10, {"n": 10})
+    before = sorted(path.name for path in tmp_path.iterdir())
+
+    def fail(state: object, file: object) -> None:
+        raise error
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(CheckpointError, match=rf"000000020\.pt could not be written \({reason}\); free some space"):
+        write_state(tmp_path, 20, {"n": 20})
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    found = newest_state(tmp_path)
+    assert found is not None and found[1]["n"] == 10
+
+
 def test_digest_of_a_configuration_ignores_key_order() -> None:
     assert digest_of({"a": 1, "b": {"c": [1, 2]}}) == digest_of({"b": {"c": [1, 2]}, "a": 1})
     assert digest_of({"a": 1}) != digest_of({"a": 2})

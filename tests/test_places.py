@@ -35,7 +35,7 @@ FOREIGN = (
     "torch.optim.adam", "torch.serialization",
 )  # fmt: skip
 DATA = {
-    "builtin", "synthetic_pairs", "dead_leaves", "dead_leaves_pairs", "pair_folders", "pairs_of_dataset", "prepared",
+    "synthetic", "synthetic_pairs", "dead_leaves", "dead_leaves_pairs", "pair_folders", "pairs_of_dataset", "prepared",
     "prepared_pairs",
 }  # fmt: skip
 

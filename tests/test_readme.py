@@ -10,6 +10,7 @@ from facesr.__main__ import COMMANDS
 from facesr.build import load_settings
 from facesr.config import EvaluateSettings, FaceGeneratorSettings, SubmitSettings, TrainSettings
 from facesr.errors import ConfigError
+from facesr.overrides import combinations
 
 ROOT = Path(__file__).resolve().parent.parent
 KEYED = {
@@ -129,7 +130,8 @@ def wrong_with_keys(command: str, options: list[str]) -> str | None:
     overrides = [option for option in options if not option.startswith("--")]
     config_name, schema = KEYED[command]
     try:
-        load_settings(config_name, schema, overrides)
+        for one in combinations(overrides) if "--multirun" in options else [overrides]:
+            load_settings(config_name, schema, one)
     except ConfigError as error:
         return str(error)
     return None

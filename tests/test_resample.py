@@ -232,3 +232,11 @@ def test_the_official_pairs_on_a_gpu(pairs: tuple[NDArray[np.uint8], NDArray[np.
     batch = to_float(high).cuda()
     assert np.count_nonzero(to_uint8(downscale_to_grey_levels(batch)) != low) == 0
     assert np.count_nonzero(to_uint8(downscale_to_grey_levels(batch, torch.float32)) != low) <= 20
+
+
+def test_grey_levels_end_at_black_and_white_where_the_cubic_kernel_overshoots() -> None:
+    high = torch.zeros(1, 3, 32, 32)
+    high[..., 8:24] = 1.0
+    assert downscale(high).max() > 1.01 and downscale(high).min() < -0.01
+    low = downscale_to_grey_levels(high)
+    assert (float(low.min()), float(low.max())) == (0.0, 1.0)

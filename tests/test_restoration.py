@@ -250,7 +250,7 @@ def test_what_a_blend_says_of_itself(pair: tuple[str, str]) -> None:
     assert method.path == Path(pair[0]) and method.interpolation is not None
     assert method.interpolation.path == Path(pair[1])
     assert method.interpolation.parts == InterpolationParts((first.sha256, second.sha256), ("1" * 64, "2" * 64), 0.25)
-    assert open_method(pair[0], CPU).blend is None
+    assert open_method(pair[0], CPU).interpolation is None
     # A judge counts where its share of the weights is not 0.
     assert open_method(*pair_at(pair, 0)).loss_judges == ("edgeface",)
     assert open_method(*pair_at(pair, 0)).kimg == 11.0 and open_method(*pair_at(pair, 1)).kimg == 12.0

@@ -132,9 +132,7 @@ def _conflict(folder: Path, config: dict[str, Any]) -> str | None:
         return f"{file} cannot be read; choose another name, or remove {folder} to start anew."
     different = differing_keys(_but_extending(identity_of(earlier or {})), _but_extending(identity_of(config)))
     if config["duration_kimg"] < (earlier or {}).get("duration_kimg", 0):
-        different.append(
-            f"duration_kimg ({earlier['duration_kimg']} there, {config['duration_kimg']} here; it may grow)"
-        )
+        different.append(f"duration_kimg ({earlier['duration_kimg']} there, {config['duration_kimg']} here: shorter)")
     if not different:
         return None
     shown = ", ".join(different[:MAX_NAMED_DIFFERENCES])

@@ -11,10 +11,10 @@ import pytest
 from facesr.data.packed.overlap import in_both
 from facesr.data.packed.reader import (
     PackedDataset,
-    builtin,
     pair_folders,
     pairs_of_dataset,
     prepared,
+    synthetic,
     synthetic_pairs,
 )
 from facesr.errors import DataError, ImageError
@@ -101,7 +101,7 @@ def test_pictures_of_the_training_set_are_found_among_the_pairs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FACESR_CACHE", str(tmp_path / "cache"))
-    faces = builtin(8, seed=1, pictures_per_identity=4)
+    faces = synthetic(8, seed=1, pictures_per_identity=4)
     assert len(faces.digests) == 8 and len(set(faces.digests)) == 8
     assert in_both(faces, synthetic_pairs(8, 1, 4, 4)) == ("000000", "000001", "000002", "000003")
     assert in_both(faces, synthetic_pairs(8, 1, 4, 8)) == ()

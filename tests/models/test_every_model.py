@@ -1,6 +1,7 @@
 """What every generator and discriminator of configs/ promises: any size, any precision, and figures that are true."""
 
 import functools
+import importlib
 import re
 from typing import Any
 
@@ -184,7 +185,7 @@ COUNTS = [
 
 @pytest.mark.parametrize(("group", "name", "count"), COUNTS)
 def test_a_network_refuses_a_count_of_nothing_by_its_name(group: str, name: str, count: str) -> None:
-    kind = type(small(group, name))
+    module, _, kind = configured(group, name)["_target_"].rpartition(".")
     arguments = {**(SMALL_GENERATORS | SMALL_DISCRIMINATORS)[name], count: 0}
     with pytest.raises(ConfigError, match=f"{count}=0 is too small"):
-        kind(**arguments)
+        getattr(importlib.import_module(module), kind)(**arguments)

@@ -29,6 +29,27 @@ def test_starts_near_the_bicubic_picture(network: FSRNet) -> None:
         assert 0 < (picture - upscale(low)).abs().mean() < 0.15
 
 
+def test_each_network_is_shown_and_adds_what_the_paper_says(network: FSRNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    low = torch.rand(2, 3, 7, 5)
+    seen: dict[str, torch.Tensor] = {}
+
+    def part(name: str, answer: torch.Tensor) -> None:
+        monkeypatch.setattr(getattr(network, name), "forward", lambda shown: seen.__setitem__(name, shown) or answer)
+
+    heatmaps, features = torch.rand(2, 5, 14, 10), torch.rand(2, 8, 14, 10)
+    part("coarse", torch.full((2, 3, 28, 20), 0.125))
+    part("prior", heatmaps)
+    part("encoder", features)
+    part("decoder", torch.full((2, 3, 28, 20), 0.25))
+    restored, extras = network(low, with_extras=True)
+    coarse = upscale(low) + 0.125
+    assert torch.equal(seen["coarse"], upscale(low) - 0.5)
+    assert torch.equal(seen["prior"], coarse - 0.5) and torch.equal(seen["encoder"], coarse - 0.5)
+    assert torch.equal(seen["decoder"], torch.cat([features, heatmaps], dim=1))
+    assert torch.equal(extras["coarse"], coarse) and torch.equal(extras["heatmaps"], heatmaps)
+    assert torch.equal(restored, coarse + 0.25)
+
+
 def test_the_coarse_picture_is_drawn_before_everything_else(network: FSRNet) -> None:
     _, extras = network(torch.rand(1, 3, 8, 8), with_extras=True)
     extras["coarse"].square().mean().backward()

@@ -27,6 +27,8 @@ def test_fan_in_of_each_kind_of_layer() -> None:
     layers: list[tuple[nn.Conv2d | nn.ConvTranspose2d, float]] = [
         (nn.Conv2d(32, 64, 3), 32 * 9),
         (nn.Conv2d(32, 64, 3, groups=4), 32 * 9 / 4),
+        (nn.Conv2d(32, 64, (1, 5)), 32 * 5),
+        (nn.Conv2d(32, 64, (5, 1)), 32 * 5),
         # Without overlap each output pixel is made of one tap; with kernel 4 and stride 2 of four.
         (nn.ConvTranspose2d(64, 64, 2, stride=2), 64),
         (nn.ConvTranspose2d(64, 64, 4, stride=2), 64 * 4),

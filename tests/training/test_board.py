@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.util import tensor_util
 
 from facesr import dist
+from facesr.training import board as module
 from facesr.training.board import Board, picture_grid
 
 
@@ -29,6 +31,29 @@ def test_points_stand_at_their_images(tmp_path: Path) -> None:
     assert (int(width), int(height)) == (2 * 16, 8)
     # What a killed process wrote beyond image 7000 is hidden.
     assert [event.step for event in events if event.session_log.status == event.session_log.START] == [7001]
+
+
+@pytest.mark.parametrize(("target", "name"), [({"_target_": "facesr.models.facesr.FaceSR"}, "FaceSR"), ({}, "")])
+def test_final_scores_stand_beside_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: dict[str, str], name: str
+) -> None:
+    given: list[object] = []
+    plain = module.hparams
+    monkeypatch.setattr(module, "hparams", lambda *both: given.extend(both) or plain(*both))
+    board = Board(tmp_path, 0)
+    settings = {"seed": 1, "precision": "fp32", "duration_kimg": 2.0, "batch_size": 3, "ema_halflife_kimg": 4.0}
+    config = {
+        **settings, "gradient_clip_norm": 5.0, "generator": target, "losses": {"pixel": {}, "identity": {}},
+        "generator_optimizer": {"lr": 0.5}, "name": "left out",
+    }  # fmt: skip
+    board.final(config, {"is/builtin": 0.75})
+    board.close()
+    more = {"gradient_clip_norm": 5.0, "generator": name, "losses": "identity pixel", "learning_rate": 0.5}
+    # The metric is the curve that the run has drawn already, so that no card with one point is added.
+    assert given == [{**settings, **more}, {"validation/is/builtin": 0.75}]
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert events.Tags()["scalars"] == [] and "_hparams_/experiment" in events.summary_metadata
 
 
 def test_other_ranks_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

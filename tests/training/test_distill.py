@@ -14,7 +14,7 @@ from facesr.data.synthetic.face.render import render_faces
 from facesr.embedders.builtin import BuiltinEmbedder, SmallRecogniser
 from facesr.errors import DataError
 from facesr.training.distill import distill
-from facesr.training.distill.distill import faces as distill_data
+from facesr.training.distill import faces as distill_data
 from facesr.training.distill.distill import same_different_auc, spearman
 from facesr.training.distill.faces import (
     Faces,
@@ -271,6 +271,46 @@ class SomePixels:
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         return F.normalize(batch[:, :, ::16, ::16].flatten(1) ** self.power - 0.3, dim=1)
+
+
+def test_training_shows_photographs_their_copies_strangers_and_drawn_faces(
+    folder: Path, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    taught: list[tuple[np.ndarray, str]] = []
+    trained: list[tuple[object, ...]] = []
+    made: list[tuple[object, ...]] = []
+
+    class AnyTeacher:
+        def __init__(self, weights: Path, faces: np.ndarray) -> None:
+            made.append((weights, len(faces)))
+
+        def teach(self, pairs: np.ndarray, kept: Path, label: str) -> str:
+            taught.append((pairs, label))
+            return label
+
+    drawn = pictures[20:22]
+    monkeypatch.setattr(distill, "Teacher", AnyTeacher)
+    monkeypatch.setattr(distill, "train_student", lambda *arguments: trained.append(arguments))
+    monkeypatch.setattr(distill, "render_faces", lambda *count, seed: made.append((*count, seed)) or (drawn,))
+    monkeypatch.setattr(distill_data, "is_held_out", lambda identity: False)
+    arguments = ["train", "--faces", str(folder), "--teacher-weights", "t.pt", "--out", "o", "--drawn", "2"]
+    assert distill.main([*arguments, "--pose-shares", "--kimg", "5", "--batch", "7", "--seed", "9"]) == 0
+    assert made == [(Path("t.pt"), 12), (2, 1)]
+    faces = read_faces(folder, "train", held_out=False)
+    strangers = Faces(stranger_copies(faces, 2), faces.identity, faces.landmarks)
+    expected = {
+        "photographs": (faces.pictures, 0),
+        "varied copies 1": (varied_copies(covered_copies(faces, 1), 1), 1),
+        "strangers 2": (varied_copies(covered_copies(strangers, 2), 2), 2),
+        "synthetic faces": (drawn, 0),
+    }
+    assert [label for _, label in taught] == list(expected)
+    for (pairs, _), (shown, seed) in zip(taught, expected.values(), strict=True):
+        assert np.array_equal(pairs[:, 0], shown) and np.array_equal(pairs[:, 1], degraded_copies(shown, seed))
+    ((sources, plan, out),) = trained
+    assert (plan, out) == (Plan(kimg=5.0, batch=7, learning_rate=3e-3, seed=9), Path("o"))
+    assert [source.lessons for source in sources] == list(expected)  # type: ignore[attr-defined]
+    assert all((source.weights == 1).all() for source in sources)  # type: ignore[attr-defined]
 
 
 def test_measuring_tells_both_judges_figures(

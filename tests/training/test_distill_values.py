@@ -17,7 +17,7 @@ from facesr.training.distill import faces as distill_data
 from facesr.training.distill import student as distill_student
 from facesr.training.distill.faces import Faces, covered_copies, degraded_copies, stranger_copies, varied_copies
 from facesr.training.distill.student import Plan, Source, train_student
-from facesr.training.distill.teacher import Lessons
+from facesr.training.distill.teacher import HINTS, Lessons, Teacher
 
 HEIGHT, WIDTH = 112, 96
 DOWN, RIGHT = np.mgrid[:HEIGHT, :WIDTH].astype(np.float64)
@@ -76,7 +76,9 @@ def smooth_picture() -> np.ndarray:
 def test_a_varied_copy_is_turned_scaled_shifted_and_mirrored_as_drawn(
     scripted: Callable[..., Scripted], mirrored: bool
 ) -> None:
-    picture = smooth_picture()
+    # Detail in which the cubic interpolation is told from others.
+    grain = np.random.default_rng(0).normal(0.0, 12.0, (HEIGHT, WIDTH, 3))
+    picture = np.clip(smooth_picture() + grain, 0.0, 255.0).astype(np.uint8)
     # 14 degrees anticlockwise, 1.06 times as large, 3 pixels to the right and 1.5 up.
     draws = scripted(1.0, share_of(1.06, 0.85, 1.2), (0.75, 0.375), 0.49 if mirrored else 0.5, *PLAIN, 0.4, (0.5,) * 3)
     copy = varied_copies(picture[None], seed=0)[0]
@@ -90,7 +92,7 @@ def test_a_varied_copy_is_turned_scaled_shifted_and_mirrored_as_drawn(
         np.ascontiguousarray(source), x.astype(np.float32), y.astype(np.float32), cv2.INTER_CUBIC,
         borderMode=cv2.BORDER_REFLECT,
     )  # fmt: skip
-    assert np.abs(copy.astype(int) - expected).max() <= 2
+    assert np.abs(copy.astype(int) - expected).mean() < 0.75
 
 
 def test_a_varied_copy_is_relit_as_drawn(scripted: Callable[..., Scripted]) -> None:
@@ -180,6 +182,54 @@ def test_a_stranger_has_anothers_face_on_the_landmarks(scripted: Callable[..., S
     guest = np.roll(pictures[1], (3, -5), axis=(0, 1)).astype(float)
     difference = np.abs(copies[0] - (40.0 * (1.0 - share) + guest * share))
     assert difference[radius < 1.1].max() <= 1.5 and (copies[0][radius > 1.15] == 40).all()
+
+
+class AnyNetwork:
+    name, weights_sha256, precision = "teacher", "a" * 64, "fp32"
+
+
+def teacher_of_means(axes: float, asked: list[int]) -> Teacher:
+    """A teacher whose vectors are a picture's mean, and whose inner features are that times 1, 2 and 3."""
+    teacher = Teacher.__new__(Teacher)
+    teacher.network = AnyNetwork()  # type: ignore[assignment]
+    teacher._axes = [(torch.full((3,), 0.5), torch.full((3, hint.num_axes), axes)) for hint in HINTS]
+
+    def see(pictures: np.ndarray) -> tuple[Tensor, list[Tensor]]:
+        asked.append(len(pictures))
+        mean = torch.from_numpy(pictures.astype(np.float32)).mean((1, 2, 3))
+        channels = mean[:, None] * torch.tensor([1.0, 2.0, 3.0])
+        maps = [channels[:, :, None, None].expand(-1, -1, hint.height, hint.width) for hint in HINTS]
+        return mean[:, None].expand(-1, 512), maps
+
+    teacher._see = see  # type: ignore[method-assign]
+    return teacher
+
+
+def test_lessons_are_kept_for_the_same_teacher_axes_and_pictures_alone(tmp_path: Path) -> None:
+    pairs = np.arange(140, dtype=np.uint8)[:, None, None, None].repeat(2 * 3, 1).reshape(70, 2, 2, 1, 3)
+    asked: list[int] = []
+    lessons = teacher_of_means(0.25, asked).teach(pairs, tmp_path, "any")
+    assert asked == [128, 12]  # both pictures of 64 pairs, then of 6
+    level = np.arange(140, dtype=np.float32).reshape(70, 2)
+    assert np.array_equal(lessons.vectors, np.broadcast_to(level[..., None], (70, 2, 512)))
+    for hint, kept in zip(HINTS, lessons.hints, strict=True):
+        assert kept.shape == (70, 2, hint.num_axes, hint.height, hint.width) and kept.dtype == np.float16
+        # A quarter of the sum over channels of what lies above their mean.
+        expected = 0.25 * (6.0 * level - 1.5)
+        np.testing.assert_allclose(kept[:, :, 0, 0, 0], expected, rtol=1e-3)
+        np.testing.assert_allclose(kept[:, :, -1, -1, -1], expected, rtol=1e-3)
+    teacher_of_means(0.25, asked).teach(pairs, tmp_path, "any")
+    assert len(asked) == 2, "found again"
+    other = teacher_of_means(0.25, asked)
+    other.network.weights_sha256 = "b" * 64
+    rounded = teacher_of_means(0.25, asked)
+    rounded.network.precision = "bf16"
+    small = pairs[:1]
+    first = teacher_of_means(0.25, asked)
+    for teacher, shown in ((first, small), (first, small + 1), (other, small), (rounded, small)):
+        teacher.teach(shown, tmp_path, "any")
+    teacher_of_means(0.5, asked).teach(small, tmp_path, "any")
+    assert asked[2:] == [2] * 5
 
 
 class Tiny(nn.Module):

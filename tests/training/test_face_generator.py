@@ -89,6 +89,32 @@ def test_probability_follows_the_sign_of_the_real_logits() -> None:
     assert adaptation.probability == 0.8, "an augmentation that is never left out would leak"
 
 
+@pytest.mark.parametrize(("num_real", "up"), [(35, False), (40, False), (41, True), (50, True)])
+def test_the_mean_sign_of_four_batches_is_held_at_sixty_percent(num_real: int, up: bool) -> None:
+    logits = torch.where(torch.arange(50) < num_real, 3.0, -0.1)[:, None]  # mean signs of 0.4, 0.6, 0.64 and 1
+    adaptation = Adaptation(probability=0.5)
+    for number in range(1, 5):
+        assert adaptation.probability == 0.5, "before the fourth batch"
+        adaptation.observe(logits)
+        if number < 4:
+            assert (adaptation.num_seen, adaptation.num_batches) == (50 * number, number)
+    assert adaptation.probability == pytest.approx(0.5 + (200 if up else -200) / 500_000)
+    assert (adaptation.sign_sum, adaptation.num_seen, adaptation.num_batches) == (0.0, 0, 0)
+
+
+def test_colours_change_by_what_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    normal = [torch.tensor(pair) for pair in ([1.0, -0.5], [-1.0, 2.0], [0.5, 1.0])]
+    monkeypatch.setattr(torch, "randn", lambda *_, **__: normal.pop(0))
+    monkeypatch.setattr(torch, "rand", lambda *_, **__: torch.tensor([0.5, 0.5]))  # no shift; all of them chosen
+    colour = torch.tensor([0.2, 0.5, 0.7])
+    found = augment(colour[:, None, None].expand(2, 3, 8, 8), 0.6)
+    for picture, (light, contrast, saturation) in zip(found, [(0.1, 0.5**0.5, 2**0.5), (-0.05, 2.0, 2.0)], strict=True):
+        expected = 0.5 + (colour + light - 0.5) * contrast
+        grey = (expected * torch.tensor([0.299, 0.587, 0.114])).sum()
+        expected = grey + (expected - grey) * saturation
+        torch.testing.assert_close(picture, expected[:, None, None].expand(3, 8, 8))
+
+
 # Latents, steps, sheets
 
 
@@ -97,7 +123,11 @@ def test_styles_change_once_from_coarse_to_fine() -> None:
     mixed = draw_styles(generator, 64, mixing=1.0)
     changes = (mixed[:, 1:] != mixed[:, :-1]).any(2).sum(1)
     assert mixed.shape == (64, 6, 8) and (changes == 1).all()
+    places = (mixed[:, 1:] != mixed[:, :-1]).any(2).float().argmax(1) + 1
+    assert set(places.tolist()) == {1, 2, 3, 4, 5}, "of six layers the first keeps the coarse style"
     assert (draw_styles(generator, 8, mixing=0.0).diff(dim=1) == 0).all()
+    some = (draw_styles(generator, 400, mixing=0.25).diff(dim=1) != 0).any(2).any(1)
+    assert some.float().mean().item() == pytest.approx(0.25, abs=0.08)
 
 
 def test_a_step_moves_both_networks_and_takes_the_penalty_every_16th_time(tmp_path: Path) -> None:
@@ -154,7 +184,7 @@ def test_a_run_resumes_bit_by_bit_and_its_generator_can_be_searched(
     assert run(tmp_path / "whole", "0.008") == 0
     assert run(tmp_path / "parts", "0.004") == 0
     assert run(tmp_path / "parts", "0.008") == 0
-    assert "resuming at 0.0 kimg" in capsys.readouterr().out
+    assert "resuming at 0.004 kimg" in capsys.readouterr().out
     whole, parts = (tensors(tmp_path / name / "faces" / "latest.safetensors") for name in ("whole", "parts"))
     assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
 

@@ -80,6 +80,23 @@ def test_moves_kernels_by_orthogonal_steps_of_adams_size_and_the_rest_as_adam() 
         assert 0.1e-2 < step.square().mean().sqrt() < 0.5e-2, name
 
 
+def test_the_order_of_a_kernel_in_memory_changes_no_step() -> None:
+    random = torch.Generator().manual_seed(4)
+    start = torch.randn(8, 6, 3, 5, generator=random)
+    gradients = torch.randn(3, 8, 6, 3, 5, generator=random)
+    moved = []
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        weight = torch.nn.Parameter(start.clone(memory_format=memory_format))
+        optimizer = Muon([weight], lr=0.1)
+        for gradient in gradients:
+            weight.grad = gradient.clone(memory_format=memory_format)
+            optimizer.step()
+        assert weight.is_contiguous(memory_format=memory_format)
+        moved.append(weight.detach())
+    torch.testing.assert_close(moved[0], moved[1], rtol=0, atol=1e-5)
+    assert (moved[0] - start).abs().max() > 0.05
+
+
 def test_goes_on_from_a_saved_state_exactly() -> None:
     """Three steps at once are two, a copy through state_dict, and one."""
     whole = _network()

@@ -63,7 +63,7 @@ def same_different_auc(vectors: Vectors, identity: list[str]) -> tuple[float, in
     cosine = (vectors @ vectors.T)[first, second]
     same = names[first] == names[second]
     num_same, num_different = int(same.sum()), int((~same).sum())
-    auc = mannwhitneyu(cosine[same], cosine[~same]).statistic / (num_same * num_different)
+    auc = mannwhitneyu(*(cosine[of].astype(np.float64) for of in (same, ~same))).statistic / (num_same * num_different)
     return float(auc), num_same, num_different
 
 
