@@ -211,7 +211,8 @@ def report(session: Session, figures: dict[str, torch.Tensor], images_per_second
     plain["augmentation"] = session.adaptation.probability
     session.stats.write(session.clock.num_images, plain | {"images_per_second": images_per_second})
     session.console.say(
-        f"{shown_kimg(session.clock.kimg):>8} kimg  loss D {plain['loss/discriminator']:.3f} G {plain['loss/generator']:.3f}  "
+        f"{shown_kimg(session.clock.kimg):>8} kimg  "
+        f"loss D {plain['loss/discriminator']:.3f} G {plain['loss/generator']:.3f}  "
         f"logits real {plain['logit/real']:+.2f} generated {plain['logit/fake']:+.2f}  "
         f"p {plain['augmentation']:.3f}  {images_per_second:.1f} faces/s"
     )
