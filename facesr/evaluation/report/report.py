@@ -32,6 +32,7 @@ def report_html(evaluation: Evaluation, faces: Mapping[str, Sequence[Example]]) 
         headline=_headline(evaluation),
         warnings=warnings_of(evaluation),
         metrics=_metrics(evaluation),
+        has_bicubic=bool(evaluation.scores.bicubic),
         figures=[
             {
                 "name": figure.name,
@@ -63,11 +64,13 @@ def _headline(evaluation: Evaluation) -> dict[str, str | None]:
         "score": None if found is None else f"{found.mean:.4f}",
         "what": what,
         "about": f"{interval}{len(evaluation.scores.ids)} pictures; protocol {evaluation.protocol.name}, {rules}",
+        "created": evaluation.created_utc,
     }
 
 
 def _metrics(evaluation: Evaluation) -> list[dict[str, Any]]:
     judges = {judge.metric: judge for judge in evaluation.judges}
+    bicubic = evaluation.scores.bicubic
     rows: list[dict[str, Any]] = []
     for metric in evaluation.scores.metrics:
         found, decimals = evaluation.statistics[metric.name], digits(metric)
@@ -76,6 +79,7 @@ def _metrics(evaluation: Evaluation) -> list[dict[str, Any]]:
             "unit": "" if metric.unit == "1" else metric.unit,
             "higher_is_better": metric.higher_is_better,
             "tags": _tags(judges[metric.name], evaluation) if metric.name in judges else [],
+            "bicubic": f"{bicubic[metric.name]:.{decimals}f}" if bicubic else None,
             "std": f"{found.std:.{decimals}f}",
             "range": f"{found.minimum:.{decimals}f} to {found.maximum:.{decimals}f}",
         }
