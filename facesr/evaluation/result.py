@@ -213,7 +213,7 @@ def guard_warnings(evaluation: Evaluation) -> list[str]:
 
 def summary_of(evaluation: Evaluation) -> dict[str, Any]:
     """Returns the contents of summary.json; docs/evaluation.md is its schema."""
-    subject, ranking = evaluation.subject, evaluation.ranking
+    ranking = evaluation.ranking
     return {
         "format": SUMMARY_FORMAT,
         "created": evaluation.created_utc,
@@ -223,14 +223,7 @@ def summary_of(evaluation: Evaluation) -> dict[str, Any]:
         "white_box": None if ranking is None else ranking.in_training_loss,
         "num_pictures": len(evaluation.scores.ids),
         "warnings": warnings_of(evaluation),
-        "subject": {
-            "kind": subject.kind,
-            "name": subject.name,
-            "loss_judges": None if subject.loss_judges is None else list(subject.loss_judges),
-            "loss_judges_are_a_claim": subject.is_claim,
-            **guard_facts(subject),
-            **subject.facts,
-        },
+        "subject": _subject_facts(evaluation.subject),
         "protocol": asdict(evaluation.protocol),
         "inputs": {
             "high": str(evaluation.high),
@@ -262,6 +255,17 @@ def summary_of(evaluation: Evaluation) -> dict[str, Any]:
         "settings": evaluation.settings,
         "seconds": {name: round(value, 3) for name, value in evaluation.seconds.items()},
         "environment": environment(evaluation.device),
+    }
+
+
+def _subject_facts(subject: Subject) -> dict[str, Any]:
+    return {
+        "kind": subject.kind,
+        "name": subject.name,
+        "loss_judges": None if subject.loss_judges is None else list(subject.loss_judges),
+        "loss_judges_are_a_claim": subject.is_claim,
+        **guard_facts(subject),
+        **subject.facts,
     }
 
 
