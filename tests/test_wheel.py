@@ -24,6 +24,7 @@ def test_a_built_wheel_works_in_an_empty_folder(tmp_path: Path) -> None:
         names = set(archive.namelist())
         archive.extractall(installed)
     assert {"facesr/configs/train.yaml", "facesr/py.typed", "facesr/pretrained/asc19_psnr.safetensors"} <= names
+    assert {f"facesr/web/templates/{name}" for name in ("page.html", "report.html", "style.css")} <= names
     assert not any(name.startswith(("tests/", "data/", "configs/")) for name in names)
     entry = next(name for name in names if name.endswith("entry_points.txt"))
     assert "facesr = facesr.__main__:main" in (installed / entry).read_text()

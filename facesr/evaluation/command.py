@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -142,6 +143,8 @@ def run_evaluation(job: Job, start: float) -> None:
             attributes=Path(settings.attributes) if settings.attributes else None,
             seconds=seconds,
             on_batch=advance,
+            beside_bicubic=True,
+            created=datetime.now(UTC),
         )
     if evaluation is not None:
         evaluation.seconds["total"] = time.perf_counter() - start

@@ -11,7 +11,6 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,11 @@ from facesr.arguments import Parser
 from facesr.errors import DataError, exit_code_of
 from facesr.evaluation.bootstrap import Statistics, describe
 from facesr.evaluation.out_folder import write_text
-from facesr.evaluation.report.report import page
 from facesr.evaluation.report.tables import aligned
 from facesr.names import shown_path
 from facesr.training.outcome import FINAL_SCORES
 from facesr.training.rundir import FREE_KEYS
+from facesr.web.page import render
 
 NUM_RESAMPLES = 2000
 
@@ -137,17 +136,7 @@ def write_comparison(out: Path, rows: Sequence[Sequence[str]]) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     write_text(out / "compare.csv", text.getvalue())
-    heads = "".join(f"<th>{escape(head)}</th>" for head in rows[0])
-    lines = "".join(
-        f"<tr><th scope='row'>{escape(row[0])}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in row[1:])}</tr>"
-        for row in rows[1:]
-    )
-    body = (
-        f"<header><h1>{len(rows) - 1} runs</h1><p class='quiet'>Best first. Mean over the validation pictures, with "
-        f"the 95 % bootstrap interval.</p></header><section><div class='scroll'><table><thead><tr>{heads}</tr></thead>"
-        f"<tbody>{lines}</tbody></table></div></section>"
-    )
-    write_text(out / "compare.html", page("Runs compared", body))
+    write_text(out / "compare.html", render("compare.html", title="Runs compared", heads=rows[0], rows=rows[1:]))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import torch
@@ -29,7 +30,8 @@ from facesr.evaluation.scoring import score
 from facesr.methods.method import SYNTHETIC
 from facesr.metrics import default_metrics
 from facesr.png import png_remark
-from facesr.protocols import Embedder
+from facesr.protocols import Embedder, Metric
+from facesr.task import SCALE
 
 # A remark lies right behind a PNG's header.
 _HEAD_BYTES = 1024
@@ -78,6 +80,8 @@ def evaluate(
     attributes: Path | None = None,
     seconds: dict[str, float] | None = None,
     on_batch: Callable[[int], None] = lambda count: None,
+    beside_bicubic: bool = False,
+    created: datetime | None = None,
 ) -> Evaluation | None:
     """Returns the evaluation of a folder of restored pictures on rank 0, None on the other ranks.
 
@@ -92,6 +96,8 @@ def evaluate(
         attributes: CSV file of groups.
         seconds: what was measured before, e.g. restoring.
         on_batch: called with the number of pictures after each batch.
+        beside_bicubic: score bicubic interpolation of `low` as well, where there is such a comparison to make.
+        created: the date and time to tell, with its time zone.
 
     Raises:
         FaceSRError: a folder, a picture or the attributes do not fit.
@@ -100,12 +106,9 @@ def evaluate(
     pairs = find_pairs(subject.folder, high, low, protocol)
     subject = labelled(subject, pairs)
     members = read_attributes(attributes, [pair.id for pair in pairs.items]) if attributes else {}
-    kept_in = options.kept_in
-    if perceptual is None:
-        metrics = default_metrics(judges, with_low=low is not None, remember_high=kept_in is not None, kept_in=kept_in)
-    else:
-        metrics = perceptual.metrics(with_low=low is not None)
-    scores = score(pairs, metrics, options.device, options.batch_size, on_batch)
+    with_bicubic = beside_bicubic and low is not None and has_baseline(subject, protocol, perceptual)
+    metrics = _metrics(judges, perceptual, low is not None, options.kept_in, remember_high=with_bicubic)
+    scores = score(pairs, metrics, options.device, options.batch_size, on_batch, with_bicubic=with_bicubic)
     if scores is None:
         return None
     if perceptual is not None:
@@ -133,7 +136,23 @@ def evaluate(
         figures=() if perceptual is None else figures_of(scores.values, perceptual),
         missing={} if perceptual is None else perceptual.missing,
         models={} if perceptual is None else perceptual.identity(),
+        created=created,
     )
+
+
+def has_baseline(subject: Subject, protocol: EvaluationProtocol, perceptual: Perceptual | None) -> bool:
+    """Returns whether bicubic interpolation can stand beside a subject: it is another method, and judges rank."""
+    return perceptual is None and protocol.scale == SCALE and not subject.is_bicubic
+
+
+def _metrics(
+    judges: Sequence[Embedder], perceptual: Perceptual | None, with_low: bool, kept_in: Path | None, remember_high: bool
+) -> list[Metric]:
+    if perceptual is not None:
+        return perceptual.metrics(with_low)
+    # Whatever is scored against the same originals twice shall embed them once.
+    remember = remember_high or kept_in is not None
+    return default_metrics(judges, with_low, remember_high=remember, kept_in=kept_in)
 
 
 def labelled(subject: Subject, pairs: Pairs) -> Subject:

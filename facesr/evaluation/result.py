@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,11 @@ class Subject:
     def is_synthetic(self) -> bool:
         """Whether its pictures say that their faces are invented."""
         return bool(self.facts.get("synthetic"))
+
+    @property
+    def is_bicubic(self) -> bool:
+        """Whether it is known to be bicubic interpolation; a team's word is not enough."""
+        return self.name == "bicubic" and self.facts.get("weights_sha256") == "" and not self.is_claim
 
     @property
     def label(self) -> str:
@@ -101,6 +107,7 @@ class Evaluation:
         figures: of the set, beside the means of the columns.
         missing: figure -> why it is missing.
         models: sha256 of the models that columns depend on, by name.
+        created: when it was begun, with its time zone; None where that is not told.
     """
 
     subject: Subject
@@ -119,6 +126,12 @@ class Evaluation:
     figures: tuple[Figure, ...] = ()
     missing: dict[str, str] = field(default_factory=dict)
     models: dict[str, str] = field(default_factory=dict)
+    created: datetime | None = None
+
+    @property
+    def created_utc(self) -> str | None:
+        """When it was begun, in UTC to the second, as ISO 8601 has it."""
+        return None if self.created is None else self.created.astimezone(UTC).isoformat(timespec="seconds")
 
     @property
     def ranking(self) -> Judge | None:
@@ -200,23 +213,17 @@ def guard_warnings(evaluation: Evaluation) -> list[str]:
 
 def summary_of(evaluation: Evaluation) -> dict[str, Any]:
     """Returns the contents of summary.json; docs/evaluation.md is its schema."""
-    subject, ranking = evaluation.subject, evaluation.ranking
+    ranking = evaluation.ranking
     return {
         "format": SUMMARY_FORMAT,
+        "created": evaluation.created_utc,
         "score": None if evaluation.score is None else evaluation.score.mean,
         "ranking_metric": evaluation.ranking_column,
         "ranking_judge": None if ranking is None else ranking.name,
         "white_box": None if ranking is None else ranking.in_training_loss,
         "num_pictures": len(evaluation.scores.ids),
         "warnings": warnings_of(evaluation),
-        "subject": {
-            "kind": subject.kind,
-            "name": subject.name,
-            "loss_judges": None if subject.loss_judges is None else list(subject.loss_judges),
-            "loss_judges_are_a_claim": subject.is_claim,
-            **guard_facts(subject),
-            **subject.facts,
-        },
+        "subject": _subject_facts(evaluation.subject),
         "protocol": asdict(evaluation.protocol),
         "inputs": {
             "high": str(evaluation.high),
@@ -234,6 +241,7 @@ def summary_of(evaluation: Evaluation) -> dict[str, Any]:
             }
             for metric in evaluation.scores.metrics
         },
+        "bicubic": evaluation.scores.bicubic,
         "set": {figure.name: _without(asdict(figure), "name") for figure in evaluation.figures},
         "models": evaluation.models,
         "groups": {
@@ -247,6 +255,17 @@ def summary_of(evaluation: Evaluation) -> dict[str, Any]:
         "settings": evaluation.settings,
         "seconds": {name: round(value, 3) for name, value in evaluation.seconds.items()},
         "environment": environment(evaluation.device),
+    }
+
+
+def _subject_facts(subject: Subject) -> dict[str, Any]:
+    return {
+        "kind": subject.kind,
+        "name": subject.name,
+        "loss_judges": None if subject.loss_judges is None else list(subject.loss_judges),
+        "loss_judges_are_a_claim": subject.is_claim,
+        **guard_facts(subject),
+        **subject.facts,
     }
 
 

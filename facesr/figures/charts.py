@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from io import BytesIO
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from facesr.web.page import render
 
 # Colours that differ also for colour-blind readers (Okabe and Ito, "Color Universal Design", 2008).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -16,7 +18,7 @@ _WIDTH, _HEIGHT = 380, 180
 _LEFT, _RIGHT, _TOP, _BOTTOM = 30, 12, 24, 26
 
 
-def histogram_svg(values: NDArray[np.float64], title: str, lowest: float, bin_width: float = 0.05) -> str:
+def histogram_svg(values: NDArray[np.float64], title: str, lowest: float, bin_width: float = 0.05) -> Markup:
     """Returns an inline SVG histogram of values from `lowest` to 1 with their mean marked; the page has the colours."""
     first = int(np.floor(lowest / bin_width))
     last = max(int(np.ceil(1.0 / bin_width)), first + 1)
@@ -28,25 +30,39 @@ def histogram_svg(values: NDArray[np.float64], title: str, lowest: float, bin_wi
     def x(value: float) -> float:
         return _LEFT + inner_width * (value - float(edges[0])) / float(edges[-1] - edges[0])
 
-    parts = [f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">']
-    for count, left, right in zip(counts, edges[:-1], edges[1:], strict=True):
-        height = inner_height * count / counts.max()
-        if count:
-            parts.append(
-                f'<rect class="bar" x="{x(left) + 0.5:.1f}" y="{base - height:.1f}" '
-                f'width="{x(right) - x(left) - 1:.1f}" height="{height:.1f}"><title>{left:.2f} to {right:.2f}: '
-                f"{count} faces</title></rect>"
-            )
-    parts.append(f'<path class="axis" d="M{_LEFT} {base}H{_WIDTH - _RIGHT}"/>')
     step = max(1, round(len(counts) / 6))
-    for edge in edges[::-1][::step]:
-        parts.append(f'<text x="{x(edge):.1f}" y="{base + 16}" text-anchor="middle">{edge:.2f}</text>')
-    parts.append(f'<text x="{_LEFT - 4}" y="{_TOP + 4}" text-anchor="end">{counts.max()}</text>')
     mean = float(values.mean())
-    anchor = "end" if x(mean) > _WIDTH - 100 else "start" if x(mean) < 100 else "middle"
-    parts.append(f'<path class="mean" d="M{x(mean):.1f} {_TOP - 4}V{base}"/>')
-    parts.append(f'<text x="{x(mean):.1f}" y="{_TOP - 9}" text-anchor="{anchor}" class="strong">mean {mean:.4f}</text>')
-    return "".join(parts) + "</svg>"
+    return render(
+        "histogram.svg",
+        width=_WIDTH,
+        height=_HEIGHT,
+        title=title,
+        bars=[
+            {
+                "x": f"{x(left) + 0.5:.1f}",
+                "y": f"{base - inner_height * count / counts.max():.1f}",
+                "width": f"{x(right) - x(left) - 1:.1f}",
+                "height": f"{inner_height * count / counts.max():.1f}",
+                "text": f"{left:.2f} to {right:.2f}: {count} faces",
+            }
+            for count, left, right in zip(counts, edges[:-1], edges[1:], strict=True)
+            if count
+        ],
+        axis=f"M{_LEFT} {base}H{_WIDTH - _RIGHT}",
+        ticks=[_label(f"{x(edge):.1f}", base + 16, "middle", f"{edge:.2f}") for edge in edges[::-1][::step]]
+        + [_label(f"{_LEFT - 4}", _TOP + 4, "end", f"{counts.max()}")],
+        mean_line=f"M{x(mean):.1f} {_TOP - 4}V{base}",
+        mean=_label(
+            f"{x(mean):.1f}",
+            _TOP - 9,
+            "end" if x(mean) > _WIDTH - 100 else "start" if x(mean) < 100 else "middle",
+            f"mean {mean:.4f}",
+        ),
+    )
+
+
+def _label(x: str, y: int, anchor: str, text: str) -> dict[str, str]:
+    return {"x": x, "y": str(y), "anchor": anchor, "text": text}
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,15 @@ def test_a_method_restores_first_and_is_scored_from_its_files(run, big, tmp_path
     second = run(restored=pictures_of(out), high=big.high, low=big.low, out=tmp_path / "second")
     assert summary(second)["metrics"] == summary(out)["metrics"]
     assert summary(out)["subject"]["kind"] == "method" and "restore" in summary(out)["seconds"]
+
+
+def test_a_method_stands_beside_bicubic_which_scores_as_it_does_alone(run, big, tmp_path):
+    before = datetime.now(UTC).replace(microsecond=0)
+    found = summary(run(method="nearest", high=big.high, low=big.low))
+    alone = summary(run(method="bicubic", high=big.high, low=big.low, out=tmp_path / "second"))
+    assert alone["bicubic"] == {} and list(found["bicubic"]) == list(found["metrics"])
+    assert found["bicubic"] == pytest.approx({name: each["mean"] for name, each in alone["metrics"].items()}, abs=1e-6)
+    assert before <= datetime.fromisoformat(found["created"]) <= datetime.now(UTC)
 
 
 def test_files_of_an_earlier_restoration_do_not_stay(run, big):

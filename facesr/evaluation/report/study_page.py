@@ -1,10 +1,24 @@
 """The page of a study: its plot, its table, pictures, and how the figures are taken; self-contained."""
 
-import base64
 from collections.abc import Mapping, Sequence
-from html import escape
+from dataclasses import dataclass
 
-from facesr.evaluation.report.report import page
+from facesr.web.page import png_address, render
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A sheet of pictures below the table.
+
+    Attributes:
+        png: the sheet.
+        note: what a reader sees on it.
+        alt: the sheet in words.
+    """
+
+    png: bytes
+    note: str
+    alt: str
 
 
 def study_page(
@@ -18,7 +32,7 @@ def study_page(
     table_title: str,
     table: Sequence[Sequence[str]],
     how: Mapping[str, str],
-    pictures: str = "",
+    sheet: Sheet | None = None,
 ) -> str:
     """Returns the page.
 
@@ -32,32 +46,21 @@ def study_page(
         table_title: heading of the table.
         table: its rows, the first one the columns' heads; the first cell of a row names it.
         how: figure -> how it is taken.
-        pictures: a section of HTML between table and that, or "".
+        sheet: of pictures, between table and that.
     """
     heads, *rows = table
-    warnings = "".join(f'<p class="warning">{escape(note)}</p>' for note in notes)
-    head_cells = "".join(f"<th>{escape(name)}</th>" for name in heads)
-    lines = "".join(
-        f"<tr><th scope='row'>{escape(row[0])}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in row[1:])}</tr>"
-        for row in rows
+    found = render(
+        "study.html",
+        title=title,
+        heading=heading,
+        about=about,
+        notes=notes,
+        plot=png_address(plot),
+        plot_alt=plot_alt,
+        table_title=table_title,
+        heads=heads,
+        rows=rows,
+        sheet=None if sheet is None else {"address": png_address(sheet.png), "note": sheet.note, "alt": sheet.alt},
+        how=how,
     )
-    facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in how.items())
-    return page(
-        title,
-        f"<header><p class='kind'>study</p><h1>{escape(heading)}</h1><p class='quiet'>{escape(about)}</p></header>"
-        f"{warnings}<section>{embedded(plot, plot_alt)}</section>"
-        f"<section><h2>{escape(table_title)}</h2><div class='scroll'><table><thead><tr>{head_cells}</tr></thead>"
-        f"<tbody>{lines}</tbody></table></div></section>{pictures}"
-        f"<section><h2>How they are taken</h2><dl>{facts}</dl></section>",
-    )
-
-
-def pictures_section(sheet: bytes, note: str, alt: str) -> str:
-    """Returns a sheet of pictures as a section of the page, below a note."""
-    return f"<section><h2>Pictures</h2><p class='quiet'>{escape(note)}</p>{embedded(sheet, alt)}</section>"
-
-
-def embedded(png: bytes, alt: str) -> str:
-    """Returns a PNG as an element of the page."""
-    data = base64.b64encode(png).decode("ascii")
-    return f"<img class='plot' alt='{escape(alt)}' src='data:image/png;base64,{data}'>"
+    return str(found)

@@ -37,12 +37,14 @@ def console_table(evaluation: Evaluation) -> str:
     rules = "strict" if protocol.strict else "official rules"
     num_pictures = len(evaluation.scores.ids)
     lines = [f"{subject.label} {subject.name}: {num_pictures} pictures, protocol {protocol.name}, {rules}"]
-    rows = [["", "mean", "95 % interval", "std", "unit", "better"]]
+    bicubic = evaluation.scores.bicubic
+    rows = [["", "mean", "95 % interval", "std", *(["bicubic"] if bicubic else []), "unit", "better"]]
     for metric in evaluation.scores.metrics:
         mark = "  <- ranks" if metric.name == evaluation.ranking_column else ""
         better = ("higher" if metric.higher_is_better else "lower") + mark
         unit = "" if metric.unit == "1" else metric.unit
-        rows.append([metric.name, *_cells(evaluation.statistics[metric.name], digits(metric)), unit, better])
+        beside = [f"{bicubic[metric.name]:.{digits(metric)}f}"] if bicubic else []
+        rows.append([metric.name, *_cells(evaluation.statistics[metric.name], digits(metric)), *beside, unit, better])
     lines += annotated(rows)
     if evaluation.figures:
         lines += ["", "of the whole set:"]

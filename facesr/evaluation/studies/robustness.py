@@ -19,7 +19,7 @@ import torch
 
 from facesr.evaluation.flow import evaluate
 from facesr.evaluation.out_folder import SUMMARY, write_bytes, write_text
-from facesr.evaluation.report.study_page import pictures_section, study_page
+from facesr.evaluation.report.study_page import Sheet, study_page
 from facesr.evaluation.report.tables import aligned, digits
 from facesr.evaluation.result import Evaluation, environment, guard_facts, guard_warnings, warnings_of
 from facesr.evaluation.studies.operators import OPERATORS, Case, cases_of, degradation_of, require_originals, write_low
@@ -164,10 +164,7 @@ def robustness_html(scores: Sequence[Score], plot: bytes, sheet: bytes | None) -
     how = {f"{metric.name} v{metric.version}": metric.conditions for metric in evaluation.scores.metrics}
     how["consistency here"] = "the official downscaling of the restored picture against what the operator made"
     how |= {f"strength of {name}": operator.what for name, operator in OPERATORS.items() if operator.what}
-    pictures = ""
-    if sheet is not None:
-        note = "What was given, enlarged, above what was restored, with its identity similarity."
-        pictures = pictures_section(sheet, note, "sheet of faces")
+    note = "What was given, enlarged, above what was restored, with its identity similarity."
     return study_page(
         title,
         heading=title,
@@ -178,7 +175,7 @@ def robustness_html(scores: Sequence[Score], plot: bytes, sheet: bytes | None) -
         table_title="Means",
         table=_rows(scores),
         how=how,
-        pictures=pictures,
+        sheet=None if sheet is None else Sheet(sheet, note, "sheet of faces"),
     )
 
 

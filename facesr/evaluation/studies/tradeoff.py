@@ -24,7 +24,7 @@ from facesr.evaluation.flow import evaluate
 from facesr.evaluation.out_folder import SUMMARY, write_bytes, write_text
 from facesr.evaluation.perceptual import Perceptual
 from facesr.evaluation.report.examples import window
-from facesr.evaluation.report.study_page import pictures_section, study_page
+from facesr.evaluation.report.study_page import Sheet, study_page
 from facesr.evaluation.report.tables import aligned
 from facesr.evaluation.request import is_archive
 from facesr.evaluation.result import Evaluation, environment, guard_facts, guard_warnings
@@ -255,10 +255,7 @@ def tradeoff_html(points: Sequence[Point], plot: bytes, sheet: bytes | None) -> 
     for point in points:
         means = [f"{point.evaluation.statistics[metric.name].mean:.4f}" for metric in metrics]
         table.append([point.entry.name, f"{point.x:.3f}", *means])
-    pictures = ""
-    if sheet is not None:
-        note = f"Twice as large as they are; above each its {evaluation.ordering.name}."
-        pictures = pictures_section(sheet, note, "sheet of pictures")
+    note = f"Twice as large as they are; above each its {evaluation.ordering.name}."
     return study_page(
         f"Trade-off on {evaluation.protocol.name}",
         heading="Perception and distortion",
@@ -269,7 +266,7 @@ def tradeoff_html(points: Sequence[Point], plot: bytes, sheet: bytes | None) -> 
         table_title="Entries",
         table=table,
         how={f"{metric.name} v{metric.version}": metric.conditions for metric in metrics},
-        pictures=pictures,
+        sheet=None if sheet is None else Sheet(sheet, note, "sheet of pictures"),
     )
 
 
