@@ -97,14 +97,7 @@ def test_training_evaluation_and_submission_work(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_pictures_are_prepared_by_workers(tmp_path: Path) -> None:
     write_noise(tmp_path / "pictures", 4, 112, 96)
-    arguments = [
-        "-m",
-        "facesr.data.prepare.prepare",
-        str(tmp_path / "pictures"),
-        str(tmp_path / "out"),
-        "--workers",
-        "2",
-    ]
+    arguments = ["-m", "facesr", "prepare", str(tmp_path / "pictures"), str(tmp_path / "out"), "--workers", "2"]
     assert "4 pictures" in lacking(SCRIPT, *arguments)
 
 

@@ -46,6 +46,6 @@ def test_a_built_wheel_works_in_an_empty_folder(tmp_path: Path) -> None:
     ).stdout
     assert where.startswith(str(installed))
     assert "usage: facesr COMMAND" in run("--help")
-    assert "bicubic" in run("evaluate", "method=pretrained:asc19_psnr", "num_resamples=20")
+    assert "is/builtin" in run("evaluate", "method=pretrained:asc19_psnr", "num_resamples=20")
     assert "short" in run("train", *SHORT)
     assert {path.name for path in empty.iterdir()} == {"runs", "restored"}

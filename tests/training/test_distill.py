@@ -175,7 +175,6 @@ def teacher(pictures: np.ndarray, tmp_path: Path) -> Teacher:
     return Teacher(tmp_path / "random.pt", pictures)
 
 
-@pytest.mark.slow  # FaceNet in bf16, which many processors emulate
 def test_lessons_are_made_once_and_kept(
     teacher: Teacher, pictures: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,6 +25,7 @@ from facesr.data.packed.cache import cached_set
 from facesr.embedders.facenet import DIM, FaceNet
 from facesr.image import to_float
 from facesr.training.distill.faces import Pictures, batches, bicubic_copies
+from facesr.training.precision import choose_precision
 
 Vectors = NDArray[np.float32]
 
@@ -66,8 +67,8 @@ class Teacher:
         Raises:
             WeightsError: as `FaceNet` does.
         """
-        # In full precision a CPU would run it by onnxruntime, which shows no inner features.
-        self.network = FaceNet("vggface2", weights=weights, precision="bf16")
+        precision = choose_precision("auto", torch.device("cpu"))
+        self.network = FaceNet("vggface2", weights=weights, precision="bf16" if precision == "bf16" else "fp32")
         self._found: list[Tensor] = []
         for hint in HINTS:
             layer = self.network.network.get_submodule(hint.layer)
@@ -82,7 +83,9 @@ class Teacher:
     def _see(self, pictures: Pictures) -> tuple[Tensor, list[Tensor]]:
         """Returns unit embeddings (N, 512) and all channels of the inner features, at the student's sizes."""
         self._found.clear()
-        with torch.inference_mode():
+        # With gradients enabled FaceNet runs in PyTorch, whose layers can be listened to, and not by onnxruntime. None
+        # are computed: neither its weights nor the pictures ask for any.
+        with torch.enable_grad():
             vectors = self.network(to_float(pictures))
             maps = [
                 F.interpolate(found.float(), size=(hint.height, hint.width), mode="bilinear", antialias=True)
