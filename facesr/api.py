@@ -151,7 +151,7 @@ def score(
         restored: what is scored.
         high: the originals, as many and in the same order.
         low: the inputs; with them the consistency is scored, too.
-        judges: recognisers, by the names of configs/embedder; the scores of identity similarity.
+        judges: recognisers, by the names of configs/embedder; the scores of ID similarity.
         device: ``auto``, ``cpu`` or ``cuda``.
         batch_size: pictures scored at once.
 

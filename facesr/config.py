@@ -64,7 +64,7 @@ class EvaluationProtocol:
         num_pictures: how many there have to be; None for as many as the high folder holds.
         pictures_dir: folder inside a submission archive that holds the pictures, "" for its top. With a folder there
             are script/ and model/ beside it, as the preliminary round's notice asks.
-        perceptual: rules of the perceptual index, which then is the score; None where identity similarity is.
+        perceptual: rules of the perceptual index, which then is the score; None where ID similarity is.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """The built-in judge: a small 512-d recogniser whose weights are shipped with the package.
 
 It imitates FaceNet (`facesr.training.distill.distill` trains it; docs/judges.md states how well), so that a machine
-without any downloaded weights has an identity similarity that means something on photographs. It is no replacement for
+without any downloaded weights has an ID similarity that means something on photographs. It is no replacement for
 the judges of a competition.
 """
 

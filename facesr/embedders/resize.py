@@ -2,7 +2,7 @@
 
 The whole picture is stretched to the embedder's width and height by antialiased cubic interpolation (the kernel and
 border of `facesr.resample`), unrounded. A picture that has the size already is passed through untouched. The way of
-resizing is part of a judge: another one moves every identity similarity, so a change here raises the version of
+resizing is part of a judge: another one moves every ID similarity, so a change here raises the version of
 that metric and its golden file.
 """
 

@@ -70,7 +70,7 @@ class Judge:
         name: of the embedder.
         weights_sha256: of its weights file.
         dim: length of its embeddings.
-        ranks: whether its identity similarity is the score.
+        ranks: whether its ID similarity is the score.
         in_training_loss: whether the scored method was trained on it; None when that is not known.
     """
 
@@ -82,7 +82,7 @@ class Judge:
 
     @property
     def metric(self) -> str:
-        """Name of its identity similarity."""
+        """Name of its ID similarity."""
         return f"is/{self.name}"
 
 
@@ -95,7 +95,7 @@ class Evaluation:
         high: folder of the originals.
         low: folder of the low-resolution pictures, or None.
         protocol: the rules.
-        judges: the ranking one first; none where the protocol's score is no identity similarity.
+        judges: the ranking one first; none where the protocol's score is no ID similarity.
         pairs: the files.
         scores: per picture.
         statistics: metric name -> statistics over the pictures.
@@ -135,7 +135,7 @@ class Evaluation:
 
     @property
     def ranking(self) -> Judge | None:
-        """The judge whose identity similarity is the score, None where something else is."""
+        """The judge whose ID similarity is the score, None where something else is."""
         return self.judges[0] if self.judges else None
 
     @property

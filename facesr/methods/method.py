@@ -51,7 +51,8 @@ class Method:
     """A way to restore pictures.
 
     Attributes:
-        name: ``bicubic``, ``nearest``, the name of the run, or ``FIRST+WEIGHT*SECOND`` for an interpolation.
+        name: ``bicubic``, ``nearest``, ``pretrained:NAME``, the name of the run, or ``FIRST+WEIGHT*SECOND`` for an
+            interpolation.
         generator: network in evaluation mode, on its device.
         weights_sha256: of the snapshot file, of an interpolation as `facesr.snapshots.interpolation_parts` says; empty
         without weights. loss_judges: recognisers that were part of its training loss.

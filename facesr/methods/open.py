@@ -105,7 +105,8 @@ def open_method(
         interpolation = Interpolation(second_path, parts_of(snapshot, second, interpolation_weight))
         snapshot = interpolated(snapshot, second, interpolation.parts.weight)
     return Method(
-        name=snapshot.run,
+        # What ships is known by its name, not by those of the runs that it was made of.
+        name=spec if interpolation is None and spec.startswith(PREFIX) else snapshot.run,
         generator=network_of(snapshot, path).to(device),
         weights_sha256=snapshot.sha256,
         loss_judges=snapshot.loss_judges,

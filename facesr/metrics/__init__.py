@@ -29,7 +29,7 @@ __all__ = [
 def default_metrics(
     judges: Sequence[Embedder], with_low: bool, *, remember_high: bool = False, kept_in: Path | None = None
 ) -> list[Metric]:
-    """Returns the metrics of every evaluation and validation: identity similarity per judge first.
+    """Returns the metrics of every evaluation and validation: ID similarity per judge first.
 
     Args:
         judges: embedders, the ranking judge first.

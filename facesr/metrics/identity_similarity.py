@@ -1,4 +1,4 @@
-"""Identity similarity (IS): cosine between a judge's embeddings of the restored and of the original face.
+"""ID similarity (IS): cosine between a judge's embeddings of the restored and of the original face.
 
 Source: the ASC19 final's scorer (github.com/ASC-Competition/ASC19-FaceSR, evaluation_script/evaluate.py), where
 the judge is sphere20a. That script divides by zero for an embedding of length zero; here such a pair scores 0.
@@ -37,7 +37,7 @@ def embed(judge: Embedder, batch: Tensor) -> NDArray[np.float32]:
 
 
 class IdentitySimilarity:
-    """Identity similarity by one judge as a metric, named ``is/<judge>``."""
+    """ID similarity by one judge as a metric, named ``is/<judge>``."""
 
     unit = "1"
     higher_is_better = True

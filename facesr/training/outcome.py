@@ -139,7 +139,7 @@ def final_scores(run: Run, scores: Scores) -> str:
 
 
 def final_table(ranking: str, rows: Sequence[tuple[str, Scores]]) -> str:
-    """Returns the table of a run's methods; identity similarity is a column where a judge ranks them."""
+    """Returns the table of a run's methods; ID similarity is a column where a judge ranks them."""
     judged = ranking.startswith("is/")
     columns = [("IS", 6, ranking, "{:6.4f}"), *PIXEL_COLUMNS] if judged else list(GENERAL_COLUMNS)
     per_picture, told = ("ms/face", f"   (IS by {ranking.split('/')[1]})") if judged else ("ms/picture", "")

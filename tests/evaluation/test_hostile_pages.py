@@ -86,7 +86,7 @@ def test_of_an_evaluation(hostile, judge):
         "missing", "reason", "Model of model",
     )  # fmt: skip
     assert [name for name in what if f"{name}{HOSTILE}" not in found.text] == []
-    assert f"Identity similarity by judge{HOSTILE}" in found.values
+    assert f"ID similarity by judge{HOSTILE}" in found.values
 
 
 def test_of_an_evaluation_without_judges(hostile):

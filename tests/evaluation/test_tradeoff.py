@@ -145,7 +145,7 @@ def test_the_rules_of_2019_give_no_sheet(points):
 
 def test_the_table_says_what_the_axes_are(points):
     text = tradeoff_table(points)
-    assert "mean RMSE" in text and "1 - identity similarity by grid" in text and "noisy" in text
+    assert "mean RMSE" in text and "1 - ID similarity by grid" in text and "noisy" in text
 
 
 def test_csv_is_the_same_every_time(points):

@@ -1,4 +1,4 @@
-"""Identity similarity: values, the zero vector, a judge that fails, and embeddings kept between calls."""
+"""ID similarity: values, the zero vector, a judge that fails, and embeddings kept between calls."""
 
 import numpy as np
 import pytest

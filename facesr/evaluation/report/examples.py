@@ -27,7 +27,7 @@ class Example:
         low: the low-resolution picture, None where it is not known.
         restored: as scored, or a window of it.
         high: the original, or the same window of it.
-        low_value: identity similarity of `low` with the original by the ranking judge, None without one or `low`.
+        low_value: ID similarity of `low` with the original by the ranking judge, None without one or `low`.
         value: the ranking column's value of the restored picture.
     """
 

@@ -56,7 +56,7 @@ def report_html(evaluation: Evaluation, faces: Mapping[str, Sequence[Example]]) 
 def _headline(evaluation: Evaluation) -> dict[str, str | None]:
     found, ranking = evaluation.score, evaluation.ranking
     rules = "strict" if evaluation.protocol.strict else "official rules"
-    what = "perceptual index, lower is better" if ranking is None else f"identity similarity by {ranking.name}"
+    what = "perceptual index, lower is better" if ranking is None else f"ID similarity (IS) by {ranking.name}"
     interval = "" if found is None else f"95 % interval {found.low:.4f} to {found.high:.4f} over "
     return {
         "kind": evaluation.subject.label,
@@ -142,9 +142,7 @@ def _charts(evaluation: Evaluation) -> list[dict[str, Any]]:
     return [
         {
             "name": judge.name,
-            "svg": histogram_svg(
-                evaluation.scores.values[judge.metric], f"Identity similarity by {judge.name}", lowest
-            ),
+            "svg": histogram_svg(evaluation.scores.values[judge.metric], f"ID similarity by {judge.name}", lowest),
         }
         for judge in evaluation.judges
     ]
@@ -157,7 +155,7 @@ def _row(evaluation: Evaluation, name: str, row: Sequence[Example]) -> dict[str,
         part = f"of large ones the busiest {MOST_PIXELS}x{MOST_PIXELS} pixels are shown"
         note = f"Under each picture: its {column.name}; {part}."
     else:
-        title, note = _ROW_TITLES[name], f"Under each picture: its identity similarity by {ranking.name}."
+        title, note = _ROW_TITLES[name], f"Under each picture: its ID similarity by {ranking.name}."
     cards = [{"id": example.id, "cells": _cells(example, column, ranking is not None)} for example in row]
     return {"title": title, "note": note, "large": ranking is None, "cards": cards}
 
@@ -192,7 +190,7 @@ def _group(evaluation: Evaluation, attribute: str, groups: Mapping[str, Mapping[
     ]
     return {
         "attribute": attribute,
-        "what": "Mean identity similarity" if similarities else "Means",
+        "what": "Mean ID similarity" if similarities else "Means",
         "heads": [column.removeprefix("is/") for column, _ in columns],
         "rows": rows,
     }

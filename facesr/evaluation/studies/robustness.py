@@ -47,7 +47,7 @@ class Score:
 
 
 def ranking_of(scores: Sequence[Score]) -> str:
-    """Returns the name of the column along y: identity similarity by the ranking judge."""
+    """Returns the name of the column along y: ID similarity by the ranking judge."""
     return scores[0].evaluation.ordering.name
 
 
@@ -61,7 +61,7 @@ def robustness_png(scores: Sequence[Score]) -> bytes:
     plane = Plane(
         f"{evaluation.subject.name} on {len(evaluation.scores.ids)} faces that were degraded otherwise",
         "strength, from the mildest (1) to the harshest of each operator; 0: another downscaling alone",
-        f"{column.removeprefix('is/')}: identity similarity (higher is better)",
+        f"{column.removeprefix('is/')}: ID similarity (higher is better)",
         {},
         x_end=max(score.case.level for score in scores) + 0.7,  # room for the labels beside the last points
     )
@@ -164,14 +164,14 @@ def robustness_html(scores: Sequence[Score], plot: bytes, sheet: bytes | None) -
     how = {f"{metric.name} v{metric.version}": metric.conditions for metric in evaluation.scores.metrics}
     how["consistency here"] = "the official downscaling of the restored picture against what the operator made"
     how |= {f"strength of {name}": operator.what for name, operator in OPERATORS.items() if operator.what}
-    note = "What was given, enlarged, above what was restored, with its identity similarity."
+    note = "What was given, enlarged, above what was restored, with its ID similarity."
     return study_page(
         title,
         heading=title,
         about=f"{len(evaluation.scores.ids)} faces, degraded in {len(scores)} ways",
         notes=_notes(scores),
         plot=plot,
-        plot_alt="identity similarity against strength",
+        plot_alt="ID similarity against strength",
         table_title="Means",
         table=_rows(scores),
         how=how,

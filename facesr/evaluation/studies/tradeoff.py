@@ -3,7 +3,7 @@
 Both axes fall toward what one wants, so good entries lie at the lower left, and no method can reach all of it.
 
     asc19_preliminary    RMSE of the set against the perceptual index, or against NIQE where Ma's model is missing
-    other protocols      mean RMSE against 1 - identity similarity by the ranking judge
+    other protocols      mean RMSE against 1 - ID similarity by the ranking judge
 
 Source: Y. Blau, T. Michaeli, "The perception-distortion tradeoff", CVPR 2018.
 """
@@ -159,7 +159,7 @@ def _axes(points: Sequence[Point]) -> Plane:
     evaluation = points[0].evaluation
     title = f"{len(evaluation.scores.ids)} pictures, {evaluation.protocol.name}"
     if evaluation.ranking is not None:
-        y_label = f"1 - identity similarity by {evaluation.ranking.name} (lower is better)"
+        y_label = f"1 - ID similarity by {evaluation.ranking.name} (lower is better)"
         return Plane(title, "mean RMSE in grey levels, RGB (lower is better)", y_label, {})
     rules = evaluation.protocol.perceptual
     limits = {} if rules is None else {limit: f"region {i}" for i, limit in enumerate(rules.region_rmse, start=1)}

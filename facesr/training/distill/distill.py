@@ -8,7 +8,7 @@
 names, those of training under train/. One identity in eight is held out for `measure`; the benchmark's pictures are
 never trained on. The teacher sees each face twice, as it is and at a lower resolution. The student learns both
 embeddings, all cosines between them, above all the cosine between the two pictures of one face, which is what
-identity similarity measures, and the teacher's inner features. Figures: docs/judges.md.
+ID similarity measures, and the teacher's inner features. Figures: docs/judges.md.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def spearman(first: Vectors, second: Vectors) -> float:
 
 
 def bicubic_similarity(embedder: Embedder, pictures: Pictures, restored: Pictures) -> Vectors:
-    """Returns the identity similarity (N,) of bicubic pictures to the originals, -1 to 1."""
+    """Returns the ID similarity (N,) of bicubic pictures to the originals, -1 to 1."""
     similarity: Vectors = (embed(embedder, pictures) * embed(embedder, restored)).sum(axis=1)
     return similarity
 
