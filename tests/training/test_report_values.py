@@ -126,8 +126,9 @@ def test_energy_is_the_sum_of_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
-    ("device", "first", "known"), [("cpu", True, False), ("cpu", False, True), ("meta", True, False), ("meta", False, False)]
-)  # fmt: skip
+    ("device", "first", "known"),
+    [("cpu", True, False), ("cpu", False, True), ("meta", True, False), ("meta", False, False)],
+)
 def test_energy_is_unknown_but_where_another_rank_has_counted_it(
     monkeypatch: pytest.MonkeyPatch, device: str, first: bool, known: bool
 ) -> None:
