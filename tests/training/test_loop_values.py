@@ -1,6 +1,7 @@
 """Rates, rollbacks, states and checks of a run, against what was worked out by hand."""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 from facesr import dist
-from facesr.config import ScheduleSettings
+from facesr.config import ScheduleSettings, TrainSettings
 from facesr.errors import CheckpointError, ConfigError, DataError, TrainingError
 from facesr.training import loop
 from facesr.training import run as run_module
@@ -248,3 +249,27 @@ def test_judges_in_the_loss_are_named_once_and_sorted() -> None:
         "pixel": SimpleNamespace(), "unset": SimpleNamespace(embedder=None),
     }  # fmt: skip
     assert judges_in_losses(terms) == ("a", "b")
+
+
+def test_data_is_named_by_its_key_and_built_after_the_networks(
+    monkeypatch: pytest.MonkeyPatch, tiny: Callable[..., TrainSettings]
+) -> None:
+    asked: list[Any] = []
+
+    def building(node: Any, place: Any, key: str) -> str:
+        asked.append((node, place.name, key))
+        if key == "data.validation":
+            raise DataError("enough")
+        return "faces"
+
+    settings = tiny()
+    monkeypatch.setattr(run_module, "build", building)
+    monkeypatch.setattr(run_module, "open_judges", lambda given: asked.append("judges"))
+    monkeypatch.setattr(run_module, "build_players", lambda given, device: asked.append((given.precision, device)))
+    with pytest.raises(DataError, match="enough"):
+        run_module.set_up(settings, torch.device("cpu"))
+    assert asked == [
+        "judges", ("fp32", torch.device("cpu")), (settings.data.train, "DATA", "data.train"),
+        (settings.data.validation, "DATA", "data.validation"),
+    ]  # fmt: skip
+    assert not Path(settings.runs_dir).exists()
