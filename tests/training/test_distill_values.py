@@ -375,8 +375,11 @@ def test_a_long_gradient_of_the_student_is_clipped(monkeypatch: pytest.MonkeyPat
     source = Source(
         np.zeros((2, 2, HEIGHT, WIDTH, 3), np.uint8), Lessons(np.zeros((2, 2, 512), np.float32), []), np.ones(2)
     )
+    told: list[tuple[int, float]] = []
+    monkeypatch.setattr(distill_student, "_report", lambda shown, kimg, terms, seconds: told.append((shown, kimg)))
     # At least six steps, each of 5 times its rate; half of the average is forgotten at each.
-    train_student([source], Plan(kimg=0.001, batch=1, learning_rate=0.01, seed=0), tmp_path / "out")
+    train_student([source], Plan(kimg=0.001, batch=2, learning_rate=0.01, seed=0), tmp_path / "out")
+    assert told == [(12, 0.001)]
     weight = average = 1.0
     for step, rate in enumerate(PlainSteps.rates):
         weight -= 5.0 * rate

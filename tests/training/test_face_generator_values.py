@@ -36,7 +36,7 @@ from facesr.training.face_generator.program import (
     write_generator,
 )
 from facesr.training.face_generator.sheet import interpolation_sheet, sample_sheet
-from facesr.training.face_generator.step import Adaptation, draw_faces, draw_styles, train_step
+from facesr.training.face_generator.step import Adaptation, augment, draw_faces, draw_styles, train_step
 from facesr.training.state import Clock
 from facesr.training.step import GanState
 
@@ -376,3 +376,13 @@ def test_the_command_is_the_face_generators(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(program, "run_script", lambda *given: asked.append(given))
     program.main(["name=x"])
     assert asked == [(train_face_generator, "face_generator", FaceGeneratorSettings, ["name=x"])]
+
+
+def test_everything_is_drawn_where_pictures_and_network_are() -> None:
+    # `meta` stands for an accelerator: what is drawn on the CPU could not be used with it.
+    pictures = torch.zeros(4, 3, 16, 24, device="meta")
+    moved = augment(pictures, 0.5)
+    assert moved.is_meta and moved.shape == pictures.shape
+    generator = StyleGenerator((4, 4), 3, 2, latent_dim=8, num_mapping_layers=1).to("meta")
+    styles = draw_styles(generator, 3)
+    assert styles.is_meta and styles.shape == (3, 4, 8)

@@ -176,3 +176,12 @@ def test_a_loss_of_almost_nothing_does_not_explode_at_once() -> None:
     run = run_of(Clock(), Meter())
     assert is_healthy(run, {"loss/total": -1e-9}) and run.clock.lowest_loss == 1e-9
     assert is_healthy(run, {"loss/total": 0.99e-4}) and not is_healthy(run, {"loss/total": 1.01e-4})
+
+
+def test_what_a_state_had_summed_goes_to_the_device() -> None:
+    packed = {
+        "num_images": 4, "seconds": 1.0, "joules": 0.0, "data_seconds": 0.0, "paused_seconds": 0.0,
+        "ranks": [{"sums": {"loss/total": 1.0}, "counts": {"loss/total": 2}}],
+    }  # fmt: skip
+    total = Ticker(0, packed, torch.device("meta")).sums["loss/total"]
+    assert total.is_meta and total.dtype == torch.float32
