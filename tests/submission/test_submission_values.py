@@ -152,6 +152,25 @@ def test_a_folder_is_empty_and_a_file_no_folder():
         assert not archive_module._is_as_named(member(name, kind, *sizes))
 
 
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"flags": 1}, "is encrypted in team.zip; pack without a password."),
+        ({"attributes": 0o120777 << 16}, "is a symbolic link in team.zip; pack the files themselves."),
+        ({"attributes": 0o060644 << 16}, "is no regular file in team.zip; pack only regular files."),
+        ({"flags": 0x0010}, "has unknown flags in team.zip; pack with submit.py."),
+        ({"method": 12}, "is packed in an unknown way in team.zip; store or deflate it."),
+        ({"num_bytes": 4}, "lies about its size in team.zip; pack anew."),
+    ],
+)
+def test_what_is_wrong_with_a_member_and_what_to_do(zipped, change, sentence):
+    archive = Archive(io.BufferedReader(io.BytesIO(zipped([("a", b"abc"), ("b", b"abc")]))), "team.zip", 2)
+    archive.members[1] = replace(archive.members[1], **change)
+    with pytest.raises(SubmissionError) as caught:
+        archive.check_members()
+    assert str(caught.value) == f"'b' {sentence}"
+
+
 # Sizes
 
 
@@ -237,6 +256,24 @@ def test_extra_names_are_told_before_missing_ones():
 def test_folders_alike_and_listed():
     assert _alike("HR_Images") == _alike("hr-image") == "hrimage" and _alike("script") != _alike("model")
     assert _listed(["a", "b", "c"]) == "a/, b/ and c/" and _listed(["a", "b"]) == "a/ and b/"
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (["script/a\n.py"], "unsafe names ('script/a\\n.py'); rename them to letters, digits, - and _."),
+        (["script/a.so"], "'script/a.so', where script/ takes programs as text, no weights and nothing compiled; "
+         "leave it out."),
+        (["script/a", "script/A"], "names that differ only by letter case or accents ('script/a' and 'script/A')."),
+        (["script/a", "script/b", "script/c"], "3 files in model/ and script/ where at most 2 are read; "
+         "leave some out."),
+    ],
+)  # fmt: skip
+def test_what_is_to_be_packed_is_judged_as_an_archive_is(monkeypatch, names, sentence):
+    monkeypatch.setattr(attachment_rules, "MAX_ATTACHMENTS", 2)
+    with pytest.raises(SubmissionError) as caught:
+        attachments._check(dict.fromkeys(names, b"text"))
+    assert str(caught.value) == f"what is to be packed holds {sentence}"
 
 
 # What is told and written
