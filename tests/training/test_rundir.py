@@ -16,6 +16,8 @@ def test_differing_keys_are_dotted_sorted_and_have_both_values() -> None:
     assert differing_keys(first, second) == [
         "a (3 there, {'deep': 1} here)", "b.x (1 there, 2 here)", "only (0 there, (absent) here)",
     ]  # fmt: skip
+    # A file written by hand may have numbers for keys.
+    assert differing_keys({"a": 1, 2: 3}, {}) == ["2 (3 there, (absent) here)", "a (1 there, (absent) here)"]
     assert differing_keys({}, {"new": 1}) == ["new ((absent) there, 1 here)"]
 
 
