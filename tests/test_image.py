@@ -87,3 +87,9 @@ def test_luma_weighs_the_channels_as_rec_601_in_float32_at_least(given: torch.dt
     assert grey.dtype == taken
     expected = [0.299, 0.587, 0.114, 0.299 + 0.587 / 2 + 0.114 / 4]
     assert grey[:, 0, 1, 4].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_luma_is_computed_where_the_pictures_are() -> None:
+    # `meta` stands for an accelerator: weights that stayed on the CPU could not be multiplied there.
+    found = luma(torch.zeros(2, 3, 4, 5, device="meta"))
+    assert found.is_meta and found.shape == (2, 1, 4, 5)

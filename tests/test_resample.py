@@ -1,6 +1,7 @@
 """The official downscaling: exact on the 300 official pairs, and the documented rule on any size."""
 
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from facesr import resample as module
 from facesr.image import to_float, to_uint8
 from facesr.png import list_png, stack_pictures
 from facesr.resample import (
@@ -240,3 +242,57 @@ def test_grey_levels_end_at_black_and_white_where_the_cubic_kernel_overshoots() 
     assert downscale(high).max() > 1.01 and downscale(high).min() < -0.01
     low = downscale_to_grey_levels(high)
     assert (float(low.min()), float(low.max())) == (0.0, 1.0)
+
+
+def test_kernel_by_hand() -> None:
+    # Keys' cubics at quarters: 1.5 x^3 - 2.5 x^2 + 1 up to 1, and -0.5 x^3 + 2.5 x^2 - 4 x + 2 from there to 2.
+    x = np.array([0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5])
+    expected = [1.0, 0.8671875, 0.5625, 0.2265625, 0.0, -0.0703125, -0.0625, -0.0234375, 0.0, 0.0]
+    assert cubic_kernel(x).tolist() == expected and cubic_kernel(-x).tolist() == expected
+
+
+def test_matrices_by_hand_and_not_to_be_changed() -> None:
+    # Twice as large: every sample lies a quarter from one and three quarters from the next of four.
+    near, next_, far, last = 0.8671875, 0.2265625, -0.0703125, -0.0234375
+    matrix = resize_matrix(6, 12)
+    assert matrix[5].tolist() == pytest.approx([0.0, far, near, next_, last, 0.0])
+    assert matrix[6].tolist() == pytest.approx([0.0, last, next_, near, far, 0.0])
+    # At the border sample -1 is sample 0 and sample -2 is sample 1.
+    assert matrix[0].tolist() == pytest.approx([near + next_, far + last, 0.0, 0.0, 0.0, 0.0])
+    # Half as large: the kernel is stretched to twice its width and halved in height.
+    halves = [0.5 * value for value in (last, far, next_, near, near, next_, far, last)]
+    assert resize_matrix(16, 8)[4].tolist() == pytest.approx([0.0] * 5 + halves + [0.0] * 3)
+    assert np.array_equal(resize_matrix(7, 7), np.eye(7))
+    with pytest.raises(ValueError, match="read-only"):
+        matrix[0, 0] = 1.0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_matrices_are_asked_for_the_batchs_dtype_and_device(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    plain = module._matrix
+    monkeypatch.setattr(module, "_matrix", lambda *given: asked.append(given) or plain(*given))
+    result = resize(torch.zeros(2, 3, 8, 12, dtype=dtype), 5, 7)
+    assert result.shape == (2, 3, 5, 7) and result.dtype == dtype
+    assert asked == [(8, 5, dtype, torch.device("cpu")), (12, 7, dtype, torch.device("cpu"))]
+    assert upscale(torch.zeros(1, 3, 2, 5)).shape == (1, 3, 8, 20)
+    assert downscale(torch.zeros(1, 3, 8, 20)).shape == (1, 3, 2, 5)
+
+
+def test_either_cache_is_asked_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def cache(*given: object) -> str:
+        asked.append(given)
+        return "matrix"
+
+    monkeypatch.setattr(module, "_cached_matrix", cache)
+    monkeypatch.setattr(module, "_untraced_matrix", lambda: lambda *given: cache("untraced", *given))
+    given = (4, 8, torch.float32, torch.device("meta"))
+    monkeypatch.setitem(sys.modules, "torch._dynamo", sys)
+    assert module._matrix(*given) == "matrix"
+    monkeypatch.delitem(sys.modules, "torch._dynamo")
+    assert module._matrix(*given) == "matrix"
+    assert asked == [("untraced", *given), given]

@@ -169,3 +169,10 @@ def test_wrong_model_files_are_one_sentence(tmp_path: Path, model_file: Path) ->
     with pytest.raises(WeightsError, match="asks for other than 45 features"):
         read_model(tmp_path / "feature.mat")
     assert sum(NUM_FEATURES) == 138
+
+
+def test_bands_are_made_where_the_picture_is() -> None:
+    # `meta` stands for an accelerator: a table that stayed on the CPU could not be multiplied there.
+    high_pass, scales = steerable_bands(torch.zeros(64, 48, dtype=torch.float64, device="meta"), 2, 6)
+    assert all(part.is_meta for part in (high_pass, *scales))
+    assert [tuple(bands.shape) for bands in scales] == [(6, 64, 48), (6, 32, 24)]

@@ -1,6 +1,7 @@
 """The challenge's grey picture, RMSE, index, regions and points against plain transcriptions of their definitions."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from facesr.build import load_group
 from facesr.config import EvaluationProtocol
 from facesr.errors import ImageError
 from facesr.image import to_float
+from facesr.metrics.perceptual import perceptual_index as module
 from facesr.metrics.perceptual.ma import MaModel
 from facesr.metrics.perceptual.niqe import PUBLISHED, NiqeModel, read_model
 from facesr.metrics.perceptual.perceptual_index import (
@@ -153,3 +155,26 @@ def test_values_do_not_depend_on_the_batch(texture):
         whole = metric(MetricInputs(to_float(pictures), torch.zeros(3, 3, 210, 208)))
         single = [metric(MetricInputs(to_float(p[None]), torch.zeros(1, 3, 210, 208)))[0] for p in pictures]
         np.testing.assert_allclose(whole, single, rtol=0, atol=1e-9)
+
+
+def test_metrics_look_inside_their_border_with_their_model(random_pictures, monkeypatch):
+    asked = []
+    for name in ("niqe", "ma", "rmse_y"):
+        monkeypatch.setattr(module, name, lambda *given, name=name: asked.append((name, *given)))
+    monkeypatch.setattr(module, "shaved_luma", lambda *given: given)
+    niqe_model, ma_model = (SimpleNamespace(name=name, sha256=12 * name[0] + "9") for name in ("mine", "ma"))
+    restored, high = to_float(random_pictures), to_float(random_pictures[::-1])
+    metrics = [Niqe(niqe_model, 3, 7), Ma(ma_model, 5), RmseY(2), Niqe(niqe_model, 1)]
+    for metric in metrics:
+        metric(MetricInputs(restored, high))
+    assert asked == [
+        ("niqe", (restored, 3), niqe_model, 7), ("ma", (restored, 5), ma_model), ("rmse_y", restored, high, 2),
+        ("niqe", (restored, 1), niqe_model, 64),
+    ]  # fmt: skip
+    assert [metric.name for metric in metrics] == ["niqe/mine", "ma", "rmse_y", "niqe/mine"]
+    assert metrics[0].conditions.endswith(", 3 px cut off each side, pristine model mine mmmmmmmmmmmm")
+    assert metrics[1].conditions.endswith(", 5 px cut off each side, model mmmmmmmmmmmm")
+    assert metrics[2].conditions.endswith(", 2 px cut off each side, root of the mean square per picture")
+    index = PerceptualIndex(metrics[0], metrics[1])
+    assert (index.name, index.parts, index.version) == ("perceptual_index/mine", ("niqe/mine", "ma"), 2)
+    assert index.conditions == "(10 - ma + niqe/mine) / 2"

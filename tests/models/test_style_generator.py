@@ -85,3 +85,16 @@ def test_first_pictures_have_a_sensible_spread() -> None:
 def test_counts_below_one_are_told_to_the_user(wrong: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="too small"):
         StyleGenerator(**{"channels": (4, 4), **wrong})
+
+
+def test_noise_is_drawn_where_the_network_is() -> None:
+    # `meta` stands for an accelerator.
+    noises = small().to("meta").draw_noises(3)
+    assert [(noise.device.type, *noise.shape) for noise in noises] == [
+        ("meta", 3, 1, 7 << level, 6 << level) for level in (0, 1, 1, 2, 2)
+    ]
+
+
+def test_the_mapping_learns_a_hundred_times_slower() -> None:
+    mapping = StyleGenerator((4, 4), latent_dim=8, num_mapping_layers=3).style[1:]
+    assert [(layer.rate, tuple(layer.weight.shape)) for layer in mapping] == [(0.01, (8, 8))] * 3  # type: ignore[union-attr, operator]

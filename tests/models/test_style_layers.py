@@ -232,3 +232,10 @@ def test_gradients_of_the_modulated_convolution_are_those_of_differences() -> No
     randomised(layer)
     features, latent = values(1, 2, 3, 3).requires_grad_(), values(1, 3).requires_grad_()
     assert torch.autograd.gradcheck(layer, (features, latent))
+
+
+def test_a_style_of_nothing_gives_nothing() -> None:
+    layer = ModulatedConv(2, 3, 3, 4)
+    nn.init.zeros_(layer.modulation.weight)
+    nn.init.zeros_(layer.modulation.bias)
+    assert torch.equal(layer(torch.ones(1, 2, 4, 4), torch.ones(1, 4)), torch.zeros(1, 3, 4, 4))

@@ -1,5 +1,6 @@
 """What the built-in judge's training draws and computes, against figures worked out by hand."""
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -170,6 +171,45 @@ def test_a_cover_is_a_disc_beside_the_face(scripted: Callable[..., Scripted], ki
     assert (copy[0][apart > 29.0] == 200).all()
 
 
+def test_a_cover_shows_the_other_picture_turned_and_enlarged_about_its_middle(
+    scripted: Callable[..., Scripted],
+) -> None:
+    pictures = np.stack([np.full((HEIGHT, WIDTH, 3), 200, np.uint8), smooth_picture()])
+    landmarks = np.stack([LANDMARKS, np.full((5, 2), np.nan, np.float32)])
+    # The same disc, of a radius of 28 * 2.5; the second picture turned by 30 degrees and 1.5 times as large.
+    where = (0.25, 1.0, share_of(0.8, 0.5, 1.1), 30 / 360, share_of(1.5, 1.0, 3.0))
+    scripted(0.34, 0.49, 0.5, *where, 0.2, (0.36,) * 3, 0.8)
+    copy = covered_copies(Faces(pictures, ["", ""], landmarks), seed=0)[0]
+    angle, across, down = math.radians(30.0), RIGHT - 48.0, DOWN - 56.0
+    x = 48.0 + (math.cos(angle) * across - math.sin(angle) * down) / 1.5
+    y = 56.0 + (math.sin(angle) * across + math.cos(angle) * down) / 1.5
+    expected = cv2.remap(
+        pictures[1], x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+    )
+    inside = np.hypot(RIGHT - 48.0, DOWN - 64.0 - 28.0 * 3.3) < 69.0
+    assert inside.sum() > 1000 and np.abs(copy[inside].astype(int) - expected[inside]).max() <= 2
+
+
+def test_glasses_lie_along_the_eyes(scripted: Callable[..., Scripted]) -> None:
+    plain = np.full((1, HEIGHT, WIDTH, 3), 200, np.uint8)
+    # The right eye 28 lower than the left one: turned by 45 degrees; lenses 0.4 of the way wide and 0.6 of that high.
+    landmarks = LANDMARKS.copy()
+    landmarks[1] = [62, 78]
+    width = 0.4 * 28.0 * math.sqrt(2.0)
+    lens = (0.5, (0.16,) * 3)
+    scripted(0.33, share_of(0.4, 0.36, 0.55), 0.0, 0.99, 0.79, *lens, 0.69, 1.0, *lens, 0.5)
+    copy = covered_copies(Faces(plain, [""], landmarks[None]), seed=0)[0]
+    apart = []
+    for x, y in landmarks[:2]:
+        along, beside = (RIGHT - x + DOWN - y) / math.sqrt(2.0), (DOWN - y - RIGHT + x) / math.sqrt(2.0)
+        apart.append(np.hypot(along / width, beside / (0.6 * width)))
+        assert (copy[apart[-1] < 0.7] == 34).all()
+        assert (apart[-1] < 0.7).sum() > 100
+    changed = (copy != 200).any(axis=2)
+    on_the_line = np.abs(DOWN - 50.0 - (RIGHT - 34.0)) < 5
+    assert not changed[(np.minimum(*apart) > 1.35) & ~on_the_line].any()
+
+
 def test_a_stranger_has_anothers_face_on_the_landmarks(scripted: Callable[..., Scripted]) -> None:
     pictures = np.stack([np.full((HEIGHT, WIDTH, 3), 40, np.uint8), smooth_picture()])
     landmarks = np.stack([LANDMARKS, np.add(LANDMARKS, [5.0, -3.0])]).astype(np.float32)
@@ -210,6 +250,8 @@ def test_lessons_are_kept_for_the_same_teacher_axes_and_pictures_alone(tmp_path:
     asked: list[int] = []
     lessons = teacher_of_means(0.25, asked).teach(pairs, tmp_path, "any")
     assert asked == [128, 12]  # both pictures of 64 pairs, then of 6
+    (about,) = tmp_path.glob("*/set.json")
+    assert json.loads(about.read_text()) == {"teacher": "teacher", "num_pairs": 70}
     level = np.arange(140, dtype=np.float32).reshape(70, 2)
     assert np.array_equal(lessons.vectors, np.broadcast_to(level[..., None], (70, 2, 512)))
     for hint, kept in zip(HINTS, lessons.hints, strict=True):
@@ -333,8 +375,11 @@ def test_a_long_gradient_of_the_student_is_clipped(monkeypatch: pytest.MonkeyPat
     source = Source(
         np.zeros((2, 2, HEIGHT, WIDTH, 3), np.uint8), Lessons(np.zeros((2, 2, 512), np.float32), []), np.ones(2)
     )
+    told: list[tuple[int, float]] = []
+    monkeypatch.setattr(distill_student, "_report", lambda shown, kimg, terms, seconds: told.append((shown, kimg)))
     # At least six steps, each of 5 times its rate; half of the average is forgotten at each.
-    train_student([source], Plan(kimg=0.001, batch=1, learning_rate=0.01, seed=0), tmp_path / "out")
+    train_student([source], Plan(kimg=0.001, batch=2, learning_rate=0.01, seed=0), tmp_path / "out")
+    assert told == [(12, 0.001)]
     weight = average = 1.0
     for step, rate in enumerate(PlainSteps.rates):
         weight -= 5.0 * rate

@@ -315,3 +315,27 @@ def test_the_average_itself_is_never_trained() -> None:
     assert gan.average.w.item() == W  # type: ignore[operator, union-attr]
     assert not any(parameter.requires_grad for parameter in gan.average.parameters())
     assert not gan.average.training
+
+
+# Precision
+
+
+class Listening(OneWeight):
+    """Keeps in what it is computed."""
+
+    def forward(self, low: Tensor) -> Tensor:
+        self.seen = (torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu"))
+        return super().forward(low)
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", None), ("bf16", torch.bfloat16), ("fp16", torch.float16)])
+def test_a_step_is_computed_in_its_precision_and_scaled_where_that_is_small(
+    precision: str, dtype: torch.dtype | None
+) -> None:
+    generator = Listening()
+    optimizer = torch.optim.SGD(generator.parameters(), LR)
+    gan = GanState(generator, optimizer, {"mse": MeanSquare(1.0, 0.0)}, precision, 0.0)
+    assert gan.scaler.is_enabled() is (precision == "fp16") and gan.scaler._device == "cpu"
+    train_step(gan, [GREY], 0.0)
+    enabled, of_autocast = generator.seen
+    assert enabled is (dtype is not None) and (dtype is None or of_autocast is dtype)

@@ -1,0 +1,111 @@
+"""What makes two configurations one run, and what is said where they are not."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from facesr.training import rundir
+from facesr.training.rundir import differing_keys, earlier_config, extension_of, identity_of
+
+
+def test_differing_keys_are_dotted_sorted_and_have_both_values() -> None:
+    first = {"b": {"x": 1, "y": [1, 2]}, "a": 3, "same": {"z": None}, "only": 0}
+    second = {"b": {"x": 2, "y": [1, 2]}, "a": {"deep": 1}, "same": {"z": None}}
+    assert differing_keys(first, second) == [
+        "a (3 there, {'deep': 1} here)", "b.x (1 there, 2 here)", "only (0 there, (absent) here)",
+    ]  # fmt: skip
+    # A file written by hand may have numbers for keys.
+    assert differing_keys({"a": 1, 2: 3}, {}) == ["2 (3 there, (absent) here)", "a (1 there, (absent) here)"]
+    assert differing_keys({}, {"new": 1}) == ["new ((absent) there, 1 here)"]
+
+
+def test_where_and_how_a_run_runs_is_no_part_of_it() -> None:
+    free = {"runs_dir": "a", "device": "cpu", "log_every_kimg": 1.0}
+    assert identity_of({**free, "seed": 1, "duration_kimg": 2.0}) == {"seed": 1, "duration_kimg": 2.0}
+
+
+def test_later_keys_are_left_out_at_the_value_of_before_alone() -> None:
+    before = {"degradation": {"_target_": "facesr.degradation.Official"}, "seed": 1}
+    before |= {"data": {"pose_shares": [], "flip": 0.5}, "generator": {"rms_limit": None, "channels": 4}}
+    assert identity_of(before) == {"seed": 1, "data": {"flip": 0.5}, "generator": {"channels": 4}}
+    other = {"degradation": {"_target_": "other"}, "data": {"pose_shares": [0.5]}, "generator": {"rms_limit": 2.0}}
+    assert identity_of(other) == other
+    # Only at its own place, and only where there is such a place.
+    assert identity_of({"pose_shares": [], "data": 5, "rms_limit": None}) == {
+        "pose_shares": [], "data": 5, "rms_limit": None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("now", "then"),
+    [("synthetic", "builtin"), ("synthetic_pairs", "builtin_pairs"), ("prepared", "prepared")],
+)
+def test_moved_targets_are_called_as_they_were_then(now: str, then: str) -> None:
+    target = {"_target_": f"facesr.data.packed.reader.{now}"}
+    assert identity_of({"data": {"train": target}, "n": 1}) == {
+        "data": {"train": {"_target_": f"facesr.data.prepared.{then}"}}, "n": 1,
+    }  # fmt: skip
+
+
+LENGTHS = {"duration_kimg": 2.0, "state_every_kimg": 1.0, "num_snapshots_kept": 3}
+
+
+@pytest.mark.parametrize(
+    ("earlier", "schedule", "said"),
+    [
+        (None, "cosine", ""),
+        (LENGTHS, "cosine", ""),
+        (
+            {**LENGTHS, "duration_kimg": 1.0, "num_snapshots_kept": 5}, "cosine",
+            "the run goes on with another duration_kimg from 1.0 to 2.0, num_snapshots_kept from 5 to 3."
+            " The cosine schedule is that of the longer run from here on.",
+        ),
+        ({**LENGTHS, "duration_kimg": 1.0}, "step", "the run goes on with another duration_kimg from 1.0 to 2.0."),
+        (
+            {**LENGTHS, "state_every_kimg": 4.0}, "cosine",
+            "the run goes on with another state_every_kimg from 4.0 to 1.0.",
+        ),
+    ],
+)  # fmt: skip
+def test_what_an_extension_changes_is_said(earlier: dict[str, Any] | None, schedule: str, said: str) -> None:
+    assert extension_of(earlier, LENGTHS, schedule) == said
+
+
+def folder_of(path: Path, config: Any) -> Path:
+    (path / "state").mkdir()
+    (path / "state" / "000000008.pt").touch()
+    (path / "config.yaml").write_text(config if isinstance(config, str) else yaml.safe_dump(config))
+    return path
+
+
+def test_five_differences_are_named_and_the_others_counted(tmp_path: Path) -> None:
+    config = {**LENGTHS, "device": "cpu"} | {f"key{number}": number for number in range(5)}
+    folder = folder_of(tmp_path, config)
+    assert rundir._conflict(folder, {**config, "device": "cuda", "num_snapshots_kept": 9}) is None
+    other = config | {f"key{number}": -1 for number in range(5)}
+    named = ", ".join(f"key{number} ({number} there, -1 here)" for number in range(5))
+    head, tail = (
+        f"{folder} belongs to a run with another configuration, which differs in ",
+        ("; choose another name=..., or remove that folder."),
+    )
+    assert rundir._conflict(folder, other) == head + named + tail
+    assert rundir._conflict(folder, {**other, "duration_kimg": 1.5}) == head + named + " and 1 more" + tail
+    assert rundir._conflict(folder, {**config, "duration_kimg": 1.5}) == (
+        head + "duration_kimg (2.0 there, 1.5 here: shorter)" + tail
+    )
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]", "a: [", "seed: 1"])
+def test_the_earlier_configuration_is_a_table_or_nothing(tmp_path: Path, text: str) -> None:
+    assert earlier_config(tmp_path) is None
+    folder = folder_of(tmp_path, text)
+    assert earlier_config(folder) == ({"seed": 1} if text == "seed: 1" else None)
+    conflict = rundir._conflict(folder, dict(LENGTHS)) if text in ("", "a: [") else ""
+    if text == "a: [":
+        assert (
+            conflict == f"{folder}/config.yaml cannot be read; choose another name, or remove {folder} to start anew."
+        )
+    (folder / "state" / "000000008.pt").unlink()
+    assert rundir._conflict(folder, dict(LENGTHS)) is None, "where nothing was saved nothing can be mixed"
