@@ -12,19 +12,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from facesr.build import build, load_group
 from facesr.dist import choose_device
-from facesr.errors import ConfigError, DataError, ImageError
+from facesr.errors import DataError, ImageError
+from facesr.evaluation.judges import named_judge, on_device
 from facesr.image import Picture, to_float
 from facesr.methods.method import INTERPOLATIONS, Method
 from facesr.methods.open import open_method as open_on
 from facesr.methods.restore import restore_pictures
 from facesr.metrics import default_metrics
 from facesr.photos.decode import Unusable, list_pictures, read_picture
-from facesr.places import Place
-from facesr.protocols import Embedder, MetricInputs
+from facesr.protocols import MetricInputs
 from facesr.resample import downscale_uint8
 from facesr.snapshots.shipped import PREFIX, shipped_names
 from facesr.task import SCALE
@@ -67,13 +65,11 @@ class OpenMethod:
         """
         given = _listed(pictures)
         restored: list[Picture] = []
-        for _, same in groupby(given, key=lambda picture: picture.shape):
-            stack = np.stack(list(same))
-            restored += list(
-                restore_pictures(
-                    self._method, stack, device=self.device, batch_size=batch_size, self_ensemble=self_ensemble
-                )
+        for part in _runs(given):
+            answers = restore_pictures(
+                self._method, np.stack(part), device=self.device, batch_size=batch_size, self_ensemble=self_ensemble
             )
+            restored.extend(answers)
         return _as_given(restored, pictures)
 
     def __repr__(self) -> str:
@@ -131,7 +127,7 @@ def degrade(high: Pictures) -> Any:
         height, width = picture.shape[:2]
         if height % SCALE or width % SCALE:
             raise ImageError(f"a picture of {width}x{height} cannot be downscaled by {SCALE}; crop it to multiples.")
-    return _as_given([downscale_uint8(picture[None])[0] for picture in given], high)
+    return _as_given([low for part in _runs(given) for low in downscale_uint8(np.stack(part))], high)
 
 
 def score(
@@ -171,7 +167,9 @@ def score(
     _check_alike(answers, originals, 1, "restored")
     if inputs is not None:
         _check_alike(inputs, originals, SCALE, "low")
-    metrics = default_metrics([_judge(name, where) for name in judges], with_low=inputs is not None)
+    metrics = default_metrics(
+        [on_device(named_judge(name, name), where) for name in judges], with_low=inputs is not None
+    )
     columns: dict[str, list[NDArray[np.float64]]] = {metric.name: [] for metric in metrics}
     for part in _batches(originals, batch_size):
         stacks = [None if source is None else np.stack(source[part]) for source in (answers, originals, inputs)]
@@ -182,21 +180,17 @@ def score(
     return {name: np.concatenate(values) for name, values in columns.items()}
 
 
-def _judge(name: str, device: torch.device) -> Embedder:
-    node = load_group("embedder", name)
-    if not node:
-        raise ConfigError(f"{name} is no judge; choose another one.")
-    judge: Embedder = build(node, Place.EMBEDDER)
-    if isinstance(judge, nn.Module):
-        judge.to(device)
-    return judge
+def _runs(pictures: Sequence[Picture]) -> Iterator[list[Picture]]:
+    """Yields neighbours of one size."""
+    for _, same in groupby(pictures, key=lambda picture: picture.shape):
+        yield list(same)
 
 
 def _batches(pictures: Sequence[Picture], batch_size: int) -> Iterator[slice]:
-    """Yields neighbours of one size, at most so many at a time."""
+    """Yields the places of neighbours of one size, at most so many at a time."""
     start = 0
-    for _, same in groupby(pictures, key=lambda picture: picture.shape):
-        end = start + sum(1 for _ in same)
+    for part in _runs(pictures):
+        end = start + len(part)
         for first in range(start, end, batch_size):
             yield slice(first, min(first + batch_size, end))
         start = end

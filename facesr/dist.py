@@ -132,6 +132,12 @@ def by_main(do: Callable[[], Result]) -> Result | None:
     return result
 
 
+def once(do: Callable[[], Result]) -> Result:
+    """Returns on every rank what `do` returns on rank 0, where alone it is called; all raise a user's error."""
+    result: Result = from_main(by_main(do))
+    return result
+
+
 def in_turn(make: Callable[[], Result]) -> Result:
     """Returns what `make` returns, made by rank 0 first: what it puts into a cache is then there for the others."""
     made = by_main(lambda: [make()])

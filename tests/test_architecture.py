@@ -30,7 +30,7 @@ FLOORS: dict[str, int] = {
     "methods": 4,
     **dict.fromkeys(("training", "submission"), 5),
     "evaluation": 6,
-    "api": 6,
+    "api": 7,
     "__main__": 9,
 }
 HYDRA_DOORS = {PACKAGE / "build.py", PACKAGE / "overrides.py"}

@@ -26,14 +26,27 @@ def open_judges(settings: EvaluateSettings, device: torch.device) -> list[Embedd
         found: list[Embedder] = [build(judge_node("embedder=none", settings.embedder), Place.EMBEDDER)]
         for name in settings.judges:
             if name not in [judge.name for judge in found]:
-                found.append(build(judge_node(f"judges=[{name}]", load_group("embedder", name)), Place.EMBEDDER))
+                found.append(named_judge(name, f"judges=[{name}]"))
         return found
 
-    judges = dist.in_turn(make)
-    for judge in judges:
-        if isinstance(judge, nn.Module):
-            judge.to(device)
-    return list(judges)
+    return [on_device(judge, device) for judge in dist.in_turn(make)]
+
+
+def named_judge(name: str, key: str) -> Embedder:
+    """Returns the judge of configs/embedder/<name>.yaml; `key` is what the user calls it.
+
+    Raises:
+        FaceSRError: there is none of that name, or its weights are missing or wrong.
+    """
+    judge: Embedder = build(judge_node(key, load_group("embedder", name)), Place.EMBEDDER)
+    return judge
+
+
+def on_device(judge: Embedder, device: torch.device) -> Embedder:
+    """Returns the judge, moved to the device where it is a network of PyTorch's."""
+    if isinstance(judge, nn.Module):
+        judge.to(device)
+    return judge
 
 
 def judge_node(key: str, node: dict[str, Any]) -> dict[str, Any]:

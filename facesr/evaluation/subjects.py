@@ -58,7 +58,7 @@ def restored_by(
     Raises:
         FaceSRError: a picture cannot be read or restored, or a folder cannot be written.
     """
-    pictures = LowPictures.open(low)
+    pictures = dist.once(lambda: LowPictures.open(low))
     options = RestoreOptions(
         device, settings.batch_size, settings.self_ensemble, Tiles(settings.tile_px, settings.tile_overlap_px)
     )

@@ -96,18 +96,19 @@ def restore_folder(
         DataError: a file cannot be read or written.
         ImageError: a picture cannot be read or restored.
     """
-    record = _facts(method, low, options)
+    # Rank 0's on all ranks: another machine's device would give the folder another name.
+    record = dist.once(lambda: _facts(method, low, options))
     target = kept_in / _folder_name(record, options)
 
     def found() -> Restoration | None:
         kept = read_restored(target) if reuse else None
         return kept if kept is not None and list(kept.files) == list(low.paths) else None
 
-    kept: Restoration | None = dist.from_main(dist.by_main(found))
+    kept = dist.once(found)
     if kept is not None:
         return RestoredFolder(target, kept, reused=True)
     # One name on all ranks: each writes its part there.
-    temporary = target.with_name(f".{target.name}.{dist.from_main(os.getpid())}.tmp")
+    temporary = target.with_name(f".{target.name}.{dist.once(os.getpid)}.tmp")
     try:
         with _writing(kept_in):
             dist.by_main(lambda: (temporary / PICTURES).mkdir(parents=True))

@@ -119,7 +119,7 @@ def roll_back(run: Run) -> None:
             f"run {run.settings.name}: the loss is not finite or exploded at {shown_kimg(bad_kimg)} kimg; {advice}, "
             "and start under another name."
         )
-    earlier = unpack_state(found[1], run.gan, run.config_sha256)
+    earlier = unpack_state(found[1], run.gan, *run.state_digests)
     earlier.rate_factor, earlier.num_rollbacks = earlier.rate_factor * 0.5, earlier.num_rollbacks + 1
     earlier.joules, earlier.seconds = run.clock.joules, run.clock.seconds  # spent all the same
     vars(run.clock).update(vars(earlier))
@@ -134,5 +134,5 @@ def roll_back(run: Run) -> None:
 def save_state(run: Run, ticker: Ticker) -> None:
     """Writes the training state on rank 0; the others wait, so that none runs ahead of a failure."""
     ticker.joules += count_energy(run)
-    state = {**pack_state(run.gan, run.clock, run.config_sha256), "unreported": ticker.packed()}
+    state = {**pack_state(run.gan, run.clock, run.state_digests[0]), "unreported": ticker.packed()}
     dist.by_main(lambda: write_state(run.folder / "state", run.clock.num_images, state))

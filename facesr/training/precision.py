@@ -17,11 +17,14 @@ def choose_precision(name: str, device: torch.device) -> str:
         raise ConfigError(f"precision={name} is unknown; choose auto, fp32, bf16 or fp16.")
     if name != "auto":
         return name
+    return "bf16" if has_bf16(device) else "fp32"
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Returns whether a device computes in bf16 itself; one that emulates it is slower with it than with fp32."""
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    # A CPU that has no instructions for bf16 is slower with it than with fp32.
-    has_bf16 = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return "bf16" if has_bf16 else "fp32"
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
 def with_chosen_precision(node: Any, device: torch.device) -> Any:

@@ -33,6 +33,7 @@ from facesr.training.rundir import (
     find_run_folder,
     identity_of,
     plain_config,
+    state_digests,
 )
 from facesr.training.schedule import learning_rate_factor
 from facesr.training.state import Clock, unpack_state
@@ -51,6 +52,7 @@ class Run:
     settings: TrainSettings
     config: dict[str, Any]
     config_sha256: str
+    state_digests: tuple[str, ...]  # that states may carry; the first one is for new ones
     folder: Path
     device: torch.device
     gan: GanState
@@ -117,13 +119,13 @@ def set_up(settings: TrainSettings, device: torch.device) -> Run:
 
     found = newest_state(folder / "state")
     earlier = earlier_config(folder)
-    accepted = [config_sha256] if earlier is None else [config_sha256, digest_of(identity_of(earlier))]
-    clock = unpack_state(found[1], gan, *accepted) if found else Clock()
+    digests = state_digests(config, earlier)
+    clock = unpack_state(found[1], gan, *digests) if found else Clock()
     bicubic = validator.score(upscale)
     # The folder is claimed and its files are opened last, when nothing can be refused any more.
     claim_run_folder(folder, config)
     run = Run(
-        settings, config, config_sha256, folder, device, gan, feed, validator, clock,
+        settings, config, config_sha256, digests, folder, device, gan, feed, validator, clock,
         console=(console := Console(folder / "log.txt")),
         bicubic=bicubic,
         loss_judges=judges_in_losses(gan.terms),

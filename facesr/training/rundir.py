@@ -16,7 +16,7 @@ from facesr import dist
 from facesr.config import TrainSettings
 from facesr.errors import ConfigError
 from facesr.files import write_bytes
-from facesr.snapshots.snapshot import sweep
+from facesr.snapshots.snapshot import digest_of, sweep
 
 # Keys that may differ when a run is resumed: they change where and how it runs, not what it computes.
 FREE_KEYS = frozenset({"runs_dir", "device", "log_every_kimg"})
@@ -100,6 +100,16 @@ def extension_of(earlier: Mapping[str, Any] | None, config: Mapping[str, Any], s
     told = ", ".join(f"{key} from {earlier.get(key)} to {config[key]}" for key in changed)
     note = " The cosine schedule is that of the longer run from here on." if schedule == "cosine" else ""
     return f"the run goes on with another {told}.{note if 'duration_kimg' in changed else ''}"
+
+
+def state_digests(config: Mapping[str, Any], earlier: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Returns the digests of configurations that a run's states may carry; the first one is for new states.
+
+    That one is the same however long the run is to be. Older states carry the digest of a whole configuration, of this
+    one or of the one that the run was last started with.
+    """
+    whole = [one for one in (config, earlier) if one is not None]
+    return (digest_of(_but_extending(identity_of(config))), *(digest_of(identity_of(one)) for one in whole))
 
 
 def _but_extending(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def unpack_state(state: dict[str, Any], gan: GanState, *config_sha256: str) -> C
     Args:
         state: what `pack_state` made.
         gan: of the same configuration.
-        config_sha256: digests of the configurations that it may belong to: this one, and the one before an extension.
+        config_sha256: digests of configurations that it may belong to (`facesr.training.rundir.state_digests`).
 
     Raises:
         CheckpointError: the state belongs to another configuration or version.

@@ -133,15 +133,7 @@ def test_a_snapshot_tells_its_judges(run, big, tmp_path, capsys):
 
 
 def test_an_archive_is_verified_and_its_claims_are_called_claims(run, big, tmp_path):
-    keys = {
-        "checkpoint": "bicubic",
-        "low": big.low,
-        "team": "Team",
-        "out": tmp_path / "team.zip",
-        "restored_dir": tmp_path / "kept",
-    }
-    keys |= {"device": "cpu", "restored_dir": tmp_path / "kept"}
-    submit.run(load_settings("submit", SubmitSettings, [f"{key}={value}" for key, value in keys.items()]))
+    packed(big, tmp_path)
     found = summary(run(submission=tmp_path / "team.zip", high=big.high, low=big.low))
     assert found["subject"]["kind"] == "submission" and found["subject"]["name"] == "Team"
     assert found["subject"]["loss_judges"] == [] and found["subject"]["loss_judges_are_a_claim"]
@@ -218,15 +210,7 @@ def test_what_is_cheap_to_check_comes_before_judges_are_loaded(run, big, monkeyp
 
 def test_the_power_an_archive_states_is_compared_with_a_limit(run, big, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("facesr.power.PowerMeter.stop", lambda meter: setattr(meter, "joules", 6000.0))
-    keys = {
-        "checkpoint": "bicubic",
-        "low": big.low,
-        "team": "Team",
-        "out": tmp_path / "team.zip",
-        "restored_dir": tmp_path / "kept",
-    }
-    keys |= {"device": "cpu", "restored_dir": tmp_path / "kept"}
-    submit.run(load_settings("submit", SubmitSettings, [f"{key}={value}" for key, value in keys.items()]))
+    packed(big, tmp_path)
     asked = {"submission": tmp_path / "team.zip", "high": big.high, "low": big.low}
     # 6000 J in the moment that three faces take are far above any limit; in a fraction of it they are within one.
     found = summary(run(**asked, power_limit_watts=3000, out=tmp_path / "above"))["subject"]

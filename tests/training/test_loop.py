@@ -64,6 +64,14 @@ def test_a_run_may_go_on_for_longer_but_not_for_less(tiny: Make, capsys: pytest.
     train(at_once)
     for name, tensor in final_state(at_once)["generator"].items():
         assert torch.equal(tensor, final_state(longer)["generator"][name])
+    # Stopped before its first state of the longer run: config.yaml says 0.016 already, and the state is of 0.008.
+    stopped = tiny("name=stopped", "duration_kimg=0.008", "schedule.kind=constant")
+    train(stopped)
+    folder = Path(stopped.runs_dir)
+    (folder / "stopped" / "config.yaml").write_text(
+        (folder / "longer" / "config.yaml").read_text().replace("name: longer", "name: stopped")
+    )
+    assert train(tiny("name=stopped", "duration_kimg=0.016", "schedule.kind=constant", "num_snapshots_kept=7")) == 0
     with pytest.raises(ConfigError, match=r"duration_kimg \(0\.016 there, 0\.008 here: shorter\)"):
         train(first)
 

@@ -59,7 +59,7 @@ def test_a_multiple_is_reached_once(before: int, now: int, every: float, reached
 def run_with(clock: Clock, told: list[Any], **settings: Any) -> Any:
     return SimpleNamespace(
         settings=SimpleNamespace(**{"rollback": True, "name": "mine", **settings}), clock=clock, gan="gan",
-        config_sha256="c" * 64, folder=Path("folder"), console=SimpleNamespace(say=told.append),
+        state_digests=("c" * 64,), folder=Path("folder"), console=SimpleNamespace(say=told.append),
         open_records=lambda: told.append(("opened", clock.num_images)),
     )  # fmt: skip
 

@@ -23,7 +23,7 @@ from facesr.embedders.builtin import HEIGHT, WIDTH, SmallRecogniser
 from facesr.training.distill.faces import Pictures
 from facesr.training.distill.teacher import HINTS, Lessons, Vectors
 from facesr.training.muon import Muon
-from facesr.training.precision import choose_precision
+from facesr.training.precision import has_bf16
 from facesr.weights import to_eight_bits
 
 MAX_SHIFT = 3  # pixels: what the teacher says of the unshifted face still fits
@@ -131,14 +131,14 @@ def train_student(sources: list[Source], plan: Plan, out: Path) -> None:
     ends = np.cumsum([len(source.pairs) for source in sources])
     order = Order(int(ends[-1]), plan.seed, np.concatenate([source.weights for source in sources]))
     start = time.monotonic()
-    has_bf16 = choose_precision("auto", torch.device("cpu")) == "bf16"
+    in_bf16 = has_bf16(torch.device("cpu"))
     for step in range(num_steps):
         chosen = np.sort(order.at(step * plan.batch, plan.batch))
         pairs, lessons = _picked(sources, ends, chosen)
         flipped = rng.random(len(chosen)) < FLIPPED
         batch = relit(torch.from_numpy(moved(pairs, flipped, rng)).permute(0, 1, 4, 2, 3) / 255.0, rng)
         pixels = (batch.flatten(0, 1) * 2.0 - 1.0).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=in_bf16):
             embeddings, said = student(pixels)
         teacher = torch.from_numpy(lessons.vectors).flatten(0, 1)
         terms = distillation_terms(F.normalize(embeddings.float(), dim=1), teacher, min(1.0, 2.0 * step / num_steps))

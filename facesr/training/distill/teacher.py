@@ -23,9 +23,10 @@ from torch import Tensor
 
 from facesr.data.packed.cache import cached_set
 from facesr.embedders.facenet import DIM, FaceNet
+from facesr.embedders.frozen import Precision
 from facesr.image import to_float
 from facesr.training.distill.faces import Pictures, batches, bicubic_copies
-from facesr.training.precision import choose_precision
+from facesr.training.precision import has_bf16
 
 Vectors = NDArray[np.float32]
 
@@ -67,8 +68,8 @@ class Teacher:
         Raises:
             WeightsError: as `FaceNet` does.
         """
-        precision = choose_precision("auto", torch.device("cpu"))
-        self.network = FaceNet("vggface2", weights=weights, precision="bf16" if precision == "bf16" else "fp32")
+        precision: Precision = "bf16" if has_bf16(torch.device("cpu")) else "fp32"
+        self.network = FaceNet("vggface2", weights=weights, precision=precision)
         self._found: list[Tensor] = []
         for hint in HINTS:
             layer = self.network.network.get_submodule(hint.layer)
