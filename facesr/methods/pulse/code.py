@@ -28,7 +28,9 @@ def modules_behind(folder: str, package: Path = PACKAGE_DIR) -> list[Path]:
         if path in found:
             continue
         found.add(path)
-        for name in _imported(path):
+        # The package's own __init__ names what it offers to Python programs; it imports that only when asked for it.
+        names = () if path == package / "__init__.py" else _imported(path)
+        for name in names:
             waiting += _files_of(name, package)
     return sorted(found)
 
