@@ -191,9 +191,9 @@ class AnyFaceNet:
         return batch.mean((1, 2, 3))[:, None]
 
 
-@pytest.mark.parametrize(("chosen", "taken"), [("bf16", "bf16"), ("fp32", "fp32"), ("fp16", "fp32")])
-def test_a_teacher_listens_to_its_layers(monkeypatch: pytest.MonkeyPatch, chosen: str, taken: str) -> None:
-    asked: list[Any] = []
+@pytest.mark.parametrize(("fast", "taken"), [(True, "bf16"), (False, "fp32")])
+def test_a_teacher_listens_to_its_layers(monkeypatch: pytest.MonkeyPatch, fast: bool, taken: str) -> None:
+    asked: list[torch.device] = []
     seen: list[tuple[tuple[int, ...], int]] = []
 
     def axes_of(features: Tensor, num_axes: int) -> tuple[Tensor, Tensor]:
@@ -202,14 +202,14 @@ def test_a_teacher_listens_to_its_layers(monkeypatch: pytest.MonkeyPatch, chosen
 
     monkeypatch.setattr(AnyFaceNet, "made", [])
     monkeypatch.setattr(distill_teacher, "FaceNet", AnyFaceNet)
-    monkeypatch.setattr(distill_teacher, "choose_precision", lambda *given: asked.append(given) or chosen)
+    monkeypatch.setattr(distill_teacher, "has_bf16", lambda device: asked.append(device) or fast)
     monkeypatch.setattr(distill_teacher, "principal_axes", axes_of)
     monkeypatch.setattr(distill_teacher, "bicubic_copies", lambda pictures: 255 - pictures)
     monkeypatch.setattr(distill_teacher, "_AXES_FROM", 4)
     pictures = np.random.default_rng(0).integers(0, 256, (6, 112, 96, 3), dtype=np.uint8)
     teacher = Teacher(Path("weights"), pictures, seed=3)
     assert AnyFaceNet.made == [("vggface2", Path("weights"), taken)]
-    assert asked == [("auto", torch.device("cpu"))]
+    assert asked == [torch.device("cpu")]
     # Four pictures and their four copies, 24 channels at every place.
     assert seen == [((8 * hint.height * hint.width, 24), hint.num_axes) for hint in HINTS]
     some = pictures[np.random.default_rng(3).permutation(6)[:4]]
