@@ -3,8 +3,10 @@
 What batches of floats are made of and rounded to is in `facesr.image`.
 """
 
+import itertools
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -18,6 +20,8 @@ from facesr.names import is_passed_over, shown
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Signature and the chunk IHDR, after which other chunks may come.
 _HEADER_BYTES = 33
+# Length, type and checksum of a chunk.
+_AROUND_CONTENT = 12
 # Type of the chunk, keyword and its end. Source: PNG specification (W3C, third edition), section 11.3.3.2.
 _REMARK = b"tEXtComment\0"
 
@@ -61,20 +65,60 @@ def decode_png(data: bytes, name: str) -> NDArray[np.uint8]:
 
 
 def _chunks_are_whole(data: bytes) -> bool:
-    """Returns whether the PNG's chunks follow each other with right checksums up to the end mark.
+    """Returns whether the PNG's chunks are whole up to the end mark, behind which zero bytes are let pass."""
+    for chunk in chunks(data):
+        if not chunk.is_whole:
+            return False
+        if chunk.kind == b"IEND":
+            return not data[chunk.end :].strip(b"\0")
+    return False
 
-    Source: PNG specification (W3C, third edition), sections 5.3 and 5.6: length, type, content, CRC-32 of type and
-    content. Zero bytes after the end mark are let pass.
+
+@dataclass(frozen=True)
+class Chunk:
+    """A chunk of a PNG file: length, type, content, and CRC-32 of type and content.
+
+    Source: PNG specification (W3C, third edition), sections 5.3 and 5.5.
+
+    Attributes:
+        data: the whole file.
+        start, end: the chunk is ``data[start:end]``, which the file holds.
+    """
+
+    data: bytes
+    start: int
+    end: int
+
+    @property
+    def kind(self) -> bytes:
+        """Its type, four bytes."""
+        return self.data[self.start + 4 : self.start + 8]
+
+    @property
+    def content(self) -> bytes:
+        """What lies between its type and its checksum."""
+        return self.data[self.start + 8 : self.end - 4]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its checksum is right."""
+        told = int.from_bytes(self.data[self.end - 4 : self.end], "big")
+        return zlib.crc32(memoryview(self.data)[self.start + 4 : self.end - 4]) == told
+
+
+def chunks(data: bytes) -> Iterator[Chunk]:
+    """Yields the chunks that follow the signature, up to the first that the file does not hold to its last byte.
+
+    Where the last one ends before the file does, the file is cut off. Checksums, and what comes behind the end mark,
+    are for the caller to judge.
     """
     start = len(PNG_SIGNATURE)
-    while start + 12 <= len(data):
-        end = start + 8 + int.from_bytes(data[start : start + 4], "big")
-        if end + 4 > len(data) or zlib.crc32(data[start + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
-            return False
-        if data[start + 4 : start + 8] == b"IEND":
-            return not data[end + 4 :].strip(b"\0")
-        start = end + 4
-    return False
+    while start + _AROUND_CONTENT <= len(data):
+        end = start + _AROUND_CONTENT + int.from_bytes(data[start : start + 4], "big")
+        if end > len(data):
+            return
+        yield Chunk(data, start, end)
+        start = end
 
 
 def png_header(data: bytes, name: str) -> tuple[int, int, int, int]:
@@ -109,11 +153,10 @@ def encode_png(picture: NDArray[np.uint8], remark: str = "") -> bytes:
 
 def png_remark(data: bytes) -> str:
     """Returns the remark that `encode_png` put into PNG bytes, "" where there is none behind the header."""
-    start = _HEADER_BYTES + 4
-    if data[start : start + len(_REMARK)] != _REMARK:
+    found = next(itertools.islice(chunks(data), 1, None), None)
+    if found is None or not (found.kind + found.content).startswith(_REMARK):
         return ""
-    end = start + 4 + int.from_bytes(data[_HEADER_BYTES:start], "big")
-    return data[start + len(_REMARK) : end].decode("latin-1")
+    return found.content.removeprefix(_REMARK[4:]).decode("latin-1")
 
 
 def write_png(path: Path, picture: NDArray[np.uint8], remark: str = "") -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 from facesr.errors import DataError, ImageError
 from facesr.png import (
     PNG_SIGNATURE,
+    chunks,
     decode_png,
     encode_png,
     list_png,
@@ -67,6 +68,27 @@ def test_reads_what_another_library_wrote(tmp_path: Path) -> None:
 def test_reads_a_picture_built_by_hand() -> None:
     picture = random_picture()
     assert np.array_equal(decode_png(png(5, 7, raw_rows(picture)), "x"), picture)
+
+
+def test_chunks_come_in_order_and_a_cut_one_does_not() -> None:
+    data = png(5, 7, raw_rows(random_picture()), chunk(b"tEXt", b"a\0b"))
+    found = list(chunks(data))
+    assert [part.kind for part in found] == [b"IHDR", b"tEXt", b"IDAT", b"IEND"]
+    assert [len(part.content) for part in found] == [13, 3, len(data) - 8 - 4 * 12 - 13 - 3, 0]
+    assert [part.start for part in found] == [8, *(part.end for part in found[:-1])]
+    assert found[-1].end == len(data)
+    assert all(part.is_whole for part in found)
+    for missing in range(1, len(data) - 7):
+        held = [part for part in found if part.end <= len(data) - missing]
+        assert [part.end for part in chunks(data[:-missing])] == [part.end for part in held]
+
+
+def test_each_byte_of_type_content_and_checksum_counts_in_a_chunk() -> None:
+    data = PNG_SIGNATURE + chunk(b"tEXt", b"a\0b")
+    for position in range(12, len(data)):
+        damaged = bytearray(data)
+        damaged[position] ^= 1
+        assert [part.is_whole for part in chunks(bytes(damaged))] == [False]
 
 
 @pytest.mark.parametrize("orientation", [3, 6])

@@ -10,7 +10,7 @@ import struct
 import zlib
 
 from facesr.errors import ImageError, SubmissionError
-from facesr.png import PNG_SIGNATURE, decode_png, png_header
+from facesr.png import PNG_SIGNATURE, chunks, decode_png, png_header
 
 # 4096 x 4096 where neither protocol nor low pictures say the size.
 MAX_PIXELS = 1 << 24
@@ -84,35 +84,33 @@ def _damaged(label: str, reason: str) -> SubmissionError:
 def _image_data(data: bytes, label: str) -> bytes:
     """Returns the joined IDAT chunks after walking all chunks."""
     parts: list[bytes] = []
-    position, remark_bytes, num_chunks, last = len(PNG_SIGNATURE), 0, 0, b""
-    while position < len(data):
-        num_chunks += 1
-        length, kind = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
-        end = position + 12 + length
-        if end > len(data):
-            raise _damaged(label, "it is cut off")
+    position, remark_bytes, last = len(PNG_SIGNATURE), 0, b""
+    for num_chunks, chunk in enumerate(chunks(data), start=1):
+        kind, content = chunk.kind, chunk.content
         if num_chunks > _SPARE_CHUNKS + len(data) // _MIN_CHUNK_BYTES:
             raise SubmissionError(f"{label} is cut into {num_chunks} chunks and more; save it as a plain PNG.")
         if kind in _ANIMATION:
             raise SubmissionError(f"{label} is an animated PNG; save it as a single picture.")
         if kind not in _FORMAT_CHUNKS and kind not in _REMARKS:
             raise SubmissionError(f"{label} holds the chunk {kind.decode('latin-1')!a}; save it as a plain PNG.")
-        if zlib.crc32(data[position + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+        if not chunk.is_whole:
             raise _damaged(label, "wrong checksum")
-        if (kind == b"IHDR") != (not last) or length != {b"IHDR": 13, b"IEND": 0}.get(kind, length):
+        if (kind == b"IHDR") != (not last) or len(content) != {b"IHDR": 13, b"IEND": 0}.get(kind, len(content)):
             raise _damaged(label, "misplaced header or end")
         if kind == b"IDAT":
             if parts and last != b"IDAT":
                 raise _damaged(label, "its data is not in one piece")
-            parts.append(data[position + 8 : end - 4])
+            parts.append(content)
         elif kind in _REMARKS:
-            _check_remark(kind, data[position + 8 : end - 4], label)
-            remark_bytes += 12 + length
+            _check_remark(kind, content, label)
+            remark_bytes += chunk.end - chunk.start
         if remark_bytes > _MAX_REMARK_BYTES:
             raise SubmissionError(f"{label} holds more than {_MAX_REMARK_BYTES} bytes of remarks; save a plain PNG.")
-        position, last = end, kind
+        position, last = chunk.end, kind
         if kind == b"IEND":
             break
+    if last != b"IEND" and position < len(data):
+        raise _damaged(label, "it is cut off")
     if last != b"IEND" or not parts:
         raise _damaged(label, "it has no end or no data")
     if position != len(data):
