@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -18,25 +19,55 @@ except ImportError:  # Windows has no flock
 # Where the file system has no locks, what nothing was written to for so long belongs to nobody.
 ABANDONED_SECONDS = 24 * 3600.0
 _UNFINISHED = ".unfinished-"
+_LEFTOVER = re.compile(r"^\..+\.\d+\.tmp$", re.DOTALL)
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Yields a path beside `path` to write to; what was written there takes its place at the end.
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """Yields a path beside `path` to write to; what is left there is removed at the end.
 
-    When the block fails, or the machine stops, `path` is as it was before.
-
-    Raises:
-        OSError: the file could not be moved to its place.
+    What a kill leaves there is one of `leftovers_in`.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        temporary.replace(path)
     finally:
         # The folder itself may be what is missing or closed to us.
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def put_in_place(temporary: Path, path: Path, *, durably: bool) -> None:
+    """Gives a closed file its name; `durably`, a power cut afterwards takes neither its bytes nor its name.
+
+    Raises:
+        OSError: the file could not be brought to the disk or moved to its place.
+    """
+    if durably:
+        with temporary.open("r+b") as file:
+            os.fsync(file.fileno())
+    temporary.replace(path)
+    if durably:
+        _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, *, durably: bool = False) -> Iterator[Path]:
+    """Yields a path beside `path` to write to; what was written there takes its place at the end.
+
+    When the block fails, or the process is killed, `path` is as it was before; `durably`, when the machine stops, too.
+
+    Raises:
+        OSError: see `put_in_place`.
+    """
+    with temporary_beside(path) as temporary:
+        yield temporary
+        put_in_place(temporary, path, durably=durably)
+
+
+def leftovers_in(folder: Path) -> list[Path]:
+    """Returns the temporary files that killed processes have left in a folder, and those of running ones."""
+    return [path for path in folder.iterdir() if _LEFTOVER.match(path.name)]
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -45,13 +76,20 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         CheckpointError: the folder cannot be written or the disk is full; the old file is intact.
     """
+    with saving(path), whole_file(path, durably=True) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextlib.contextmanager
+def saving(path: Path) -> Iterator[None]:
+    """Makes the folder of a file of a run, and says in one sentence why the file could not be written.
+
+    Raises:
+        CheckpointError: the folder cannot be written or the disk is full.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as temporary, temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        sync_folder(path.parent)
+        yield
     except OSError as error:
         raise CheckpointError(
             f"{path} could not be written ({error.strerror or error}); free some space or make the folder writable "
@@ -59,8 +97,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         ) from error
 
 
-def sync_folder(folder: Path) -> None:
-    """Brings the names in a folder to the disk, where its file system can."""
+def _sync_folder(folder: Path) -> None:
     # The rename itself must survive a power cut; not every file system lets a folder be opened for that.
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
@@ -83,9 +120,8 @@ def make_empty(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for pattern in ("*.png", ".*.tmp"):
-            for path in folder.glob(pattern):
-                path.unlink()
+        for path in [*folder.glob("*.png"), *leftovers_in(folder)]:
+            path.unlink()
     except OSError as error:
         raise DataError(f"{folder} cannot be written: {error.strerror}.") from error
 

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from facesr.errors import WeightsError
+from facesr.files import whole_file
 
 # What a tensor of 8-bit levels is multiplied by stands beside it under its name with this ending.
 _SCALE = ".scale_of_rows"
@@ -83,19 +84,18 @@ def find_weights(
 
 
 def _download(url: str, target: Path, key: str, known_sha256: str | tuple[str, ...] | None) -> Path:
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(url, timeout=30) as reply, temporary.open("wb") as file:
-            while chunk := reply.read(1 << 20):
-                file.write(chunk)
-            promised = reply.headers.get("Content-Length")
-            # A connection that ends early is no error of its own when the length is known.
-            if promised is not None and file.tell() != int(promised):
-                raise OSError(f"only {file.tell()} of {promised} bytes came")
-        if known_sha256 and not sha256_of(temporary).startswith(known_sha256):
-            raise WeightsError(f"{url} gave a file with another sha256 than expected; give {key}=FILE instead.")
-        temporary.replace(target)
+        with whole_file(target) as temporary:
+            with urllib.request.urlopen(url, timeout=30) as reply, temporary.open("wb") as file:
+                while chunk := reply.read(1 << 20):
+                    file.write(chunk)
+                promised = reply.headers.get("Content-Length")
+                # A connection that ends early is no error of its own when the length is known.
+                if promised is not None and file.tell() != int(promised):
+                    raise OSError(f"only {file.tell()} of {promised} bytes came")
+            if known_sha256 and not sha256_of(temporary).startswith(known_sha256):
+                raise WeightsError(f"{url} gave a file with another sha256 than expected; give {key}=FILE instead.")
     except (OSError, http.client.HTTPException) as error:
         # On one line, whatever the other side has sent.
         reason = " ".join(str(getattr(error, "reason", None) or error).split())
@@ -103,10 +103,6 @@ def _download(url: str, target: Path, key: str, known_sha256: str | tuple[str, .
             f"weights {target.name} could not be fetched from {url} ({reason}); fetch the file on another machine "
             f"and give {key}=FILE, or put it at {target}."
         ) from error
-    finally:
-        # Only a folder that exists can hold the remains.
-        if target.parent.is_dir():
-            temporary.unlink(missing_ok=True)
     return target
 
 

@@ -122,6 +122,16 @@ def test_states_are_kept_newest_first_and_checked(tmp_path: Path) -> None:
         newest_state(tmp_path)
 
 
+def test_equal_states_are_equal_bytes_whatever_process_writes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+    for process in (1, 22_222):
+        monkeypatch.setattr("os.getpid", lambda process=process: process)
+        written.append(write_state(tmp_path, 10, {"n": torch.arange(3.0)}).read_bytes())
+    assert written[0] == written[1]
+
+
 def test_a_state_that_torch_cannot_read_is_passed_over(tmp_path: Path) -> None:
     write_state(tmp_path, 10, {"n": 10})
     write_with_digest(tmp_path / "000000020.pt", b"whole, but no state")

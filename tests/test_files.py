@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ import pytest
 
 from facesr import files
 from facesr.errors import DataError
-from facesr.files import lock_folder, make_empty, unfinished_folder, whole_file
+from facesr.files import leftovers_in, lock_folder, make_empty, unfinished_folder, whole_file
 
 
 def test_a_file_takes_its_place_at_the_end(tmp_path: Path) -> None:
@@ -30,6 +31,44 @@ def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None
         temporary.write_text("half")
         raise KeyError
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_durable_file_is_on_the_disk_before_it_has_its_name_and_the_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, done = tmp_path / "a.txt", []
+    plain_replace, plain_sync = Path.replace, os.fsync
+
+    def replace(self: Path, target: Path) -> Path:
+        done.append("rename")
+        return plain_replace(self, target)
+
+    def sync(handle: int) -> None:
+        done.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        plain_sync(handle)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    monkeypatch.setattr(os, "fsync", sync)
+    with whole_file(path, durably=True) as temporary:
+        temporary.write_text("new")
+        assert done == []
+    assert done == ["file", "rename", "folder"] and path.read_text() == "new"
+    done.clear()
+    with whole_file(path) as temporary:
+        temporary.write_text("newer")
+    assert done == ["rename"]
+
+
+def test_what_a_killed_process_leaves_is_found(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys; from pathlib import Path; from facesr.files import whole_file\n"
+        "with whole_file(Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    (tmp_path / "b.txt").touch()
+    subprocess.run([sys.executable, "-c", script, tmp_path / "a.txt"], check=False)
+    (left,) = leftovers_in(tmp_path)
+    assert left.read_text() == "half" and not (tmp_path / "a.txt").exists()
 
 
 def test_a_folder_that_is_missing_is_told(tmp_path: Path) -> None:

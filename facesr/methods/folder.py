@@ -8,17 +8,16 @@ The folder's name is derived from everything that decides its pixels: asking for
 evaluate.py and submit.py restore the same pictures once.
 """
 
+import contextlib
 import functools
 import hashlib
 import json
 import math
-import os
 import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +28,7 @@ from numpy.typing import NDArray
 
 from facesr import dist
 from facesr.errors import DataError, SubmissionError
+from facesr.files import unfinished_folder
 from facesr.guard import Finding
 from facesr.methods.low import LowPictures
 from facesr.methods.method import Method, guard_record
@@ -107,29 +107,32 @@ def restore_folder(
     kept = dist.once(found)
     if kept is not None:
         return RestoredFolder(target, kept, reused=True)
-    # One name on all ranks: each writes its part there.
-    temporary = target.with_name(f".{target.name}.{dist.once(os.getpid)}.tmp")
-    try:
-        with _writing(kept_in):
-            dist.by_main(lambda: (temporary / PICTURES).mkdir(parents=True))
-        parts = dist.together(lambda: _restored_part(temporary / PICTURES, method, low, options, kept_in, on_batch))
+    with contextlib.ExitStack() as stack:
+
+        def begin() -> Path:
+            with _writing(kept_in):
+                kept_in.mkdir(parents=True, exist_ok=True)
+                unfinished = stack.enter_context(unfinished_folder(kept_in, target.name))
+                (unfinished / PICTURES).mkdir()
+            return unfinished
+
+        # One folder for all ranks: each writes its part there.
+        unfinished = dist.once(begin)
+        parts = dist.together(lambda: _restored_part(unfinished / PICTURES, method, low, options, kept_in, on_batch))
         done = dist.from_main(None if parts is None else _joined(parts, record, method, low))
 
         def finish() -> None:
             with _writing(kept_in):
-                (temporary / RECORD).write_bytes(restoration_bytes(done))
+                (unfinished / RECORD).write_bytes(restoration_bytes(done))
                 if target.exists():
                     shutil.rmtree(target)
-                temporary.rename(target)
+                unfinished.rename(target)
 
         dist.by_main(finish)
-    finally:
-        if dist.is_main():
-            shutil.rmtree(temporary, ignore_errors=True)
     return RestoredFolder(target, done, reused=False)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _writing(kept_in: Path) -> Iterator[None]:
     try:
         yield

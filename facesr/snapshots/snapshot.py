@@ -7,7 +7,6 @@ file; a sha256 lies beside each. Reading never runs code: safetensors, and ``wei
 import contextlib
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,13 +19,12 @@ from safetensors.torch import save
 from torch import Tensor
 
 from facesr.errors import CheckpointError
-from facesr.files import sync_folder, write_bytes
+from facesr.files import leftovers_in, saving, whole_file, write_bytes
 from facesr.snapshots.rules import BOUND, FORMAT, is_name, problem_with, read_about
 from facesr.weights import from_eight_bits, sha256_of
 
 # Where a run's folder has the snapshot that it is known by.
 BEST = Path("snapshots") / "best.safetensors"
-_LEFTOVER = re.compile(r"^\..+\.\d+\.tmp$", re.DOTALL)
 _DIGEST = ".sha256"
 _STATE_NAME = re.compile(r"^(\d{9,})\.pt$")
 _SNAPSHOT_NAME = re.compile(r"^(\d{9,})\.safetensors$")
@@ -117,11 +115,11 @@ def sweep(folder: Path) -> None:
     """Removes what a kill has left in a folder: temporary files, and digests without their file."""
     if not folder.is_dir():
         return
-    for path in list(folder.iterdir()):
-        orphan = path.name.endswith(_DIGEST) and not path.with_name(path.name.removesuffix(_DIGEST)).exists()
-        if orphan or _LEFTOVER.match(path.name):
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
+    digests = [path for path in folder.iterdir() if path.name.endswith(_DIGEST)]
+    orphans = [path for path in digests if not path.with_name(path.name.removesuffix(_DIGEST)).exists()]
+    for path in [*orphans, *leftovers_in(folder)]:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def write_snapshot(path: Path, snapshot: Snapshot) -> str:
@@ -216,26 +214,16 @@ def write_state(folder: Path, num_images: int, state: Mapping[str, Any], num_kep
         CheckpointError: see `write_bytes`.
     """
     path = folder / f"{num_images:09d}.pt"
-    temporary = folder / f".{path.name}.{os.getpid()}.tmp"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            torch.save(dict(state), file)
-            file.flush()
-            os.fsync(file.fileno())
+    with saving(path), whole_file(path, durably=True) as temporary:
+        try:
+            # An open file: given a path, torch writes its name, and so the process's number, into the archive.
+            with temporary.open("wb") as file:
+                torch.save(dict(state), file)
+        except RuntimeError as error:
+            # torch reports a full disk as a RuntimeError of its zip writer.
+            raise OSError("the disk may be full") from error
         digest = sha256_of(temporary)
         _announce(path, digest)
-        temporary.replace(path)
-        sync_folder(folder)
-    except (OSError, RuntimeError) as error:
-        # torch reports a full disk as a RuntimeError of its zip writer.
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        reason = error.strerror if isinstance(error, OSError) else "the disk may be full"
-        raise CheckpointError(
-            f"{path} could not be written ({reason}); free some space or make the folder writable and start the "
-            "same command again: what was saved before is intact."
-        ) from error
     _write_digests(path, digest)
     remove_oldest(folder, _STATE_NAME, num_kept)
     return path

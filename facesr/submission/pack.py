@@ -6,7 +6,6 @@ members stored (the PNGs are compressed already, and stored bytes do not depend 
 or absent.
 """
 
-import contextlib
 import hashlib
 import os
 import shutil
@@ -18,7 +17,7 @@ from typing import BinaryIO
 
 from facesr.config import EvaluationProtocol
 from facesr.errors import ConfigError, DataError
-from facesr.files import is_inside
+from facesr.files import is_inside, put_in_place, temporary_beside
 from facesr.methods.folder import PICTURES, read_restored
 from facesr.names import shown, shown_path
 from facesr.submission.attachments import Attachments, sha256_of_attachment
@@ -144,23 +143,20 @@ def pack(
     members = _members(
         Manifest(check_team(team), protocol.name, restoration), pictures, attachments, Layout.of(protocol)
     )
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            write_archive(file, members, str(out))
-            file.flush()
-            os.fsync(file.fileno())
-        with opened_submission(temporary, protocol, low, shown_as=shown_path(out)) as submission:
-            unchanged = _is_same(out, submission.sha256)
-        if out.exists() and not unchanged and not overwrite:
-            raise ConfigError(f"{out} exists and differs; add overwrite=true to replace it, or give another out=FILE.")
-        if not unchanged:
-            temporary.replace(out)
+        with temporary_beside(out) as temporary:
+            with temporary.open("wb") as file:
+                write_archive(file, members, str(out))
+            with opened_submission(temporary, protocol, low, shown_as=shown_path(out)) as submission:
+                unchanged = _is_same(out, submission.sha256)
+            if out.exists() and not unchanged and not overwrite:
+                raise ConfigError(
+                    f"{out} exists and differs; add overwrite=true to replace it, or give another out=FILE."
+                )
+            if not unchanged:
+                put_in_place(temporary, out, durably=True)
     except OSError as error:
         raise DataError(f"{out} cannot be written: {error.strerror or error}.") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
     return Packed(out, submission, unchanged)
 
 

@@ -1,5 +1,6 @@
 """Restored folders: the same pictures however they are restored, few in memory at once, found again."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -67,3 +68,20 @@ def test_the_same_restoration_is_found_again_and_another_is_not(low: LowPictures
     assert restore_folder(method, low, RestoreOptions(CPU, 4, True), tmp_path).path != first.path
     (first.path / PICTURES / "0.png").unlink()
     assert not restore_folder(method, low, options, tmp_path).reused
+
+
+def test_what_a_kill_and_a_failure_leave_is_removed(
+    low: LowPictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method, options, kept_in = open_method("bicubic", CPU), RestoreOptions(CPU, 4, False), tmp_path / "kept"
+    killed = kept_in / ".unfinished-bicubic-1" / "content" / PICTURES
+    killed.mkdir(parents=True)
+    for path in (kept_in / ".unfinished-bicubic-1", *(kept_in / ".unfinished-bicubic-1").rglob("*")):
+        os.utime(path, (0, 0))
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_write_picture", lambda path, picture, remark: path.with_name("a\0").touch())
+        with pytest.raises(ValueError, match="null byte"):
+            restore_folder(method, low, options, kept_in)
+    assert list(kept_in.iterdir()) == []
+    restored = restore_folder(method, low, options, kept_in)
+    assert list(kept_in.iterdir()) == [restored.path]
