@@ -7,6 +7,7 @@ Tests run in as many processes as there are cores, at most four (pytest-xdist); 
 """
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,10 @@ from facesr.processes import num_cores
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
     num_threads = max(1, num_cores() // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
     os.environ["OMP_NUM_THREADS"] = str(num_threads)
+if sys.dont_write_bytecode:
+    # Else each process that runs tests, or is started by one, compiles torch and what it imports anew, for 3 to 20 s.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
 
 import pytest
 import torch
