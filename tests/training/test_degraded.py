@@ -59,10 +59,10 @@ def random() -> Degradation:
     return found
 
 
-def test_by_default_the_generator_is_given_the_official_pictures(tiny: Make) -> None:
+def test_by_default_the_generator_is_given_the_official_pictures(bare: Make) -> None:
     high = faces()
     assert torch.equal(given([high], 0.5), downscale_to_grey_levels(high))
-    assert isinstance(build(tiny("name=x").degradation, Place.DEGRADATION), Official)
+    assert isinstance(build(bare("name=x").degradation, Place.DEGRADATION), Official)
 
 
 def test_the_draws_belong_to_a_faces_place_in_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,20 +80,20 @@ def test_the_draws_belong_to_a_faces_place_in_the_run(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.slow
-def test_a_run_on_degraded_faces_resumes_to_the_same_bits(tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_on_degraded_faces_resumes_to_the_same_bits(bare: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     overrides = ("degradation=random", "duration_kimg=0.012", "validation_every_kimg=0.012")
-    assert train(tiny("name=whole", *overrides)) == 0
+    assert train(bare("name=whole", *overrides)) == 0
     with monkeypatch.context() as patch:
         patch.setattr(loop, "train_step", asked_to_stop_at(2))
-        assert train(tiny("name=stopped", *overrides)) == EXIT_REQUEUE
+        assert train(bare("name=stopped", *overrides)) == EXIT_REQUEUE
     torch.manual_seed(999)
-    assert train(tiny("name=stopped", *overrides)) == 0
-    first, second = final_state(tiny("name=whole")), final_state(tiny("name=stopped"))
+    assert train(bare("name=stopped", *overrides)) == 0
+    first, second = final_state(bare("name=whole")), final_state(bare("name=stopped"))
     for part in ("generator", "average", "discriminator"):
         assert all(torch.equal(tensor, second[part][name]) for name, tensor in first[part].items()), part
 
 
-def test_validation_stays_on_the_official_pairs(tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_validation_stays_on_the_official_pairs(bare: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Pairs] = []
     plain = Validator.__init__
 
@@ -102,19 +102,19 @@ def test_validation_stays_on_the_official_pairs(tiny: Make, monkeypatch: pytest.
         plain(self, pairs, *args)
 
     monkeypatch.setattr(Validator, "__init__", remembering)
-    train(tiny("name=validated", "degradation=random", "duration_kimg=0.004"))
+    train(bare("name=validated", "degradation=random", "duration_kimg=0.004"))
     assert torch.equal(downscale_to_grey_levels(to_float(seen[0].high)), to_float(seen[0].low))
 
 
-def test_a_run_from_before_there_were_degradations_is_an_official_one(tiny: Make) -> None:
-    now = plain_config(tiny("name=x"))
+def test_a_run_from_before_there_were_degradations_is_an_official_one(bare: Make) -> None:
+    now = plain_config(bare("name=x"))
     before = {key: value for key, value in now.items() if key != "degradation"}
     assert identity_of(now) == identity_of(before)
-    assert identity_of(plain_config(tiny("name=x", "degradation=random"))) != identity_of(before)
+    assert identity_of(plain_config(bare("name=x", "degradation=random"))) != identity_of(before)
 
 
-def test_a_run_from_before_there_were_pose_shares_took_the_faces_as_they_come(tiny: Make) -> None:
-    now = plain_config(tiny("name=x"))
+def test_a_run_from_before_there_were_pose_shares_took_the_faces_as_they_come(bare: Make) -> None:
+    now = plain_config(bare("name=x"))
     before = {**now, "data": {key: value for key, value in now["data"].items() if key != "pose_shares"}}
     assert identity_of(now) == identity_of(before) and "pose_shares" in now["data"]
     balanced = {**now, "data": {**now["data"], "pose_shares": [0.4, 0.2, 0.2, 0.2]}}
@@ -122,9 +122,9 @@ def test_a_run_from_before_there_were_pose_shares_took_the_faces_as_they_come(ti
     assert identity_of(balanced)["data"]["augmentation"] == now["data"]["augmentation"]
 
 
-def test_another_degradation_under_the_name_is_refused(tiny: Make) -> None:
-    train(tiny("name=taken", "duration_kimg=0.004"))
+def test_another_degradation_under_the_name_is_refused(bare: Make) -> None:
+    train(bare("name=taken", "duration_kimg=0.004"))
     with pytest.raises(ConfigError, match=r"differs in degradation"):
-        train(tiny("name=taken", "duration_kimg=0.004", "degradation=random"))
+        train(bare("name=taken", "duration_kimg=0.004", "degradation=random"))
     with pytest.raises(ConfigError, match="degradation=rain is unknown"):
-        tiny("name=other", "degradation=rain")
+        bare("name=other", "degradation=rain")

@@ -47,8 +47,8 @@ def log(settings: TrainSettings) -> str:
     return (Path(settings.runs_dir) / settings.name / "log.txt").read_text()
 
 
-def test_a_run_tells_its_energy(counter: type[Counter], tiny: Make) -> None:
-    settings = tiny()
+def test_a_run_tells_its_energy(counter: type[Counter], bare: Make) -> None:
+    settings = bare()
     assert train(settings) == 0
     # Four reports and four states, 2 + 3 + ... + 9 J, which the last state holds, and 10 J from there to the end.
     assert final_state(settings)["clock"]["joules"] == 44.0
@@ -60,20 +60,20 @@ def test_a_run_tells_its_energy(counter: type[Counter], tiny: Make) -> None:
 
 
 def test_what_cannot_be_measured_is_not_told(
-    counter: type[Counter], tiny: Make, monkeypatch: pytest.MonkeyPatch
+    counter: type[Counter], bare: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(counter, "known", False)
-    settings = tiny(*ONE_REPORT)
+    settings = bare(*ONE_REPORT)
     assert train(settings) == 0
     assert math.isnan(final_state(settings)["clock"]["joules"])
     assert " kJ" not in log(settings) and not any("machine/power_watts" in record for record in stats(settings))
 
 
 def test_other_ranks_of_a_machine_leave_its_cpus_to_the_first(
-    counter: type[Counter], tiny: Make, monkeypatch: pytest.MonkeyPatch
+    counter: type[Counter], bare: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(counter, "known", False)
     monkeypatch.setenv("LOCAL_RANK", "1")
-    settings = tiny(*ONE_REPORT)
+    settings = bare(*ONE_REPORT)
     assert train(settings) == 0
     assert final_state(settings)["clock"]["joules"] == 0.0

@@ -81,8 +81,8 @@ def test_a_stopped_run_leaves_what_an_uninterrupted_one_leaves(
         assert path.read_bytes() == (tmp_path / "stopped" / "r" / "snapshots" / path.name).read_bytes(), path.name
 
 
-def test_a_run_killed_before_its_first_state_tells_nothing_twice(tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = tiny("duration_kimg=0.008", "log_every_kimg=0.004", "validation_every_kimg=1", "name=young")
+def test_a_run_killed_before_its_first_state_tells_nothing_twice(bare: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = bare("duration_kimg=0.008", "log_every_kimg=0.004", "validation_every_kimg=1", "name=young")
 
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -96,8 +96,8 @@ def test_a_run_killed_before_its_first_state_tells_nothing_twice(tiny: Make, mon
     assert [line["num_images"] for line in told(settings) if "loss/total" in line] == [4, 8]
 
 
-def test_a_state_from_before_partial_reports_were_kept_still_loads(tiny: Make) -> None:
-    settings = tiny("duration_kimg=0.016", "name=old")
+def test_a_state_from_before_partial_reports_were_kept_still_loads(bare: Make) -> None:
+    settings = bare("duration_kimg=0.016", "name=old")
     assert train(settings) == 0
     folder = Path(settings.runs_dir) / "old" / "state"
     from facesr.snapshots.snapshot import write_state
@@ -140,9 +140,9 @@ def poisoned_from(kimg: float, times: int) -> Callable[..., Any]:
     return step
 
 
-def test_a_rollback_halves_the_rate_for_good(tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rollback_halves_the_rate_for_good(bare: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     rare = ("validation_every_kimg=1", "duration_kimg=0.02", "log_every_kimg=0.004")
-    settings = tiny("name=back", "schedule.kind=constant", "generator_optimizer.lr=0.004", *rare)
+    settings = bare("name=back", "schedule.kind=constant", "generator_optimizer.lr=0.004", *rare)
     monkeypatch.setattr(loop, "train_step", poisoned_from(0.012, 1))
     assert train(settings) == 0
     rates = [(line["num_images"], line["learning_rate/generator"]) for line in told(settings) if "loss/total" in line]
@@ -160,8 +160,8 @@ def test_a_rollback_halves_the_rate_for_good(tiny: Make, monkeypatch: pytest.Mon
     assert told(settings)[-2]["learning_rate/generator"] == 0.002
 
 
-def test_a_second_loss_that_is_not_finite_ends_the_run(tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = tiny("name=nan", "validation_every_kimg=1", "duration_kimg=0.02")
+def test_a_second_loss_that_is_not_finite_ends_the_run(bare: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = bare("name=nan", "validation_every_kimg=1", "duration_kimg=0.02")
     monkeypatch.setattr(loop, "train_step", poisoned_from(0.012, 99))
     with pytest.raises(TrainingError, match=r"not finite or exploded at 0\.016 kimg"):
         train(settings)
@@ -169,12 +169,12 @@ def test_a_second_loss_that_is_not_finite_ends_the_run(tiny: Make, monkeypatch: 
     assert log.count("at half the learning rate (once)") == 1
 
 
-def test_the_average_follows_the_network_in_the_loop(tiny: Make) -> None:
-    settings = tiny("name=follows", "duration_kimg=0.008", "ema_halflife_kimg=0")
+def test_the_average_follows_the_network_in_the_loop(bare: Make) -> None:
+    settings = bare("name=follows", "duration_kimg=0.008", "ema_halflife_kimg=0")
     assert train(settings) == 0
     state = final_state(settings)
     assert differences(state["generator"], state["average"]) == []
-    slower = tiny("name=slower", "duration_kimg=0.008", "state_every_kimg=0.004", "ema_halflife_kimg=0.002")
+    slower = bare("name=slower", "duration_kimg=0.008", "state_every_kimg=0.004", "ema_halflife_kimg=0.002")
     assert train(slower) == 0
     states = [
         torch.load(path, weights_only=True)

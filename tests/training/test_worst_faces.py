@@ -40,7 +40,7 @@ def test_pictures_below_bicubic_are_counted_and_the_worst_is_named() -> None:
 
 
 def test_a_run_writes_the_tags_and_says_which_picture_is_lost(
-    tiny: Make, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    bare: Make, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = outcome.restore_batch
 
@@ -49,7 +49,7 @@ def test_a_run_writes_the_tags_and_says_which_picture_is_lost(
         return torch.cat([upscale(low[:1]) * 0.5, restored[1:]])
 
     monkeypatch.setattr(outcome, "restore_batch", one_destroyed)
-    settings = tiny()
+    settings = bare("duration_kimg=0.004")
     train(settings)
     assert "worse than bicubic by PSNR: " in capsys.readouterr().out
     stats = (Path(settings.runs_dir) / settings.name / "stats.jsonl").read_text()
