@@ -2,8 +2,10 @@
 
 import importlib
 import inspect
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -45,18 +47,36 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"facesr {__version__}\n"
 
 
+def test_the_program_takes_what_stands_behind_a_command(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "facesr", "prepare", "nothing", "out"],
+        cwd=tmp_path, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin"},
+    )  # fmt: skip
+    assert done.returncode == 2 and "nothing does not exist" in done.stderr and done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["prepare", "nothing", "out"], "nothing does not exist"),
         (["evaluate", "method=nothing"], "nothing is neither bicubic"),
         (["face-generator", "widht=2"], "did you mean width?"),
     ],
 )
-def test_commands_take_what_stands_behind_them(arguments: list[str], words: str, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "facesr", *arguments],
-        cwd=tmp_path, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin"},
-    )  # fmt: skip
-    assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1
+def test_commands_take_what_stands_behind_them(
+    arguments: list[str],
+    words: str,
+    code_of: Callable[..., int],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert code_of(command.main, arguments) == 2
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    told = capsys.readouterr().err
+    assert told.startswith("error: ") and words in told and told.count("\n") == 1
     assert list(tmp_path.iterdir()) == []

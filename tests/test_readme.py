@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from facesr.__main__ import COMMANDS
-from facesr.build import load_settings
+from facesr.build import known_names, load_settings
 from facesr.config import EvaluateSettings, FaceGeneratorSettings, SubmitSettings, TrainSettings
 from facesr.errors import ConfigError
 from facesr.overrides import combinations
@@ -146,7 +146,41 @@ ALL = sorted(
 )
 
 
-@pytest.mark.parametrize(("name", "command"), ALL, ids=[f"{name}-{number}" for number, (name, _) in enumerate(ALL)])
+def parts_of(command: str) -> set[str]:
+    """Returns what a command is made of: its script, the keys that it sets, and the options that it chooses."""
+    first, *rest = words_of(command)
+    chosen = {word for word in rest if "@" in word or known_names(word.lstrip("+~").partition("=")[0])}
+    return {first, *chosen, *(word.partition("=")[0] for word in rest)}
+
+
+def costly(command: str) -> bool:
+    """Returns whether a command's settings are composed, which takes a tenth of a second."""
+    words = words_of(command)
+    return words[0].removesuffix(".py") in KEYED or (words[0] == "facesr" and not KEYED.keys().isdisjoint(words[1:2]))
+
+
+def repeating() -> set[tuple[str, str]]:
+    """Returns the costly commands that are made of nothing but what others, longer ones, show to work."""
+    seen: set[str] = set()
+    found = set()
+    for one in sorted(filter(lambda one: costly(one[1]), ALL), key=lambda one: (-len(parts_of(one[1])), one)):
+        if parts_of(one[1]) <= seen:
+            found.add(one)
+        seen |= parts_of(one[1])
+    return found
+
+
+# What only puts known parts together in another way is left to the slow tests, except on the two front pages.
+LATER = {one for one in repeating() if one[0] not in ("README.md", "CONTRIBUTING.md")}
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        pytest.param(*one, id=f"{one[0]}-{number}", marks=[pytest.mark.slow] if one in LATER else [])
+        for number, one in enumerate(ALL)
+    ],
+)
 def test_a_documents_command_can_work(name: str, command: str) -> None:
     assert wrong_with(command) is None, f"{name}: {command}"
 

@@ -45,25 +45,27 @@ def test_identical_pictures_score_one(judge: BuiltinEmbedder, faces: Tensor) -> 
 
 
 def test_unit_length_and_independent_of_batch(judge: BuiltinEmbedder, drawn: tuple[Tensor, np.ndarray]) -> None:
+    faces = drawn[0][::4]
     with torch.no_grad():
-        together = judge(drawn[0])
-        alone = torch.cat([judge(picture[None]) for picture in drawn[0]])
-    torch.testing.assert_close(together.norm(dim=1), torch.ones(48))
+        together = judge(faces)
+        alone = torch.cat([judge(picture[None]) for picture in faces])
+    torch.testing.assert_close(together.norm(dim=1), torch.ones(12))
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
 
 
 def test_a_mirrored_face_is_the_same_face(judge: BuiltinEmbedder, drawn: tuple[Tensor, np.ndarray]) -> None:
+    faces = drawn[0][::4]
     with torch.no_grad():
-        one = judge.network(judge.prepare(drawn[0]))
-    mirrored = drawn[0].flip(-1)
-    torch.testing.assert_close(similarity(judge, drawn[0], mirrored), torch.ones(48), rtol=0, atol=1e-5)
+        one = judge.network(judge.prepare(faces))
+    mirrored = faces.flip(-1)
+    torch.testing.assert_close(similarity(judge, faces, mirrored), torch.ones(12), rtol=0, atol=1e-5)
     with torch.no_grad():
         other = judge.network(judge.prepare(mirrored))
     assert torch.nn.functional.cosine_similarity(one, other).max() < 0.999, "the network alone tells them apart"
 
 
 def test_lower_resolution_scores_lower(judge: BuiltinEmbedder, drawn: tuple[Tensor, np.ndarray]) -> None:
-    high = drawn[0]
+    high = drawn[0][::4]
     bicubic = round_to_grey_levels(upscale(downscale_to_grey_levels(high)))
     halfway = round_to_grey_levels((high + bicubic) / 2)
     far, near = similarity(judge, high, bicubic), similarity(judge, high, halfway)
@@ -72,7 +74,7 @@ def test_lower_resolution_scores_lower(judge: BuiltinEmbedder, drawn: tuple[Tens
 
 
 def test_a_little_darker_is_the_same_person(judge: BuiltinEmbedder, drawn: tuple[Tensor, np.ndarray]) -> None:
-    high = drawn[0]
+    high = drawn[0][::4]
     bicubic = round_to_grey_levels(upscale(downscale_to_grey_levels(high)))
     assert similarity(judge, high, high * 0.9).mean() > similarity(judge, high, bicubic).mean()
 

@@ -1,13 +1,12 @@
 """Snapshots that come with the package: named, whole, small, and usable wherever a snapshot is."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from facesr import __main__ as facesr_command
 from facesr.build import build, load_settings
 from facesr.config import TrainSettings
 from facesr.errors import CheckpointError, WeightsError
@@ -84,10 +83,10 @@ def test_weights_beyond_8_bits_and_bad_names_are_refused(tmp_path: Path) -> None
     assert not (tmp_path / "package").exists()
 
 
-def test_the_command_refuses_what_is_no_snapshot(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "facesr", "ship", str(tmp_path / "none.safetensors"), "none"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+def test_the_command_refuses_what_is_no_snapshot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert facesr_command.main(["ship", str(tmp_path / "none.safetensors"), "none"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: ") and told.count("\n") == 1
     assert "none" not in shipped_names()
 
 
