@@ -15,7 +15,6 @@ import math
 from collections.abc import Mapping
 from typing import Annotated
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -47,11 +46,11 @@ def bounded(features: Tensor, rms_limit: float | None) -> Tensor:
     """
     if rms_limit is None:
         return features
-    # In float32: the square of a large half-precision feature would be infinite, and its pixel black.
-    norm = torch.linalg.vector_norm(features, dim=1, keepdim=True, dtype=torch.float32)
-    largest = rms_limit * math.sqrt(features.shape[1])
+    # In float32: the square of a large half-precision feature would be infinite, and its pixel black. Not by
+    # `vector_norm`, which takes nearly three times as long over the channels of (N, C, h, w) on a CPU.
+    square = features.float().square().mean(1, keepdim=True)
     # The reciprocal of exactly 1 within the limit, so that such a pixel keeps its bits.
-    scale: Tensor = (norm / largest).clamp_min(1.0).reciprocal()
+    scale: Tensor = (square / rms_limit**2).clamp_min(1.0).sqrt().reciprocal()
     return features * scale.to(features.dtype)
 
 
@@ -59,35 +58,44 @@ class ResidualBlock(nn.Module):
     """Two 3x3 convolutions with an activation between, added to the input; (N, C, h, w) to the same shape.
 
     No normalisation, after Lim et al. (EDSR, CVPRW 2017): it would take away each picture's own contrast. Instead the
-    change and the sum are `bounded`. The second convolution starts small, so that a deep stack begins near the
-    identity.
+    hidden features, the change and the sum are `bounded`. The second convolution starts small, so that a deep stack
+    begins near the identity.
     """
 
-    def __init__(self, channels: int, rms_limit: float | None = None) -> None:
+    def __init__(self, channels: int, rms_limit: float | None = None, hidden_rms_limit: float | None = None) -> None:
         super().__init__()
         self.rms_limit = rms_limit
+        self.hidden_rms_limit = hidden_rms_limit
         self.first = convolution(channels, channels)
         self.second = convolution(channels, channels, gain=0.1)
 
     def forward(self, features: Tensor) -> Tensor:
         """Returns the features plus the block's change to them."""
-        change = bounded(self.second(functional.silu(self.first(features))), self.rms_limit)
+        # Bounded here as well, every convolution of the block has an input within a limit, and so a bounded answer.
+        hidden = bounded(functional.silu(self.first(features)), self.hidden_rms_limit)
+        change = bounded(self.second(hidden), self.rms_limit)
         return bounded(features + change, self.rms_limit)
 
 
 class Hourglass(nn.Module):
     """Residual blocks at a half and a quarter of the size, added to the input; sides must be multiples of 4."""
 
-    def __init__(self, channels: int, num_blocks: int, rms_limit: float | None = None) -> None:
+    def __init__(
+        self, channels: int, num_blocks: int, rms_limit: float | None = None, hidden_rms_limit: float | None = None
+    ) -> None:
         super().__init__()
         self.rms_limit = rms_limit
         half, quarter = 3 * channels // 2 // 32 * 32 or channels, 2 * channels
+
+        def blocks(width: int) -> nn.Sequential:
+            return nn.Sequential(*[ResidualBlock(width, rms_limit, hidden_rms_limit) for _ in range(num_blocks)])
+
         self.down_half = convolution(channels, half, stride=2)
-        self.half_in = nn.Sequential(*[ResidualBlock(half, rms_limit) for _ in range(num_blocks)])
+        self.half_in = blocks(half)
         self.down_quarter = convolution(half, quarter, stride=2)
-        self.quarter = nn.Sequential(*[ResidualBlock(quarter, rms_limit) for _ in range(num_blocks)])
+        self.quarter = blocks(quarter)
         self.up_half = nn.Conv2d(quarter, half, 1)
-        self.half_out = nn.Sequential(*[ResidualBlock(half, rms_limit) for _ in range(num_blocks)])
+        self.half_out = blocks(half)
         self.up_full = nn.Conv2d(half, channels, 1)
         # The group starts as a plain residual group; the hourglass grows in.
         nn.init.zeros_(self.up_full.weight)
@@ -117,9 +125,10 @@ class FaceSR(nn.Module):
         rms_limit: largest root mean square of a pixel's features behind every block and at every step of an hourglass,
             above 0; trained networks have 0.3 in the median pixel of a face. None is the network of snapshots that do
             not state it: no limit, and features clamped to +-8 behind each group.
+        hidden_rms_limit: the same between the two convolutions of every block; faces reach 0.7. None is no limit.
 
     Raises:
-        ValueError: a width is no multiple of 32, or the limit is not above 0 and finite.
+        ValueError: a width is no multiple of 32, or a limit is not above 0 and finite.
     """
 
     def __init__(
@@ -131,28 +140,31 @@ class FaceSR(nn.Module):
         channels_up: Channels = 64,
         channels_out: Annotated[int, Range(0, 4_096)] = 0,
         rms_limit: Annotated[float, Range(0, 1e6, above=True)] | None = None,
+        hidden_rms_limit: Annotated[float, Range(0, 1e6, above=True)] | None = None,
     ) -> None:
         super().__init__()
-        if rms_limit is not None and not 0.0 < rms_limit < math.inf:
-            raise ValueError(f"rms_limit must be above 0 and finite, or null for none; it is {rms_limit}")
+        for name, limit in (("rms_limit", rms_limit), ("hidden_rms_limit", hidden_rms_limit)):
+            if limit is not None and not 0.0 < limit < math.inf:
+                raise ValueError(f"{name} must be above 0 and finite, or null for none; it is {limit}")
+        limits = (rms_limit, hidden_rms_limit)
         self.rms_limit = rms_limit
         if channels % 32 or channels_up % 32 or channels_out % 32:
             raise ValueError("channels, channels_up and channels_out must be multiples of 32")
         self.head = convolution(3, channels)
         groups: list[nn.Module] = []
         for _ in range(num_groups):
-            groups += [ResidualBlock(channels, rms_limit) for _ in range(num_blocks)]
+            groups += [ResidualBlock(channels, *limits) for _ in range(num_blocks)]
             if num_hourglass_blocks:
-                groups.append(Hourglass(channels, num_hourglass_blocks, rms_limit))
+                groups.append(Hourglass(channels, num_hourglass_blocks, *limits))
         self._group = len(groups) // num_groups  # layers of a group
         self.body = nn.Sequential(*groups, convolution(channels, channels, gain=0.5))
         self.up_first = convolution(channels, 4 * channels_up)
-        self.middle = ResidualBlock(channels_up, rms_limit)
+        self.middle = ResidualBlock(channels_up, *limits)
         self.last: nn.Module = nn.Identity()
         self.up_second: nn.Module = nn.Identity()
         if channels_out:
             self.up_second = nn.Sequential(convolution(channels_up, 4 * channels_out), nn.PixelShuffle(2), nn.SiLU())
-            self.last = ResidualBlock(channels_out, rms_limit)
+            self.last = ResidualBlock(channels_out, *limits)
         # The first output is the bicubic picture: training starts from the baseline, not from noise.
         self.to_rgb = convolution(channels_out or channels_up, 3 if channels_out else 12, gain=0.0)
         self.shuffle = nn.Identity() if channels_out else nn.PixelShuffle(2)

@@ -28,6 +28,7 @@ LATER_KEYS: dict[str, Any] = {
     "degradation": {"_target_": "facesr.degradation.Official"},
     "data.pose_shares": [],
     "generator.rms_limit": None,
+    "generator.hidden_rms_limit": None,
 }
 # Where things were defined when runs were begun that are still the same runs: today's name -> the one of then.
 MOVED_TARGETS = {

@@ -85,11 +85,12 @@ def test_the_limit_has_gradients_on_both_sides() -> None:
     assert torch.equal(features.grad[0, :, 0, 1], torch.ones(2))
 
 
-def run_away(num_hourglass_blocks: int, rms_limit: float | None) -> FaceSR:
+def run_away(num_hourglass_blocks: int, rms_limit: float | None, hidden_rms_limit: float | None = None) -> FaceSR:
     """Returns a network whose every block multiplies its features by two and more."""
     torch.manual_seed(0)
+    limits = {"rms_limit": rms_limit, "hidden_rms_limit": hidden_rms_limit}
     network = FaceSR(
-        32, num_groups=3, num_blocks=4, num_hourglass_blocks=num_hourglass_blocks, channels_up=32, rms_limit=rms_limit
+        32, num_groups=3, num_blocks=4, num_hourglass_blocks=num_hourglass_blocks, channels_up=32, **limits
     )
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.15)
@@ -119,9 +120,30 @@ def test_no_picture_runs_away_inside_a_group(num_hourglass_blocks: int) -> None:
     assert largest[None] > 100.0
 
 
-def test_a_limit_that_no_feature_reaches_changes_no_bit() -> None:
+@pytest.mark.parametrize("num_hourglass_blocks", [0, 1])
+def test_hidden_features_stay_within_their_limit_whatever_the_weights(num_hourglass_blocks: int) -> None:
+    low = torch.cat([torch.rand(2, 3, 8, 8), torch.zeros(1, 3, 8, 8), 50.0 * torch.randn(1, 3, 8, 8)])
+    largest: dict[float | None, float] = {}
+    for limit in (1.0, None):
+        network = run_away(num_hourglass_blocks, 0.6, limit)
+        seen: list[float] = []
+        blocks = [layer for layer in network.modules() if isinstance(layer, ResidualBlock)]
+        assert len(blocks) == 13 + 9 * num_hourglass_blocks
+        for block in blocks:
+            block.second.register_forward_pre_hook(
+                lambda _layer, inputs, seen=seen: seen.append(inputs[0].square().mean(1).sqrt().max().item())
+            )
+        network(low)
+        assert len(seen) == len(blocks)
+        largest[limit] = max(seen)
+    assert largest[1.0] <= 1.0001
+    assert largest[None] > 1.5
+
+
+@pytest.mark.parametrize("name", ["rms_limit", "hidden_rms_limit"])
+def test_a_limit_that_no_feature_reaches_changes_no_bit(name: str) -> None:
     torch.manual_seed(0)
-    plain, limited = FaceSR(**SMALL), FaceSR(**SMALL, rms_limit=1e4)
+    plain, limited = FaceSR(**SMALL), FaceSR(**SMALL, **{name: 1e4})
     torch.nn.init.normal_(plain.to_rgb.weight, std=0.05)
     limited.load_state_dict(plain.state_dict())
     low = torch.rand(2, 3, 8, 8)
@@ -136,10 +158,11 @@ def test_a_snapshot_without_a_limit_is_clamped_behind_each_group() -> None:
     assert seen == [8.0]
 
 
+@pytest.mark.parametrize("name", ["rms_limit", "hidden_rms_limit"])
 @pytest.mark.parametrize("limit", [0.0, -1.0, float("inf"), float("nan")])
-def test_a_limit_out_of_range_is_refused(limit: float) -> None:
-    with pytest.raises(ValueError, match="rms_limit must be above 0 and finite"):
-        FaceSR(**SMALL, rms_limit=limit)
+def test_a_limit_out_of_range_is_refused(name: str, limit: float) -> None:
+    with pytest.raises(ValueError, match=f"^{name} must be above 0 and finite"):
+        FaceSR(**SMALL, **{name: limit})
 
 
 def test_a_corner_reaches_the_whole_face() -> None:

@@ -20,6 +20,8 @@ CPU = torch.device("cpu")
 LOWEST_CONSISTENCY_DB = 43.0
 # What a GAN and recognisers may cost a single face that is not restored well anyway.
 MOST_LOST_DB, GOOD_DB = 1.0, 30.0
+# Of 300 flat colours the one that made the largest feature before the limit on hidden features: 20.9 times a face's.
+WORST_FLAT = (0.3, 0.7, 0.0)
 
 
 @pytest.mark.shared
@@ -45,20 +47,19 @@ def test_no_official_face_is_lost(shared: Path, self_ensemble: bool) -> None:
         assert not lost.any(), (name, names[lost], found[lost], reference[lost])
 
 
-# What is behind a block is bounded by construction (tests/models); this is what a single convolution says before. White
-# dots on black are further from faces than anything that a camera sees: a bounded step of 20 times the usual size.
+# By construction: every convolution has an input within a limit.
 @pytest.mark.slow
 @pytest.mark.parametrize("name", shipped_names())
 def test_no_input_makes_features_run_away(name: str) -> None:
     generator = torch.Generator().manual_seed(0)
     network = open_method(PREFIX + name, CPU).generator
-    noise = torch.rand(8, 3, 28, 24, generator=generator)
-    flat = torch.rand(8, 3, 1, 1, generator=generator).round().expand(8, 3, 28, 24)
-    dots = (torch.rand(8, 1, 28, 24, generator=generator) < 0.05).float().expand(8, 3, 28, 24)
-    smooth = torch.nn.functional.interpolate(torch.rand(8, 3, 4, 3, generator=generator), (28, 24), mode="bicubic")
+    noise = torch.rand(32, 3, 28, 24, generator=generator)
+    flat = torch.rand(32, 3, 1, 1, generator=generator).round(decimals=1).expand(32, 3, 28, 24)
+    flat = torch.cat([flat[1:], torch.tensor(WORST_FLAT).view(1, 3, 1, 1).expand(1, 3, 28, 24)])
+    dots = (torch.rand(32, 1, 28, 24, generator=generator) < 0.05).float().expand(32, 3, 28, 24)
+    smooth = torch.nn.functional.interpolate(torch.rand(32, 3, 4, 3, generator=generator), (28, 24), mode="bicubic")
     with recorded(network) as found:
-        for low in (smooth.clamp(0, 1), noise, flat, dots):
+        for low in (smooth.clamp(0, 1), noise, flat, flat.round(), dots):
             restore_batch(network, low)
-    largest = found.per_picture().view(4, 8).amax(1) / found.per_picture()[:8].median()
-    assert largest[:3].max() < 10.0
-    assert largest[3] < 30.0
+    largest = found.per_picture().view(5, 32)
+    assert largest.max() < 5.0 * largest[0].median()
