@@ -90,8 +90,8 @@ def words_of(command: str) -> list[str]:
     for prefix in (["uv", "run"], [".venv/bin/python"], ["python"]):
         if words[: len(prefix)] == prefix:
             words = words[len(prefix) :]
-    while words and words[0] == "--with":  # uv's option: a package for this command alone
-        words = words[2:]
+    while words and words[0] in ("--with", "--no-sync"):  # uv's options: a package for this command alone; none anew
+        words = words[2 if words[0] == "--with" else 1 :]
     if words and words[0] == "torchrun":
         while not words[0].endswith(".py"):
             words = words[1:]
