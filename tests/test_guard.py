@@ -103,7 +103,7 @@ def test_without_a_guard_or_a_bound_the_picture_stays(guard: Guard | None) -> No
 def test_neither_batch_nor_neighbours_move_a_picture(flip: bool) -> None:
     low, method = planted(7, 0, 3, 6), breaking(fallback=f"{PREFIX}asc19_psnr")
     whole, found = restored_with(method, low, self_ensemble=flip)
-    for size in (1, 2, 3):
+    for size in (1, 3):
         pictures, again = restored_with(method, low, self_ensemble=flip, batch_size=size)
         assert np.array_equal(pictures, whole) and again == found
     alone, (finding,) = restored_with(method, low[3:4], self_ensemble=flip)

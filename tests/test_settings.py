@@ -255,8 +255,9 @@ def test_scripts_leave_nothing_where_they_are_started(
     monkeypatch.chdir(tmp_path)
     key = "batch_size"
     assert run(monkeypatch, script, f"{key}=4")[0] == 0
-    code, ran = run(monkeypatch, script, "--multirun", f"{key}=4,8", "seed=1,2" if script != "submit" else "low=a,b")
-    assert (code, len(ran)) == (0, 4) and [settings.batch_size for settings in ran] == [4, 4, 8, 8]
+    both = [f"{key}=4,8", "seed=1,2"] if script == "evaluate" else [f"{key}=4,8"]
+    code, ran = run(monkeypatch, script, "--multirun", *both)
+    assert code == 0 and [settings.batch_size for settings in ran] == ([4, 4, 8, 8] if len(both) == 2 else [4, 8])
     assert run(monkeypatch, script, "--help") == (0, [])
     assert run(monkeypatch, script, "--cfg", "job") == (0, [])
     assert "batch_size" in capsys.readouterr().out

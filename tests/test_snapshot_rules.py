@@ -211,12 +211,31 @@ PLACES = st.sampled_from(
 )
 
 
-@settings(
-    derandomize=True, database=None, deadline=None, max_examples=100,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)  # fmt: skip
-@given(changes=st.lists(st.tuples(PLACES, ANYTHING), min_size=1, max_size=3))
+# An example takes 60 ms; most of the hundred are left to the slow tests.
+def by_examples(num: int) -> settings:
+    return settings(
+        derandomize=True, database=None, deadline=None, max_examples=num,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )  # fmt: skip
+
+
+CHANGES = st.lists(st.tuples(PLACES, ANYTHING), min_size=1, max_size=3)
+
+
+@by_examples(25)
+@given(changes=CHANGES)
 def test_any_metadata_end_in_a_snapshot_or_one_sentence(changes: list[Any], tmp_path: Path) -> None:
+    assert_read_or_refused(changes, tmp_path)
+
+
+@pytest.mark.slow
+@by_examples(100)
+@given(changes=CHANGES)
+def test_many_more_metadata_end_in_a_snapshot_or_one_sentence(changes: list[Any], tmp_path: Path) -> None:
+    assert_read_or_refused(changes, tmp_path)
+
+
+def assert_read_or_refused(changes: list[Any], tmp_path: Path) -> None:
     about = copy.deepcopy(honest_about())
     for place, value in changes:
         holder: Any = about
@@ -233,8 +252,7 @@ def test_any_metadata_end_in_a_snapshot_or_one_sentence(changes: list[Any], tmp_
         assert method.name.isprintable() and 0 <= method.kimg < math.inf
 
 
-@settings(derandomize=True, database=None, deadline=None, max_examples=100,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@by_examples(100)
 @given(st.data())
 def test_any_bytes_end_in_a_snapshot_or_one_sentence(tmp_path: Path, data: st.DataObject) -> None:
     whole = write_raw(tmp_path / "a.safetensors", honest_about(), WEIGHTS).read_bytes()

@@ -201,7 +201,8 @@ def test_what_is_cheap_to_check_comes_before_judges_are_loaded(run, big, monkeyp
     monkeypatch.setattr(evaluate, "open_judges", lambda *arguments: pytest.fail("judges were loaded"))
     (root / "few").mkdir()
     (root / "few" / "301.png").write_bytes((big.restored / "301.png").read_bytes())
-    (root / "bad.zip").write_bytes(b"x" + packed(big, root / "packed").read_bytes())
+    if case.startswith("tampered"):
+        (root / "bad.zip").write_bytes(b"x" + packed(big, root / "packed").read_bytes())
     (root / "weights.pth").write_bytes(b"x" * 100)
     with pytest.raises(FaceSRError, match=reason):
         run(**{"high": "high", "low": "low", "out": root / "result", **keys})

@@ -58,7 +58,7 @@ def low() -> Tensor:
     return (nn.functional.avg_pool2d(pictures, 4) * 255).round() / 255
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def pulse_settings() -> PulseSettings:
     """PULSE as published, on the CPU in little time."""
     return load_settings("evaluate", EvaluateSettings, ["generator=stylegan", "pulse.steps=40"]).pulse

@@ -44,7 +44,7 @@ def test_eigenfaces_alone_and_in_a_batch_of_8(eigenfaces, pulse_settings):
     operator = operator_for("auto", eigenfaces.size, (6, 7))
     settings = replace(pulse_settings, eps=1e-4, steps=60)
     together = search(eigenfaces, operator, low, settings)
-    for number in range(8):
+    for number in (0, 3, 7):
         (alone,) = search(eigenfaces, operator, low[number : number + 1], settings)
         assert alone.converged == together[number].converged and alone.num_steps == together[number].num_steps
         assert np.abs(alone.picture.astype(int) - together[number].picture).max() <= 1
