@@ -251,7 +251,7 @@ def test_half_written_cache_is_not_taken(tmp_path: Path, monkeypatch: pytest.Mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(builtin.json, "dumps", fail)
+        patch.setattr("facesr.data.packed.dataset_format.json.dumps", fail)
         with pytest.raises(KeyboardInterrupt):
             synthetic_cache(2, SEED, 1, 0, tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -14,8 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 from facesr.data.packed import writer as set_writer
+from facesr.data.packed.dataset_format import Row, SetPlan, write_dataset
 from facesr.data.packed.reader import PackedDataset
-from facesr.data.packed.writer import JOURNAL, PARTIAL, DatasetWriter, Row, SetPlan
+from facesr.data.packed.writer import JOURNAL, PARTIAL, DatasetWriter
 from facesr.errors import DataError
 
 SOURCES = ["a.png", "b.png", "\u00e9.png", "d.png", "e.png", "f.png"]
@@ -79,6 +80,30 @@ def test_a_whole_set_is_what_the_reader_reads(tmp_path: Path) -> None:
     }
 
 
+def test_a_dataset_in_memory_is_written_as_one_that_is_made_piece_by_piece(tmp_path: Path) -> None:
+    rows = [row for piece in PIECES for row in piece if not row.reason]
+    plan = replace(PLAN, sources=SOURCES[:4], identities=["Ann", "", "Ann", "7"])
+    stack = np.concatenate([pictures(piece) for piece in range(3)])
+    with DatasetWriter(tmp_path / "pieces", plan) as writer:
+        writer.append(stack, rows)
+        writer.finish()
+    (tmp_path / "whole").mkdir()
+    write_dataset(tmp_path / "whole", plan, stack, rows)
+    pieces, whole = contents(tmp_path / "pieces"), contents(tmp_path / "whole")
+    assert whole["index.csv"] == pieces["index.csv"] and sorted(whole) == ["images.npy", "index.csv", "set.json"]
+    assert whole["set.json"] == pieces["set.json"].replace(b'  "rejected": 0,\n', b"")
+    opened = [PackedDataset.open(tmp_path / name) for name in ("pieces", "whole")]
+    assert np.array_equal(opened[0].images, opened[1].images) and opened[0].landmarks.shape == (4, 5, 2)
+
+
+def test_what_kills_leave_beside_the_tables_is_removed(tmp_path: Path) -> None:
+    write(tmp_path, 0, 2, finish=False)
+    for name in (".index.csv.77.tmp", ".set.json.78.tmp"):
+        (tmp_path / name).write_text("half")
+    write(tmp_path, 2)
+    assert sorted(contents(tmp_path)) == ["images.npy", "index.csv", "rejected.csv", "set.json"]
+
+
 @pytest.mark.parametrize("done", [0, 1, 2, 3])
 @pytest.mark.parametrize("torn", [b"", b'[["44", ""', b"\x00\x00"])
 def test_going_on_gives_the_same_bytes(tmp_path: Path, done: int, torn: bytes) -> None:
@@ -118,7 +143,7 @@ def test_one_source_may_give_several_pictures(tmp_path: Path) -> None:
         assert (writer.is_complete, writer.num_done, writer.num_kept, writer.num_rejected) == (True, 3, 4, 1)
 
 
-@pytest.mark.parametrize("step", ["_write_tables", "_replace"])
+@pytest.mark.parametrize("step", ["_write_tables", "_write_about"])
 def test_killed_while_finishing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     write(tmp_path / "whole")
 

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from facesr.data.packed.dataset_format import ABOUT
 from facesr.errors import DataError
 from facesr.files import unfinished_folder
 
@@ -47,4 +48,4 @@ def cached_set(cache_dir: Path, name: str, write: Callable[[Path], None]) -> Pat
 
 
 def _is_whole(folder: Path) -> bool:
-    return (folder / "set.json").is_file()  # the last file to be written
+    return (folder / ABOUT).is_file()  # the last file to be written

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facesr.data.packed.dataset_format import ABOUT, FORMAT, IMAGES, INDEX
 from facesr.data.synthetic.dead_leaves import dead_leaves_cache
 from facesr.data.synthetic.face.render import synthetic_cache
 from facesr.errors import DataError
@@ -22,8 +23,6 @@ from facesr.ranges import Count, CountFromZero, Range, Seed
 from facesr.resample import downscale_uint8
 from facesr.task import SCALE
 from facesr.weights import cache_dir, sha256_of
-
-SET_FORMAT = 1
 
 PatchSide = Annotated[int, Range(8, 4_096)]
 MarginPx = Annotated[int, Range(0, 1_024)]
@@ -62,16 +61,16 @@ class PackedDataset:
         Raises:
             DataError: the folder is missing, unfinished, of another format, or its parts disagree.
         """
-        if not (path / "set.json").is_file():
+        if not (path / ABOUT).is_file():
             state = "is unfinished or no prepared dataset" if path.is_dir() else "does not exist"
             raise DataError(
                 f"{path} {state}; make it with: facesr prepare PICTURES {path} "
                 "(or facesr patches for large general pictures)"
             )
         try:
-            about: dict[str, Any] = json.loads((path / "set.json").read_text(encoding="utf-8-sig"))
-            images = np.load(path / "images.npy", mmap_mode="r")
-            with (path / "index.csv").open(newline="", encoding="utf-8-sig") as file:
+            about: dict[str, Any] = json.loads((path / ABOUT).read_text(encoding="utf-8-sig"))
+            images = np.load(path / IMAGES, mmap_mode="r")
+            with (path / INDEX).open(newline="", encoding="utf-8-sig") as file:
                 rows = list(csv.DictReader(file))
             names = [row["identity"] for row in rows]
             sources = tuple(row["source"] for row in rows)
@@ -83,8 +82,8 @@ class PackedDataset:
             raise DataError(
                 f"{path} is a damaged prepared dataset ({error}); prepare it again with --overwrite."
             ) from error
-        if about.get("format") != SET_FORMAT:
-            raise DataError(f"{path} has format {about.get('format')}, not {SET_FORMAT}; prepare it again.")
+        if about.get("format") != FORMAT:
+            raise DataError(f"{path} has format {about.get('format')}, not {FORMAT}; prepare it again.")
         if images.shape != shape or images.dtype != np.uint8 or len(rows) != shape[0]:
             raise DataError(f"{path} is damaged: images.npy, index.csv and set.json disagree; prepare it again.")
         known = {name: number for number, name in enumerate(sorted(set(names) - {""}))}

@@ -7,14 +7,12 @@ is complete, without it there is none.
 """
 
 import contextlib
-import csv
+import itertools
 import json
 import os
 import shutil
-import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, TextIO
@@ -22,72 +20,25 @@ from typing import Any, BinaryIO, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from facesr.data.packed.dataset_format import (
+    ABOUT,
+    HEADER_BYTES,
+    IMAGES,
+    INDEX,
+    REJECTED,
+    Row,
+    SetPlan,
+    about,
+    npy_header,
+    table,
+    write_tables,
+)
 from facesr.errors import DataError
-from facesr.files import lock_folder
+from facesr.files import leftovers_in, lock_folder, whole_file
 
-FORMAT = 1
 SYNC_SECONDS = 1.0  # at most so much work is lost with a killed process
-HEADER_BYTES = 256  # of images.npy; fixed, so that the number of pictures can be filled in at the end
 JOURNAL, PARTIAL = "journal.jsonl", "images.npy.partial"
-FINAL_NAMES = ("images.npy", "index.csv", "rejected.csv", "set.json")
-
-
-@dataclass(frozen=True)
-class Row:
-    """What became of one source file: its place in the set, or the reason why it has none.
-
-    Attributes:
-        sha256: of the file, "" if it could not be read.
-        reason: why it was left out, "" if it was not.
-        landmarks: 10 numbers "x y x y ..." in pixels of the centre crop, or "".
-        parts: names of the pictures that were cut out of this source; empty where the source is one picture.
-    """
-
-    sha256: str
-    reason: str = ""
-    landmarks: str = ""
-    parts: Sequence[str] = ()
-
-    @property
-    def num_pictures(self) -> int:
-        """How many pictures of the set come from this source."""
-        return 0 if self.reason else max(len(self.parts), 1)
-
-    def journal_values(self) -> list[Any]:
-        """Returns the plain values that `Row(*values)` is made of."""
-        values: list[Any] = [self.sha256, self.reason, self.landmarks]
-        return [*values, list(self.parts)] if self.parts else values
-
-
-@dataclass(frozen=True)
-class SetPlan:
-    """What a set is made of; a run goes on only under an equal plan.
-
-    Attributes:
-        width, height, margin: of the crop, in pixels.
-        sources: relative POSIX paths in order.
-        identities: name of each source's person, "" where unknown.
-        settings: everything else that decides what is written, as plain values.
-        version: of the preparation; raised when the same settings give other pictures.
-    """
-
-    width: int
-    height: int
-    margin: int
-    sources: Sequence[str]
-    identities: Sequence[str]
-    settings: Mapping[str, Any]
-    version: int
-
-    @property
-    def picture_shape(self) -> tuple[int, int, int]:
-        """(height, width, 3) of a stored picture, with its margin."""
-        return self.height + 2 * self.margin, self.width + 2 * self.margin, 3
-
-    def identity_card(self) -> dict[str, Any]:
-        """Returns what a later run's plan is compared with."""
-        size = {"width": self.width, "height": self.height, "margin": self.margin}
-        return {**size, **self.settings, "version": self.version}
+FINAL_NAMES = (IMAGES, INDEX, REJECTED, ABOUT)
 
 
 class DatasetWriter:
@@ -165,28 +116,16 @@ class DatasetWriter:
         try:
             self._sync()
             self._images.seek(0)
-            self._images.write(_npy_header((self.num_kept, *self.plan.picture_shape)))
+            self._images.write(npy_header((self.num_kept, *self.plan.picture_shape)))
             self._images.flush()
             os.fsync(self._images.fileno())
             self._images.close()  # Windows renames no open file
             self._images = None
             self._write_tables()
             if not self.num_kept:
-                raise DataError(
-                    f"none of the {self.num_done} pictures is usable; {self.folder / 'rejected.csv'} says why."
-                )
-            (self.folder / PARTIAL).replace(self.folder / "images.npy")
-            facts = {
-                "format": FORMAT,
-                "width": self.plan.width,
-                "height": self.plan.height,
-                "count": self.num_kept,
-                "margin": self.plan.margin,
-                "rejected": self.num_rejected,
-                "settings": dict(self.plan.settings),
-                "version": self.plan.version,
-            }
-            self._replace("set.json", json.dumps(facts, indent=2) + "\n")
+                raise DataError(f"none of the {self.num_done} pictures is usable; {self.folder / REJECTED} says why.")
+            (self.folder / PARTIAL).replace(self.folder / IMAGES)
+            self._write_about()
         except OSError as error:
             raise self._cannot_write(error) from error
         self.close()
@@ -223,14 +162,13 @@ class DatasetWriter:
     def _clear(self) -> None:
         """Removes an earlier set, but not what a killed run of the same plan has left to go on with."""
         lines = _whole_lines(self.folder / JOURNAL)
-        if not (self.folder / "set.json").exists() and _same(next(lines, b""), self.plan.identity_card()):
+        if not (self.folder / ABOUT).exists() and _same(next(lines, b""), self.plan.identity_card()):
             return
         for name in (*reversed(FINAL_NAMES), JOURNAL, PARTIAL):
             (self.folder / name).unlink(missing_ok=True)
-            (self.folder / f".{name}.tmp").unlink(missing_ok=True)  # of a run that was killed
 
     def _find_complete(self) -> bool:
-        path = self.folder / "set.json"
+        path = self.folder / ABOUT
         if not path.exists():
             return False
         try:
@@ -246,8 +184,10 @@ class DatasetWriter:
         return True
 
     def _go_on(self) -> None:
+        for path in leftovers_in(self.folder):
+            path.unlink(missing_ok=True)
         journal, partial = self.folder / JOURNAL, self.folder / PARTIAL
-        final = self.folder / "images.npy"
+        final = self.folder / IMAGES
         lines = list(_whole_lines(journal))
         if lines:
             self._compare(_parse(lines[0], journal))
@@ -295,38 +235,22 @@ class DatasetWriter:
             self.num_done += 1
 
     def _write_tables(self) -> None:
-        journal = self.folder / JOURNAL
-        kept, rejected = self.folder / ".index.csv.tmp", self.folder / ".rejected.csv.tmp"
-        # A file name that is no UTF-8 is written with its strange bytes as \xNN.
         with (
-            kept.open("w", newline="", encoding="utf-8", errors="backslashreplace") as kept_file,
-            rejected.open("w", newline="", encoding="utf-8", errors="backslashreplace") as rejected_file,
+            whole_file(self.folder / INDEX, durably=True) as kept_path,
+            whole_file(self.folder / REJECTED, durably=True) as rejected_path,
+            table(kept_path) as kept,
+            table(rejected_path) as rejected,
         ):
-            kept_table, rejected_table = csv.writer(kept_file), csv.writer(rejected_file)
-            kept_table.writerow(["position", "source", "sha256", "identity", "landmarks"])
-            rejected_table.writerow(["source", "reason"])
-            position = number = 0
-            lines = _whole_lines(journal)
-            next(lines)
-            for line in lines:
-                for row in (Row(*values) for values in _parse(line, journal)):
-                    source, person = self.plan.sources[number], self.plan.identities[number]
-                    if row.reason:
-                        rejected_table.writerow([source, row.reason])
-                    for name in [f"{source}#{part}" for part in row.parts] or [source] * row.num_pictures:
-                        kept_table.writerow([position, name, row.sha256, person, row.landmarks])
-                        position += 1
-                    number += 1
-        kept.replace(self.folder / "index.csv")
-        rejected.replace(self.folder / "rejected.csv")
+            write_tables(self.plan, self._rows(), kept, rejected)
 
-    def _replace(self, name: str, text: str) -> None:
-        temporary = self.folder / f".{name}.tmp"
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.folder / name)
+    def _rows(self) -> Iterator[Row]:
+        journal = self.folder / JOURNAL
+        for line in itertools.islice(_whole_lines(journal), 1, None):
+            yield from (Row(*values) for values in _parse(line, journal))
+
+    def _write_about(self) -> None:
+        with whole_file(self.folder / ABOUT, durably=True) as temporary:
+            temporary.write_text(about(self.plan, self.num_kept, self.num_rejected), encoding="utf-8")
 
     def _cannot_write(self, error: OSError) -> DataError:
         try:
@@ -364,13 +288,3 @@ def _same(line: bytes, card: Mapping[str, Any]) -> bool:
 
 def _told(value: Any) -> str:
     return "not set" if value is None else str(value)[:60]
-
-
-def _npy_header(shape: tuple[int, ...]) -> bytes:
-    """Returns the header of a uint8 .npy file, HEADER_BYTES long.
-
-    Source: NumPy Enhancement Proposal 1, "A Simple File Format for NumPy Arrays", format version 1.0.
-    """
-    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}".encode("ascii")
-    length = HEADER_BYTES - 10
-    return b"\x93NUMPY\x01\x00" + struct.pack("<H", length) + text.ljust(length - 1) + b"\n"

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from facesr.arguments import Parser, number
-from facesr.data.packed.writer import DatasetWriter, Row, SetPlan
+from facesr.data.packed.dataset_format import Row, SetPlan
+from facesr.data.packed.writer import DatasetWriter
 from facesr.errors import DataError, exit_code_of
 from facesr.photos.decode import Unusable, list_pictures, read_picture
 from facesr.ranges import Count, Range, check_number

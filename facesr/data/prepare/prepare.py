@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from facesr.arguments import Parser, number
-from facesr.data.packed.writer import DatasetWriter, Row, SetPlan
+from facesr.data.packed.dataset_format import Row, SetPlan
+from facesr.data.packed.writer import DatasetWriter
 from facesr.data.prepare.annotations import identities_from_folders, match_annotations, read_annotations
 from facesr.data.prepare.workers import PIECE, Piece, crop_all
 from facesr.errors import EXIT_USER_ERROR, DataError, FaceSRError

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from facesr.data.packed.writer import Row
+from facesr.data.packed.dataset_format import Row
 from facesr.photos import crop
 from facesr.photos.crop import Framing
 from facesr.photos.decode import Unusable, read_picture

@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facesr.data.packed.cache import cached_set
-from facesr.data.packed.writer import DatasetWriter, Row, SetPlan
+from facesr.data.packed.dataset_format import Row, SetPlan
+from facesr.data.packed.writer import DatasetWriter
 from facesr.data.synthetic.leaf import World, outline, surface
 from facesr.processes import num_cores, worker_pool
 

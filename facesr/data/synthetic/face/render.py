@@ -9,9 +9,7 @@ photographs. To look at some, a column a person:
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +20,7 @@ from numpy.typing import NDArray
 
 from facesr.arguments import Parser, number
 from facesr.data.packed.cache import cached_set
+from facesr.data.packed.dataset_format import Row, SetPlan, write_dataset
 from facesr.data.synthetic.face import features as features
 from facesr.data.synthetic.face import hair as hair
 from facesr.data.synthetic.face import wear as wear
@@ -121,24 +120,16 @@ def _write_set(
     folder: Path, num_faces: int, seed: int, pictures_per_identity: int, first: int, num_workers: int | None
 ) -> None:
     images, landmarks, identity = _render(num_faces, seed, pictures_per_identity, first, num_workers)
-    np.save(folder / "images.npy", images)
-    with (folder / "index.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["position", "source", "sha256", "identity", "landmarks"])
-        for row in range(num_faces):
-            source = f"builtin/{seed}/{identity[row]}/{(first + row) % pictures_per_identity}"
-            digest = hashlib.sha256(images[row].tobytes()).hexdigest()
-            points = " ".join(f"{value:.2f}" for value in landmarks[row].ravel())
-            writer.writerow([row, source, digest, int(identity[row]), points])
-    settings = {
-        "seed": seed,
-        "pictures_per_identity": pictures_per_identity,
-        "first": first,
-        "source": "builtin",
-    }
-    facts = {"format": 1, "width": WIDTH, "height": HEIGHT, "count": num_faces, "margin": 0}
-    text = json.dumps({**facts, "settings": settings, "version": RENDERER_VERSION}, indent=2)
-    (folder / "set.json").write_text(text + "\n", encoding="utf-8")
+    sources = [
+        f"builtin/{seed}/{person}/{(first + face) % pictures_per_identity}" for face, person in enumerate(identity)
+    ]
+    settings = {"seed": seed, "pictures_per_identity": pictures_per_identity, "first": first, "source": "builtin"}
+    plan = SetPlan(WIDTH, HEIGHT, 0, sources, [str(person) for person in identity], settings, RENDERER_VERSION)
+    rows = [
+        Row(hashlib.sha256(face.tobytes()).hexdigest(), landmarks=" ".join(f"{value:.2f}" for value in points.ravel()))
+        for face, points in zip(images, landmarks, strict=True)
+    ]
+    write_dataset(folder, plan, images, rows)
 
 
 def synthetic_cache(
