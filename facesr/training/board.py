@@ -1,5 +1,6 @@
 """TensorBoard: scalars, picture grids, the histogram of the ranking score, and hparams with final scores."""
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,23 @@ from facesr.resample import upscale
 _HPARAMS = ("seed", "precision", "duration_kimg", "batch_size", "ema_halflife_kimg", "gradient_clip_norm")
 
 
+# Where runs of before had their events. TensorBoard calls a run by the folder that its events lie in.
+_EARLIER = "tensorboard"
+
+
 class Board:
     """Writes TensorBoard events on rank 0, nothing elsewhere.
 
     Args:
-        folder: where the events go.
+        folder: of the run, where the events go, so that `tensorboard --logdir runs` calls the run by its name.
         num_images: clock of the run; what was written beyond it, by a process that was killed, is hidden.
     """
 
     def __init__(self, folder: Path, num_images: int) -> None:
-        self._writer = SummaryWriter(str(folder), purge_step=num_images + 1) if dist.is_main() else None
+        self._writer: SummaryWriter | None = None
+        if dist.is_main():
+            _bring_up(folder / _EARLIER)
+            self._writer = SummaryWriter(str(folder), purge_step=num_images + 1)
 
     def scalars(self, num_images: int, figures: Mapping[str, float]) -> None:
         """Writes one point of each curve; the x axis counts images."""
@@ -63,6 +71,15 @@ class Board:
         """Writes what is still in memory."""
         if self._writer is not None:
             self._writer.close()
+
+
+def _bring_up(earlier: Path) -> None:
+    """Moves the events of a run that had a folder for them into the run's own, so that it is shown as one run."""
+    for path in earlier.glob("events.out.tfevents.*"):
+        path.rename(earlier.parent / path.name)
+    # What else lies there is the user's.
+    with contextlib.suppress(OSError):
+        earlier.rmdir()
 
 
 def picture_grid(columns: list[NDArray[np.uint8]], faces_per_row: int = 2) -> NDArray[np.uint8]:

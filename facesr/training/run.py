@@ -28,7 +28,6 @@ from facesr.training.board import Board
 from facesr.training.precision import choose_precision, with_chosen_precision
 from facesr.training.rundir import (
     claim_run_folder,
-    earlier_config,
     extension_of,
     find_run_folder,
     identity_of,
@@ -72,7 +71,7 @@ class Run:
 
     def _records(self) -> tuple[Board, Stats]:
         now = self.clock.num_images
-        return Board(self.folder / "tensorboard", now), Stats(self.folder / "stats.jsonl", now)
+        return Board(self.folder, now), Stats(self.folder / "stats.jsonl", now)
 
     def open_records(self) -> None:
         """Opens TensorBoard's events and stats.jsonl anew at the clock: what lies beyond it is dropped."""
@@ -88,7 +87,7 @@ class Run:
 def set_up(settings: TrainSettings, device: torch.device) -> Run:
     """Returns a run that is ready for its next step: everything built, the newest state loaded."""
     check(settings)
-    folder = find_run_folder(settings)
+    folder, earlier = find_run_folder(settings)
     config = plain_config(settings)
     config_sha256 = digest_of(identity_of(config))
     torch.manual_seed(settings.seed)
@@ -118,7 +117,6 @@ def set_up(settings: TrainSettings, device: torch.device) -> Run:
     validator = Validator(pairs, judges, device, ranking)
 
     found = newest_state(folder / "state")
-    earlier = earlier_config(folder)
     digests = state_digests(config, earlier)
     clock = unpack_state(found[1], gan, *digests) if found else Clock()
     bicubic = validator.score(upscale)

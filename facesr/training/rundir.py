@@ -1,4 +1,4 @@
-"""The folder of a run: runs/<name>/ with config.yaml, log.txt, stats.jsonl, snapshots, state and tensorboard.
+"""The folder of a run: runs/<name>/ with config.yaml, log.txt, stats.jsonl, snapshots, state and TensorBoard's events.
 
 The name is the run's identity. The same command goes on with it; another configuration under that name is
 refused, so that a folder never mixes two experiments.
@@ -69,8 +69,8 @@ def _without(config: Mapping[str, Any], path: list[str], value: Any) -> dict[str
     return {key: found for key, found in config.items() if rest or key != name or found != value}
 
 
-def find_run_folder(settings: TrainSettings) -> Path:
-    """Returns the run's folder, which need not exist yet.
+def find_run_folder(settings: TrainSettings) -> tuple[Path, dict[str, Any] | None]:
+    """Returns the run's folder, which need not exist yet, and the configuration that it was last started with.
 
     Raises:
         ConfigError: the name is no folder name, or the folder holds the state of another configuration.
@@ -78,14 +78,19 @@ def find_run_folder(settings: TrainSettings) -> Path:
     if not re.fullmatch(r"[\w][\w.+=,-]*", settings.name):
         raise ConfigError(f"name={settings.name!r} cannot be a folder; use letters, digits, '.', '_' and '-'.")
     folder = Path(settings.runs_dir).expanduser() / settings.name
-    problem = dist.from_main(_conflict(folder, plain_config(settings)) if dist.is_main() else None)
-    if problem:
-        raise ConfigError(problem)
-    return folder
+
+    def look() -> dict[str, Any] | None:
+        earlier = earlier_config(folder)
+        problem = _conflict(folder, earlier, plain_config(settings))
+        if problem:
+            raise ConfigError(problem)
+        return earlier
+
+    return folder, dist.once(look)
 
 
 def earlier_config(folder: Path) -> dict[str, Any] | None:
-    """Returns the configuration that the folder's run was last started with; None for a new one."""
+    """Returns the configuration that the folder's run was last started with; None for a new or a damaged one."""
     try:
         earlier = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8-sig"))
     except (OSError, yaml.YAMLError):
@@ -131,18 +136,16 @@ def claim_run_folder(folder: Path, config: Mapping[str, Any]) -> None:
         write_bytes(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True).encode())
 
 
-def _conflict(folder: Path, config: dict[str, Any]) -> str | None:
+def _conflict(folder: Path, earlier: Mapping[str, Any] | None, config: Mapping[str, Any]) -> str | None:
     """Returns why the folder cannot be used for this configuration, or None."""
     file = folder / "config.yaml"
     # Where nothing was saved yet nothing can be lost or mixed.
     if not file.is_file() or not any((folder / "state").glob("*.pt")):
         return None
-    try:
-        earlier = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
-    except (OSError, yaml.YAMLError):
+    if earlier is None:
         return f"{file} cannot be read; choose another name, or remove {folder} to start anew."
-    different = differing_keys(_but_extending(identity_of(earlier or {})), _but_extending(identity_of(config)))
-    if config["duration_kimg"] < (earlier or {}).get("duration_kimg", 0):
+    different = differing_keys(_but_extending(identity_of(earlier)), _but_extending(identity_of(config)))
+    if config["duration_kimg"] < earlier.get("duration_kimg", 0):
         different.append(f"duration_kimg ({earlier['duration_kimg']} there, {config['duration_kimg']} here: shorter)")
     if not different:
         return None

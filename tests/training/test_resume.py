@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from torch import Tensor
 
 from facesr.config import TrainSettings
@@ -49,7 +50,7 @@ def told(settings: TrainSettings) -> list[dict[str, Any]]:
 
 def curves(settings: TrainSettings) -> dict[str, list[tuple[int, float]]]:
     """Returns what TensorBoard shows: each curve's points."""
-    events = EventAccumulator(str(Path(settings.runs_dir) / settings.name / "tensorboard"))
+    events = EventAccumulator(str(Path(settings.runs_dir) / settings.name))
     events.Reload()
     found = {tag: [(point.step, point.value) for point in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
     shown = list(events.Tags()["images"] + events.Tags()["histograms"])
@@ -94,6 +95,24 @@ def test_a_run_killed_before_its_first_state_tells_nothing_twice(bare: Make, mon
     assert train(settings) == 0
     assert [number for number, _ in curves(settings)["loss/total"]] == [4, 8]
     assert [line["num_images"] for line in told(settings) if "loss/total" in line] == [4, 8]
+
+
+def test_tensorboard_calls_runs_by_their_names_and_an_old_run_is_one_run(bare: Make) -> None:
+    few = ("log_every_kimg=0.004", "validation_every_kimg=1", "state_every_kimg=0.004")
+    for name in ("new", "old"):
+        assert train(bare(*few, "duration_kimg=0.004", f"name={name}")) == 0
+    longer = bare(*few, "duration_kimg=0.008", "name=old")
+    runs = Path(longer.runs_dir)
+    # Where runs had their events before.
+    (runs / "old" / "tensorboard").mkdir()
+    for path in (runs / "old").glob("events.*"):
+        path.rename(path.parent / "tensorboard" / path.name)
+    assert train(longer) == 0
+    shown = EventMultiplexer()
+    shown.AddRunsFromDirectory(str(runs))
+    shown.Reload()
+    assert set(shown.Runs()) == {"new", "old"} and not (runs / "old" / "tensorboard").exists()
+    assert [point.step for point in shown.Tensors("old", "loss/total")] == [4, 8]
 
 
 def test_a_state_from_before_partial_reports_were_kept_still_loads(bare: Make) -> None:

@@ -1,12 +1,15 @@
 """What makes two configurations one run, and what is said where they are not."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from facesr.config import TrainSettings
 from facesr.training import rundir
+from facesr.training.loop import train
 from facesr.training.rundir import differing_keys, earlier_config, extension_of, identity_of
 
 
@@ -80,19 +83,31 @@ def folder_of(path: Path, config: Any) -> Path:
     return path
 
 
+def test_a_resumed_run_reads_its_earlier_configuration_once(
+    tiny: Callable[..., TrainSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    plain = yaml.safe_load
+    monkeypatch.setattr(yaml, "safe_load", lambda text: read.append(text) or plain(text))
+    for kimg in (0.004, 0.008):
+        settings = tiny("name=once", f"duration_kimg={kimg}", "validation_every_kimg=1")
+        assert train(settings) == 0
+    assert len(read) == 1 and "duration_kimg: 0.004" in read[0]
+
+
 def test_five_differences_are_named_and_the_others_counted(tmp_path: Path) -> None:
     config = {**LENGTHS, "device": "cpu"} | {f"key{number}": number for number in range(5)}
     folder = folder_of(tmp_path, config)
-    assert rundir._conflict(folder, {**config, "device": "cuda", "num_snapshots_kept": 9}) is None
+    assert rundir._conflict(folder, config, {**config, "device": "cuda", "num_snapshots_kept": 9}) is None
     other = config | {f"key{number}": -1 for number in range(5)}
     named = ", ".join(f"key{number} ({number} there, -1 here)" for number in range(5))
     head, tail = (
         f"{folder} belongs to a run with another configuration, which differs in ",
         ("; choose another name=..., or remove that folder."),
     )
-    assert rundir._conflict(folder, other) == head + named + tail
-    assert rundir._conflict(folder, {**other, "duration_kimg": 1.5}) == head + named + " and 1 more" + tail
-    assert rundir._conflict(folder, {**config, "duration_kimg": 1.5}) == (
+    assert rundir._conflict(folder, config, other) == head + named + tail
+    assert rundir._conflict(folder, config, {**other, "duration_kimg": 1.5}) == head + named + " and 1 more" + tail
+    assert rundir._conflict(folder, config, {**config, "duration_kimg": 1.5}) == (
         head + "duration_kimg (2.0 there, 1.5 here: shorter)" + tail
     )
 
@@ -102,10 +117,8 @@ def test_the_earlier_configuration_is_a_table_or_nothing(tmp_path: Path, text: s
     assert earlier_config(tmp_path) is None
     folder = folder_of(tmp_path, text)
     assert earlier_config(folder) == ({"seed": 1} if text == "seed: 1" else None)
-    conflict = rundir._conflict(folder, dict(LENGTHS)) if text in ("", "a: [") else ""
-    if text == "a: [":
-        assert (
-            conflict == f"{folder}/config.yaml cannot be read; choose another name, or remove {folder} to start anew."
-        )
+    conflict = rundir._conflict(folder, earlier_config(folder), dict(LENGTHS))
+    unread = f"{folder}/config.yaml cannot be read; choose another name, or remove {folder} to start anew."
+    assert (conflict == unread) == (text != "seed: 1") and conflict
     (folder / "state" / "000000008.pt").unlink()
-    assert rundir._conflict(folder, dict(LENGTHS)) is None, "where nothing was saved nothing can be mixed"
+    assert rundir._conflict(folder, None, dict(LENGTHS)) is None, "where nothing was saved nothing can be mixed"
