@@ -1,7 +1,7 @@
 """The command ``facesr evaluate``, which evaluate.py is, too: from settings to a result folder."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,10 +22,10 @@ from facesr.evaluation.report.tables import console_table
 from facesr.evaluation.request import archives_of, checked, question_of, with_judges
 from facesr.evaluation.studies import resolution, robustness, tradeoff
 from facesr.evaluation.studies.operators import require_originals
-from facesr.evaluation.studies.study import Job
+from facesr.evaluation.studies.study import Job, asked_for
 from facesr.evaluation.subjects import pairs_to_score, progress, restored_by, restored_subject, say, submitted_subject
-from facesr.methods.method import EQUAL_SHARES
-from facesr.methods.open import check_asked, open_asked
+from facesr.methods.method import Method
+from facesr.methods.open import Asked, open_asked
 from facesr.names import shown_path
 from facesr.submission.verify import VerifiedSubmission, opened_submission
 from facesr.weights import cache_dir
@@ -57,12 +57,12 @@ def run(settings: EvaluateSettings) -> None:
         # Whatever is cheap to check comes before judges are loaded, which can take minutes.
         question = question_of(settings, {name: submission.sha256 for name, submission in archives.items()})
         check_free(out, question)
-        check_inputs(settings, archives, device)
+        methods = check_inputs(settings, archives, device)
         perceptual = open_perceptual(settings)
         judges = open_judges(settings, device)
         question = with_judges(question, judges, perceptual)
         dist.together(lambda: claim(out, question) if dist.is_main() else None)
-        job = Job(settings, archives, judges, perceptual, options, out)
+        job = Job(settings, archives, methods, judges, perceptual, options, out)
         if settings.study is None:
             run_evaluation(job, start)
         else:
@@ -84,24 +84,30 @@ def opened_archives(settings: EvaluateSettings) -> Iterator[dict[str, VerifiedSu
         }
 
 
-def check_inputs(settings: EvaluateSettings, archives: Mapping[str, VerifiedSubmission], device: torch.device) -> None:
-    """Checks folders, pairs and methods, as far as headers and small files tell.
+def check_inputs(
+    settings: EvaluateSettings, archives: Mapping[str, VerifiedSubmission], device: torch.device
+) -> dict[Asked, Callable[[], Method]]:
+    """Returns what gives the methods; folders, pairs and methods are checked as far as headers and small files tell.
 
     Raises:
         FaceSRError: one of them is not as it has to be.
     """
     folders = [submission.folder for submission in archives.values()]
     folders += [Path(settings.restored)] if settings.restored else []
-    methods = [(settings.method, settings.interpolate_with, settings.interpolation_weight)] if settings.method else []
+    asked = [asked_for(settings)] if settings.method else []
     if settings.study == "tradeoff":
         for entry in tradeoff.entries_of_study(settings):
             folders += [entry.folder] if entry.folder is not None else []
-            methods += [(entry.method, None, EQUAL_SHARES)] if entry.method is not None and entry.share is None else []
-    for spec, interpolate_with, share in methods:
-        check_asked(settings, device, spec, interpolate_with, share)
-    if settings.high is None:
-        return
-    high, low = Path(settings.high), Path(settings.low) if settings.low else None
+            asked += [entry.asked(settings)] if entry.method is not None and entry.share is None else []
+    methods = {one: open_asked(settings, device, one) for one in dict.fromkeys(asked)}
+    if settings.high is not None:
+        _check_originals(settings, Path(settings.high), folders)
+    return methods
+
+
+def _check_originals(settings: EvaluateSettings, high: Path, folders: Sequence[Path]) -> None:
+    """Checks the originals, with the folders that are scored against them."""
+    low = Path(settings.low) if settings.low else None
     if settings.study == "robustness":
         require_originals(high, settings.protocol)
     elif settings.study == "resolution":
@@ -121,11 +127,8 @@ def run_evaluation(job: Job, start: float) -> None:
     seconds: dict[str, float] = {}
     if settings.method is not None:
         assert low is not None
-        method = open_asked(
-            settings, job.options.device, settings.method, settings.interpolate_with, settings.interpolation_weight
-        )
         with progress("restore", low) as advance:
-            subject, record = restored_by(method, low, settings, job.options.device, out, advance)
+            subject, record = restored_by(job.method(), low, settings, job.options.device, out, advance)
         seconds["restore"] = record.seconds
     elif settings.submission is not None:
         subject = submitted_subject(settings, settings.submission, job.archives[settings.submission])

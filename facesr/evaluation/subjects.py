@@ -62,15 +62,8 @@ def restored_by(
     options = RestoreOptions(
         device, settings.batch_size, settings.self_ensemble, Tiles(settings.tile_px, settings.tile_overlap_px)
     )
-    done = 0
-
-    def advance(so_far: int) -> None:
-        nonlocal done
-        on_batch(so_far - done)
-        done = so_far
-
     kept_in = Path(settings.restored_dir).expanduser()
-    restored = restore_folder(method, pictures, options, kept_in, reuse=settings.reuse, on_batch=advance)
+    restored = restore_folder(method, pictures, options, kept_in, reuse=settings.reuse, on_batch=on_batch)
     if restored.reused:
         say(f"restored before: {restored.path} (reuse=false restores again)")
     if method.epilogue is not None:

@@ -9,7 +9,6 @@ evaluate.py and submit.py restore the same pictures once.
 """
 
 import contextlib
-import functools
 import hashlib
 import json
 import math
@@ -88,7 +87,7 @@ def restore_folder(
         options: device, batch size, self-ensemble and tiles.
         kept_in: folder that collects restored folders.
         reuse: whether an intact folder of the same restoration is taken as it is, measured figures included.
-        on_batch: called after each batch with the number of pictures that this rank has restored so far.
+        on_batch: called after each batch of this rank with the number of its pictures.
 
     Ranks share the pictures; all files are there when any rank returns.
 
@@ -238,7 +237,7 @@ def _restored_part(
                     batch_size=options.batch_size,
                     self_ensemble=options.self_ensemble,
                     tiles=options.tiles,
-                    on_batch=None if on_batch is None else functools.partial(_report, on_batch, len(files)),
+                    on_batch=on_batch,
                     on_finding=found.append,
                 )
                 seconds += time.perf_counter() - start
@@ -263,10 +262,6 @@ def _joined(parts: list[_Part], facts: Restoration, method: Method, low: LowPict
         files={name: files[name] for name in low.paths},
         guard=guard_record(method, findings),
     )
-
-
-def _report(on_batch: Callable[[int], None], num_before: int, num_now: int) -> None:
-    on_batch(num_before + num_now)
 
 
 def _write_picture(path: Path, picture: NDArray[np.uint8], remark: str) -> str:

@@ -1,7 +1,9 @@
 """Opening a method by its name: an interpolation, a snapshot, two of them interpolated, or the search of pulse."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -23,41 +25,33 @@ FALLBACK = f"{PREFIX}asc19_psnr"
 LAST_FALLBACK = "bicubic"
 
 
-def open_asked(
-    settings: EvaluateSettings | SubmitSettings,
-    device: torch.device,
-    spec: str,
-    interpolate_with: str | None = None,
-    interpolation_weight: float = EQUAL_SHARES,
-) -> Method:
-    """Returns the method that `spec` names, as a command's settings describe it; pulse among them.
+class Asked(NamedTuple):
+    """A method as a command asks for it.
+
+    Attributes:
+        spec, interpolate_with, share: see `open_method`; ``pulse`` is one more `spec`.
+    """
+
+    spec: str
+    interpolate_with: str | None = None
+    share: float = EQUAL_SHARES
+
+
+def open_asked(settings: EvaluateSettings | SubmitSettings, device: torch.device, asked: Asked) -> Callable[[], Method]:
+    """Returns what gives the method; whatever can be checked without long work is checked before it returns.
+
+    A snapshot is opened now, once. The generator of a search is no small file: it is opened when it is asked for, and
+    what it is built from is checked now.
 
     Raises:
         FaceSRError: there is none of that name, or its weights are not as they have to be.
     """
-    if spec == PULSE:
-        return dist.in_turn(lambda: open_pulse(settings, device))
-    return open_method(spec, device, interpolate_with, interpolation_weight, guard=settings.guard)
-
-
-def check_asked(
-    settings: EvaluateSettings | SubmitSettings,
-    device: torch.device,
-    spec: str,
-    interpolate_with: str | None = None,
-    interpolation_weight: float = EQUAL_SHARES,
-) -> None:
-    """Checks a method as `open_asked` does, as far as that takes no long.
-
-    Raises:
-        FaceSRError: see `open_asked`.
-    """
-    if spec != PULSE:
-        open_method(spec, device, interpolate_with, interpolation_weight)
-        return
-    # A search's generator is no small file: it is opened when it is asked, and what it is built from checked now.
-    check_pulse(settings.pulse)
-    check_node(settings.latent_generator, Place.LATENT_GENERATOR, "generator")
+    if asked.spec == PULSE:
+        check_pulse(settings.pulse)
+        check_node(settings.latent_generator, Place.LATENT_GENERATOR, "generator")
+        return lambda: dist.in_turn(lambda: open_pulse(settings, device))
+    method = open_method(asked.spec, device, asked.interpolate_with, asked.share, guard=settings.guard)
+    return lambda: method
 
 
 def open_method(

@@ -49,7 +49,7 @@ def restore_pictures(
     Args:
         self_ensemble: average with the mirrored restoration of the mirrored input; twice the cost.
         tiles: the largest picture that is restored at once; `Tiles()` when not given.
-        on_batch: called after each batch with the number of pictures restored so far.
+        on_batch: called after each batch with the number of its pictures.
         on_finding: called for each picture that a fallback restored; without it they are told as a `GuardWarning`.
 
     Raises:
@@ -71,7 +71,7 @@ def restore_pictures(
             if on_finding is not None:
                 on_finding(found[-1])
         if on_batch is not None:
-            on_batch(min(start + step, num))
+            on_batch(len(batch))
     record = guard_record(method, {f"picture {finding.place}": finding for finding in found})
     if found and on_finding is None and record is not None:
         warnings.warn(f"{method.name}: {guard_line(record, num)}", GuardWarning, stacklevel=2)

@@ -49,7 +49,7 @@ def submit(settings: SubmitSettings) -> None:
     from facesr import dist
     from facesr.methods.folder import RestoreOptions, restore_folder
     from facesr.methods.low import LowPictures
-    from facesr.methods.open import open_asked
+    from facesr.methods.open import Asked, open_asked
     from facesr.submission.attachments import attachments_for
     from facesr.submission.pack import check_out, check_places, check_team, named_out, pack
     from facesr.tiles import Tiles
@@ -64,16 +64,14 @@ def submit(settings: SubmitSettings) -> None:
     low = LowPictures.open(_low(settings), settings.protocol)
     tiles = Tiles(settings.tile_px, settings.tile_overlap_px)
     device = dist.choose_device(settings.device)
-    method = open_asked(settings, device, spec, settings.interpolate_with, settings.interpolation_weight)
+    method = open_asked(settings, device, Asked(spec, settings.interpolate_with, settings.interpolation_weight))()
     attachments = attachments_for(settings, method)
     check_out(out)
     options = RestoreOptions(device, settings.batch_size, settings.self_ensemble, tiles)
     with tqdm(
         total=len(low.paths), unit=" pictures", desc="restore", disable=not sys.stderr.isatty(), leave=False
     ) as bar:
-        restored = restore_folder(
-            method, low, options, kept_in, reuse=settings.reuse, on_batch=lambda done: bar.update(done - bar.n)
-        )
+        restored = restore_folder(method, low, options, kept_in, reuse=settings.reuse, on_batch=bar.update)
     if method.epilogue is not None:
         print(method.epilogue({Path(name).stem: path for name, path in low.paths.items()}, restored.path))
     packed = pack(

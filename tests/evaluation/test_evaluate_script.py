@@ -18,6 +18,7 @@ from facesr.embedders.builtin import BuiltinEmbedder, SmallRecogniser
 from facesr.errors import FaceSRError
 from facesr.evaluation import command as evaluate
 from facesr.evaluation import subjects
+from facesr.methods import open as methods
 from facesr.png import read_png
 from facesr.snapshots.snapshot import Snapshot, write_snapshot
 from facesr.submission import command as submit
@@ -130,6 +131,19 @@ def test_a_snapshot_tells_its_judges(run, big, tmp_path, capsys):
     found = summary(out)
     assert found["white_box"] is True and found["subject"]["name"] == "run7" and found["subject"]["kimg"] == 1.5
     assert "White-box" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("keys", [{}, {"study": "tradeoff", "entries": "[{}]"}])
+def test_a_snapshot_is_opened_once(run, big, tmp_path, monkeypatch, keys):
+    path = tmp_path / "best.safetensors"
+    node = {"_target_": "facesr.models.interpolation.Bicubic"}
+    write_snapshot(path, Snapshot({}, node, "run7", 1.5, "c" * 64, (), {}, ""))
+    opened = []
+    plain = methods.read_snapshot
+    monkeypatch.setattr(methods, "read_snapshot", lambda path: opened.append(path) or plain(path))
+    asked = {key: value.format(path) for key, value in keys.items()} or {"method": path}
+    run(**asked, high=big.high, low=big.low)
+    assert opened == [path]
 
 
 def test_an_archive_is_verified_and_its_claims_are_called_claims(run, big, tmp_path):

@@ -27,7 +27,6 @@ from facesr.evaluation.studies.study import Job
 from facesr.evaluation.subjects import pairs_to_score, progress, restored_by, say
 from facesr.figures.plane import Marker, Plane, plane_png
 from facesr.figures.sheet import Cell, sheet_png
-from facesr.methods.open import open_asked
 from facesr.names import shown_path
 from facesr.png import read_png
 
@@ -254,9 +253,7 @@ def run(job: Job) -> None:
     settings, options = job.settings, job.options
     high, _ = pairs_to_score(settings, job.out)
     require_originals(high, settings.protocol)
-    method = open_asked(
-        settings, options.device, settings.method or "", settings.interpolate_with, settings.interpolation_weight
-    )
+    method = job.method()
 
     def restore(name: str, low: Path) -> Evaluation | None:
         subject, _ = restored_by(method, low, settings, options.device, job.out / "details" / low.name)

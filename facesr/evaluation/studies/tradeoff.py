@@ -33,8 +33,8 @@ from facesr.evaluation.subjects import pairs_to_score, progress, restored_by, re
 from facesr.figures.plane import Marker, Plane, plane_png
 from facesr.figures.sheet import MOST_PIXELS, Cell, sheet_png
 from facesr.image import Picture
-from facesr.methods.method import EQUAL_SHARES, INTERPOLATIONS, PULSE
-from facesr.methods.open import open_asked
+from facesr.methods.method import INTERPOLATIONS, PULSE
+from facesr.methods.open import Asked, open_asked
 from facesr.names import shown_path
 from facesr.png import read_png
 from facesr.snapshots.shipped import PREFIX
@@ -62,6 +62,11 @@ class Entry:
     archive: str | None = None
     share: float | None = None
     family: str = ""
+
+    def asked(self, settings: EvaluateSettings) -> Asked:
+        """Returns the method that the entry asks for."""
+        assert self.method is not None
+        return Asked(self.method) if self.share is None else Asked(self.method, settings.interpolate_with, self.share)
 
 
 @dataclass(frozen=True)
@@ -344,11 +349,10 @@ def run(job: Job) -> None:
                 subject = submitted_subject(settings, entry.archive, job.archives[entry.archive])
             else:
                 assert entry.method is not None and low is not None
-                interpolate_with, share = (
-                    (None, EQUAL_SHARES) if entry.share is None else (settings.interpolate_with, entry.share)
-                )
-                method = open_asked(settings, options.device, entry.method, interpolate_with, share)
-                subject, _ = restored_by(method, low, settings, options.device, job.out / "details" / f"{number:02d}")
+                asked = entry.asked(settings)
+                # An inner point of the curve is checked with its ends, and opened when it is its turn.
+                method = job.methods.get(asked) or open_asked(settings, options.device, asked)
+                subject, _ = restored_by(method(), low, settings, options.device, job.out / "details" / f"{number:02d}")
             evaluation = evaluate(
                 subject, high, low, settings.protocol, job.judges, options, perceptual=job.perceptual, on_batch=advance
             )

@@ -18,7 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from scipy.stats import mannwhitneyu, spearmanr
 
 from facesr.arguments import Parser, number
@@ -28,6 +27,7 @@ from facesr.embedders.builtin import BuiltinEmbedder
 from facesr.embedders.facenet import FaceNet
 from facesr.errors import exit_code_of
 from facesr.image import to_float, to_uint8
+from facesr.metrics.identity_similarity import embed
 from facesr.png import list_png, stack_pictures
 from facesr.protocols import Embedder
 from facesr.ranges import Batch, CountFromZero, Rate, Seed, Share, SomeKimg
@@ -47,10 +47,9 @@ from facesr.training.distill.teacher import Teacher, Vectors
 from facesr.weights import cache_dir
 
 
-def embed(embedder: Embedder, pictures: Pictures) -> Vectors:
-    """Returns unit embeddings (N, D) of uint8 pictures."""
-    with torch.inference_mode():
-        return torch.cat([embedder(to_float(part)) for part in batches(pictures)]).numpy()
+def embed_all(embedder: Embedder, pictures: Pictures) -> Vectors:
+    """Returns the unit embeddings (N, D) of any number of uint8 pictures, embedded in batches."""
+    return np.concatenate([embed(embedder, to_float(part)) for part in batches(pictures)])
 
 
 def same_different_auc(vectors: Vectors, identity: list[str]) -> tuple[float, int, int]:
@@ -74,7 +73,7 @@ def spearman(first: Vectors, second: Vectors) -> float:
 
 def bicubic_similarity(embedder: Embedder, pictures: Pictures, restored: Pictures) -> Vectors:
     """Returns the ID similarity (N,) of bicubic pictures to the originals, -1 to 1."""
-    similarity: Vectors = (embed(embedder, pictures) * embed(embedder, restored)).sum(axis=1)
+    similarity: Vectors = (embed_all(embedder, pictures) * embed_all(embedder, restored)).sum(axis=1)
     return similarity
 
 
@@ -111,7 +110,7 @@ def run_measurement(chosen: argparse.Namespace) -> None:
     pictures, identity = faces.pictures[named], [faces.identity[position] for position in named]
     for what, shown in (("as they are", pictures), ("bicubic x4", bicubic_copies(pictures))):
         for judge in judges:
-            auc, num_same, num_different = same_different_auc(embed(judge, shown), identity)
+            auc, num_same, num_different = same_different_auc(embed_all(judge, shown), identity)
             print(f"{what}: AUC of {judge.name} {auc:.4f} ({num_same} same, {num_different} different pairs)")
     dev = read_faces(chosen.faces, "dev", held_out=False).pictures
     groups = {"dev": (dev, bicubic_copies(dev))}
