@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facesr.data.packed.reader import PackedDataset
-from facesr.data.prepare import prepare
+from facesr.data.prepare import common, prepare
 from facesr.data.prepare import workers as pieces
 from facesr.data.prepare.workers import Piece, crop_all
 from facesr.errors import DataError
@@ -266,7 +266,7 @@ def test_ffhq_pictures_become_the_competitions_size(tmp_path: Path) -> None:
 def test_progress_is_told_in_lines_where_there_is_no_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(prepare, "LINE_SECONDS", -1.0)
+    monkeypatch.setattr(common, "LINE_SECONDS", -1.0)
     monkeypatch.setattr(prepare, "PIECE", 2)
     assert prepare.main([str(folder_of(tmp_path / "source", 3)), str(tmp_path / "out"), *SIZE]) == 0
     lines = capsys.readouterr().err.splitlines()

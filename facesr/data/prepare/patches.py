@@ -8,34 +8,39 @@ was stopped; one picture is in memory at a time.
 """
 
 import argparse
-import csv
-import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from facesr.arguments import Parser, number
 from facesr.data.packed.dataset_format import Row, SetPlan
 from facesr.data.packed.writer import DatasetWriter
-from facesr.errors import DataError, exit_code_of
+from facesr.data.prepare.common import (
+    Margin,
+    add_folders,
+    add_margin,
+    add_overwrite,
+    check_folders,
+    facts_of,
+    left_out,
+    progress,
+    run_command,
+    tell,
+)
+from facesr.errors import DataError
 from facesr.photos.decode import Unusable, list_pictures, read_picture
 from facesr.ranges import Count, Range, check_number
 from facesr.task import LUMA, SCALE
 
 PATCHES_VERSION = 2  # raised when the same settings give other patches
 PatchSide = Annotated[int, Range(4, 4_096)]
-PatchMargin = Annotated[int, Range(0, 1_024)]
 Stride = Annotated[int, Range(1, 65_536)]
 Detail = Annotated[float, Range(0, 255)]
-LINE_SECONDS = 10.0  # between lines of progress where there is no terminal
 
 
 @dataclass(frozen=True)
@@ -87,13 +92,8 @@ def cut_folder(pictures: Path, out: Path, cutting: Cutting, *, overwrite: bool =
     """
     _check(pictures, out, cutting)
     sources = list_pictures(pictures)
-    if not sources:
-        raise DataError(f"{pictures} holds no pictures; give the folder that holds them.")
-    names = "\n".join(sources).encode("utf-8", "surrogateescape")
     settings = {
-        "source": pictures.resolve().name.encode("utf-8", "backslashreplace").decode(),
-        "pictures": len(sources),
-        "names_sha256": sha256(names).hexdigest(),
+        **facts_of(pictures, sources),
         **{key: value for key, value in asdict(cutting).items() if key not in ("size", "margin")},
     }
     plan = SetPlan(cutting.size, cutting.size, cutting.margin, sources, [""] * len(sources), settings, PATCHES_VERSION)
@@ -102,16 +102,14 @@ def cut_folder(pictures: Path, out: Path, cutting: Cutting, *, overwrite: bool =
         if not writer.is_complete:
             _fill(writer, pictures, cutting)
             writer.finish()
-        with (out / "rejected.csv").open(newline="", encoding="utf-8-sig") as file:
-            kinds = Counter(row["reason"].split(":")[0] for row in csv.DictReader(file))
         num_pictures = len(sources) - writer.num_rejected
-        return Outcome(writer.num_kept, num_pictures, num_found_done, dict(kinds.most_common()))
+        return Outcome(writer.num_kept, num_pictures, num_found_done, left_out(out))
 
 
 def _check(pictures: Path, out: Path, cutting: Cutting) -> None:
     for name, value, hint in (
         ("size", cutting.size, PatchSide),
-        ("margin", cutting.margin, PatchMargin),
+        ("margin", cutting.margin, Margin),
         ("stride", cutting.stride, Stride),
         ("max-per-picture", cutting.max_per_picture, Count | None),
         ("min-detail", cutting.min_detail, Detail),
@@ -119,29 +117,17 @@ def _check(pictures: Path, out: Path, cutting: Cutting) -> None:
         check_number(f"--{name}", value, hint)
     if cutting.size % SCALE:
         raise DataError(f"--size {cutting.size} must be a multiple of {SCALE}, the scale of the task.")
-    if out.exists() and not out.is_dir():
-        raise DataError(f"{out} is a file; give a folder for the prepared dataset.")
-    if pictures.is_dir() and out.resolve().is_relative_to(pictures.resolve()):
-        raise DataError(f"{out} lies inside {pictures}; put the prepared dataset elsewhere.")
+    check_folders(pictures, out)
 
 
 def _fill(writer: DatasetWriter, folder: Path, cutting: Cutting) -> None:
     """Adds every picture that is not in the set yet, and says how it goes."""
     sources = writer.plan.sources
-    started = last_line = time.monotonic()
-    done_before = writer.num_done
-    shown = sys.stderr.isatty()
-    with tqdm(total=len(sources), initial=done_before, unit=" pictures", disable=not shown) as bar:
-        for source in sources[done_before:]:
+    with progress(len(sources), writer.num_done) as advance:
+        for source in sources[writer.num_done :]:
             patches, row = cut_file(folder / source, cutting, writer.digests)
             writer.append(patches, [row])
-            bar.update(1)
-            now = time.monotonic()
-            if not shown and now - last_line > LINE_SECONDS:
-                left = (len(sources) - writer.num_done) * (now - started) / (writer.num_done - done_before)
-                told = f"{writer.num_done} of {len(sources)} pictures, {writer.num_kept} patches, {left:.0f} s left"
-                print(told, file=sys.stderr, flush=True)
-                last_line = now
+            advance(1, f"{writer.num_kept} patches")
 
 
 def cut_file(path: Path, cutting: Cutting, seen: dict[str, str]) -> tuple[NDArray[np.uint8], Row]:
@@ -213,8 +199,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "The same command goes on with a stopped run.",
     )
     add = parser.add_argument
-    add("pictures", type=Path, help="folder of pictures; sub-folders count")
-    add("out", type=Path, help="folder for the prepared dataset")
+    add_folders(parser, "pictures")
     add(
         "--size",
         type=number(PatchSide),
@@ -222,13 +207,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         metavar="N",
         help="side of a patch in pixels, a multiple of 4 (default 128)",
     )
-    add(
-        "--margin",
-        type=number(PatchMargin),
-        default=8,
-        metavar="N",
-        help="pixels stored around it on each side (default 8)",
-    )
+    add_margin(parser, "it", 8)
     add("--stride", type=number(Stride), metavar="N", help="pixels from one patch to the next (default: the size)")
     add(
         "--max-per-picture",
@@ -243,18 +222,14 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         metavar="X",
         help="leave out patches whose neighbouring pixels differ by less than X grey levels on average (default 0)",
     )
-    add("--overwrite", action="store_true", help="replace a set that was made with other settings")
+    add_overwrite(parser)
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns the exit code: 0, 2 after a user's error, 130 after Ctrl-C."""
+    """Runs the command line and returns the exit code of `run_command`."""
     given = parse_arguments(arguments)
-    try:
-        return exit_code_of(lambda: run(given))
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on where it was", file=sys.stderr)
-        return 130
+    return run_command(lambda: run(given))
 
 
 def run(given: argparse.Namespace) -> None:
@@ -262,14 +237,7 @@ def run(given: argparse.Namespace) -> None:
     stride = given.size if given.stride is None else given.stride
     cutting = Cutting(given.size, given.margin, stride, given.max_per_picture, given.min_detail)
     started = time.monotonic()
-    outcome = cut_folder(given.pictures.expanduser(), given.out.expanduser(), cutting, overwrite=given.overwrite)
+    outcome = cut_folder(given.pictures, given.out, cutting, overwrite=given.overwrite)
     seconds = time.monotonic() - started
-    num_left_out = sum(outcome.left_out.values())
-    if outcome.num_found_done == outcome.num_pictures + num_left_out:
-        print(f"{given.out} was complete already")
-    elif outcome.num_found_done:
-        print(f"went on after {outcome.num_found_done} pictures")
-    print(f"{given.out}: {outcome.num_patches} patches of {outcome.num_pictures} pictures in {seconds:.1f} s")
-    if num_left_out:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in outcome.left_out.items())
-        print(f"left out {num_left_out} ({kinds}); reasons are in {given.out / 'rejected.csv'}")
+    holds = f"{outcome.num_patches} patches of {outcome.num_pictures} pictures"
+    tell(given.out, holds, outcome.num_pictures, outcome.num_found_done, outcome.left_out, seconds)

@@ -9,7 +9,6 @@ import csv
 import shutil
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -18,14 +17,25 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from facesr.arguments import Parser, number
-from facesr.data.packed.dataset_format import Row, SetPlan
+from facesr.data.packed.dataset_format import INDEX, Row, SetPlan
 from facesr.data.packed.writer import DatasetWriter
 from facesr.data.prepare.annotations import identities_from_folders, match_annotations, read_annotations
+from facesr.data.prepare.common import (
+    Margin,
+    add_folders,
+    add_margin,
+    add_overwrite,
+    check_folders,
+    facts_of,
+    left_out,
+    progress,
+    run_command,
+    tell,
+)
 from facesr.data.prepare.workers import PIECE, Piece, crop_all
-from facesr.errors import EXIT_USER_ERROR, DataError, FaceSRError
+from facesr.errors import DataError
 from facesr.photos.crop import CROPS, Framing
 from facesr.photos.decode import list_pictures
 from facesr.processes import num_cores
@@ -34,10 +44,8 @@ from facesr.ranges import Count, Range, check_number
 PREPARE_VERSION = 1  # raised when the same settings give other pictures
 POOL_FROM = {False: 4 * PIECE, True: PIECE // 2}  # by detection: fewer pictures are done before processes start
 CropSide = Annotated[int, Range(4, 4_096)]
-CropMargin = Annotated[int, Range(0, 1_024)]
 Enlargement = Annotated[float, Range(0, 1_000, above=True)]
 Workers = Annotated[int, Range(1, 1_024)]
-LINE_SECONDS = 10.0  # between lines of progress where there is no terminal
 
 
 @dataclass(frozen=True)
@@ -89,8 +97,7 @@ def prepare(source: Path, out: Path, framing: Framing, options: Options) -> Outc
     """
     _check(source, out, framing, options)
     sources = list_pictures(source)[: options.limit]
-    if not sources:
-        raise DataError(f"{source} holds no pictures; give the folder that holds them.")
+    facts = facts_of(source, sources)
     identities = identities_from_folders(sources, options.identity)
     known: list[tuple[float, ...]] = [()] * len(sources)
     if options.index is not None:
@@ -109,7 +116,7 @@ def prepare(source: Path, out: Path, framing: Framing, options: Options) -> Outc
         framing.margin,
         sources,
         identities,
-        _settings(source, sources, framing, options),
+        {**facts, **_settings(framing, options)},
         PREPARE_VERSION,
     )
     with DatasetWriter(out, plan, overwrite=options.overwrite) as writer:
@@ -127,7 +134,7 @@ def _check(source: Path, out: Path, framing: Framing, options: Options) -> None:
     for name, value, hint in (
         ("width", framing.width, CropSide),
         ("height", framing.height, CropSide),
-        ("margin", framing.margin, CropMargin),
+        ("margin", framing.margin, Margin),
         ("max-enlargement", framing.max_enlargement, Enlargement),
         ("limit", options.limit, Count | None),
         ("workers", options.num_workers, Workers | None),
@@ -137,10 +144,7 @@ def _check(source: Path, out: Path, framing: Framing, options: Options) -> None:
         raise DataError(
             f"--width {framing.width} --height {framing.height}: both must be multiples of 4, the scale of the task."
         )
-    if out.exists() and not out.is_dir():
-        raise DataError(f"{out} is a file; give a folder for the prepared dataset.")
-    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
-        raise DataError(f"{out} lies inside {source}; put the prepared dataset elsewhere.")
+    check_folders(source, out)
     if options.device != "cpu":
         import torch  # only here, because starting without it is faster
 
@@ -150,12 +154,8 @@ def _check(source: Path, out: Path, framing: Framing, options: Options) -> None:
             raise DataError(f"--device {options.device} is not usable on this machine; give --device cpu.") from error
 
 
-def _settings(source: Path, sources: Sequence[str], framing: Framing, options: Options) -> dict[str, object]:
-    names = "\n".join(sources).encode("utf-8", "surrogateescape")
+def _settings(framing: Framing, options: Options) -> dict[str, object]:
     return {
-        "source": source.resolve().name.encode("utf-8", "backslashreplace").decode(),
-        "pictures": len(sources),
-        "names_sha256": sha256(names).hexdigest(),
         "crop": framing.crop,
         "max_enlargement": framing.max_enlargement if framing.crop != "as-is" else None,
         "identity": options.identity,
@@ -191,21 +191,12 @@ def _fill(writer: DatasetWriter, pieces: Iterator[Piece], options: Options) -> N
     total = len(writer.plan.sources)
     detects = writer.plan.settings["crop"] in ("detect", "template")
     num_workers = _num_workers(options, total - writer.num_done, detects)
-    started, done_before = time.monotonic(), writer.num_done
-    with tqdm(total=total, initial=done_before, unit=" pictures", disable=not sys.stderr.isatty()) as bar:
-        last_line = started
+    with progress(total, writer.num_done) as advance:
         for crops, rows in crop_all(pieces, num_workers):
             if options.duplicates == "drop":
                 crops, rows = _without_duplicates(crops, rows, writer)
             writer.append(crops, rows)
-            bar.update(len(rows))
-            now = time.monotonic()
-            if bar.disable and now - last_line > LINE_SECONDS:
-                rate = (writer.num_done - done_before) / (now - started)
-                left = (total - writer.num_done) / rate
-                told = f"{writer.num_done} of {total} pictures, {rate:.3g} pictures/s, {left:.0f} s left"
-                print(told, file=sys.stderr, flush=True)
-                last_line = now
+            advance(len(rows))
 
 
 def _without_duplicates(
@@ -232,11 +223,9 @@ def _without_duplicates(
 
 
 def _outcome(out: Path, num_found_done: int) -> Outcome:
-    with (out / "index.csv").open(newline="", encoding="utf-8-sig") as file:
+    with (out / INDEX).open(newline="", encoding="utf-8-sig") as file:
         names = [row["identity"] for row in csv.DictReader(file)]
-    with (out / "rejected.csv").open(newline="", encoding="utf-8-sig") as file:
-        kinds = Counter(row["reason"].split(":")[0] for row in csv.DictReader(file))
-    return Outcome(len(names), len(set(names) - {""}), num_found_done, dict(kinds.most_common()))
+    return Outcome(len(names), len(set(names) - {""}), num_found_done, left_out(out))
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -246,8 +235,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         description="Make a prepared dataset out of a folder of pictures. The same command goes on with a stopped run.",
     )
     add = parser.add_argument
-    add("source", type=Path, help="folder of pictures; sub-folders count")
-    add("out", type=Path, help="folder for the prepared dataset")
+    add_folders(parser, "source")
     add(
         "--crop",
         choices=CROPS,
@@ -258,13 +246,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     add("--width", type=number(CropSide), default=96, metavar="N", help="of the crop in pixels (default 96)")
     add("--height", type=number(CropSide), default=112, metavar="N", help="of the crop in pixels (default 112)")
-    add(
-        "--margin",
-        type=number(CropMargin),
-        default=0,
-        metavar="N",
-        help="pixels stored around the crop on each side (default 0)",
-    )
+    add_margin(parser, "the crop", 0)
     add(
         "--max-enlargement",
         type=number(Enlargement),
@@ -283,35 +265,25 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--limit", type=number(Count), metavar="N", help="take only the first N pictures in sorted order")
     add("--workers", type=number(Workers), metavar="N", help="processes (default: every core this process may use)")
     add("--device", default="cpu", help="where faces are detected: cpu (default), cuda or cuda:N")
-    add("--overwrite", action="store_true", help="replace a set that was made with other settings")
+    add_overwrite(parser)
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit code: 0, or 2 after an error that is the user's to mend."""
+    """Runs the command line and returns the exit code of `run_command`."""
     given = parse_arguments(arguments)
+    return run_command(lambda: run(given))
+
+
+def run(given: argparse.Namespace) -> None:
+    """Prepares the pictures and says what the dataset holds."""
     framing = Framing(given.crop, given.width, given.height, given.margin, given.max_enlargement)
     options = Options(
         given.identity, given.duplicates, given.index, given.limit, given.workers, given.device, given.overwrite
     )
     started = time.monotonic()
-    try:
-        outcome = prepare(given.source, given.out, framing, options)
-    except FaceSRError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on where it was", file=sys.stderr)
-        return 130
-    num_left_out = sum(outcome.left_out.values())
+    outcome = prepare(given.source, given.out, framing, options)
     seconds = time.monotonic() - started
-    if outcome.num_found_done == outcome.num_kept + num_left_out:
-        print(f"{given.out} was complete already")
-    elif outcome.num_found_done:
-        print(f"went on after {outcome.num_found_done} pictures")
     persons = f" of {outcome.num_identities} named persons" if outcome.num_identities else ""
-    print(f"{given.out}: {outcome.num_kept} pictures{persons} in {seconds:.1f} s")
-    if num_left_out:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in outcome.left_out.items())
-        print(f"left out {num_left_out} ({kinds}); reasons are in {given.out / 'rejected.csv'}")
-    return 0
+    holds = f"{outcome.num_kept} pictures{persons}"
+    tell(given.out, holds, outcome.num_kept, outcome.num_found_done, outcome.left_out, seconds)
