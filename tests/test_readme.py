@@ -121,6 +121,10 @@ def wrong_with(command: str) -> str | None:
     if first.removesuffix(".py") in KEYED:
         return wrong_with_keys(first.removesuffix(".py"), options)
     source = module.read_text(encoding="utf-8")
+    # Commands of one folder share options.
+    folder = ".".join(module.parent.relative_to(ROOT).parts)
+    shared = [path for path in module.parent.glob("*.py") if f"from {folder}.{path.stem} import" in source]
+    source += "".join(path.read_text(encoding="utf-8") for path in shared)
     unknown = [option for option in options if option.startswith("--") and f'"{option.split("=")[0]}"' not in source]
     return f"{unknown[0]} is no option of {module.name}" if unknown else None
 
