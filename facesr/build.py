@@ -1,4 +1,4 @@
-"""The door of Hydra: composing configurations, building nodes, and running a script with one-line errors.
+"""The door of Hydra: composing configurations from what a command line says, and building nodes.
 
 Beyond this file and the three scripts nothing knows of Hydra or OmegaConf: below are plain dataclasses,
 plain dictionaries and built objects.
@@ -7,13 +7,11 @@ plain dictionaries and built objects.
 import functools
 import os
 import re
-import signal
 import sys
-import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -23,12 +21,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from facesr import ranks
-from facesr.errors import EXIT_REQUEUE, ConfigError, FaceSRError, RankLostError
+from facesr.errors import ConfigError
 from facesr.hydra_words import sentence_of, unknown_choice
 from facesr.overrides import check_choice, combinations, group_of, readable
 from facesr.ranges import check_arguments, plain
 from facesr.settings import check_keys, check_numbers, keys_of, unknown_key
-from facesr.signals import requests
 
 if TYPE_CHECKING:
     from facesr.places import Place
@@ -179,54 +176,11 @@ def load_settings(config_name: str, schema: type[Settings], overrides: Sequence[
         raise ConfigError(_as_typed(str(error), config_name)) from error
 
 
-def run_script(
-    main: Callable[[Settings], int | None],
-    config_name: str,
-    schema: type[Settings],
-    arguments: Sequence[str] | None = None,
-) -> NoReturn:
-    """Runs a script's `main` on settings composed from KEY=VALUE arguments, by default the command line's, and exits.
-
-    With --multirun every combination of the values given is checked first, and they run one after the other. Hydra
-    itself answers --help and --cfg; it runs nothing, because its folders and logs are of no use here.
-
-    Exit code: what `main` returns (None is 0); 2 after a user's error and 71 after the loss of another rank, told in
-    one sentence by one rank.
-    """
-    # A job that is ended by its time limit removes its temporary files too; train.py has its own answer already.
-    if requests.listening:
-        requests.unwind()
-    else:
-        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    exit_code = 0
-    try:
-        for settings in _asked_for(sys.argv[1:] if arguments is None else arguments, config_name, schema):
-            exit_code = main(settings) or 0
-    except FaceSRError as error:
-        if requests.came and isinstance(error, RankLostError):
-            _leave(EXIT_REQUEUE)  # all ranks were asked to stop, and others were faster
-        if _first_to_tell(error):
-            print(f"error: {error}", file=sys.stderr, flush=True)
-        # A rank that has left must not keep the others waiting for it: they notice, or torchrun ends them.
-        _leave(error.exit_code)
-    except SystemExit as asked:
-        _leave(asked.code if isinstance(asked.code, int) else int(asked.code is not None))
-    except KeyboardInterrupt:
-        if ranks.rank() == 0:
-            print("error: interrupted; the same command resumes from the last saved state.", file=sys.stderr)
-        _leave(130)
-    except Exception:
-        traceback.print_exc()
-        _leave(1)
-    if ranks.world_size() > 1:
-        from facesr import dist
-
-        dist.shutdown()
-    sys.exit(exit_code)
-
-
-def _asked_for(arguments: Sequence[str], config_name: str, schema: type[Settings]) -> list[Settings]:
+def asked_for(arguments: Sequence[str], config_name: str, schema: type[Settings]) -> list[Settings]:
     """Returns the settings of each run that a command line asks for: none where it asks for --help and the like.
+
+    With --multirun those of every combination of the values given. Hydra itself answers --help and --cfg; it runs
+    nothing, because its folders and logs are of no use here.
 
     Raises:
         ConfigError: an argument is none, or `load_settings` refuses what it says.
@@ -287,22 +241,6 @@ def _full_key(argument: str, config_name: str) -> str:
     found = re.match(r"([+~]*)(\w*)(.*)", argument, re.DOTALL)
     assert found is not None
     return found[1] + _ALIASES.get(config_name, {}).get(found[2], found[2]) + found[3]
-
-
-def _first_to_tell(error: FaceSRError) -> bool:
-    if ranks.world_size() == 1:
-        return True
-    from facesr import dist
-
-    return dist.first_to_tell(error)
-
-
-def _leave(code: int) -> NoReturn:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if ranks.world_size() > 1:
-        os._exit(code)
-    sys.exit(code)
 
 
 def _register(config_name: str, schema: type[Any]) -> None:

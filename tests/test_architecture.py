@@ -25,7 +25,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("ranks", "dist", "weights", "log", "power", "processes"), 0),
     **dict.fromkeys(("ranges", "settings", "hydra_words", "overrides", "arguments"), 0),
     **dict.fromkeys(("build", "photos", "models", "web"), 1),
-    **dict.fromkeys(("data", "losses", "embedders", "metrics", "figures"), 2),
+    **dict.fromkeys(("data", "losses", "embedders", "metrics", "figures", "script"), 2),
     "snapshots": 3,
     "methods": 4,
     **dict.fromkeys(("training", "submission"), 5),

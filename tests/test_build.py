@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from facesr.build import build, known_names, load_group, load_settings, run_script
+from facesr.build import build, known_names, load_group, load_settings
 from facesr.config import TrainSettings
 from facesr.errors import ConfigError, FaceSRError, WeightsError
 from facesr.places import Place
+from facesr.script import run_script
 
 NETWORKS = [(group, name) for group in ("generator", "discriminator") for name in known_names(group)]
 

@@ -11,10 +11,11 @@ from typing import Any, get_args, get_type_hints
 import pytest
 import yaml
 
-from facesr.build import CONFIG_DIR, known_names, load_group, load_settings, run_script
+from facesr.build import CONFIG_DIR, known_names, load_group, load_settings
 from facesr.config import EvaluateSettings, FaceGeneratorSettings, SubmitSettings, TrainSettings
 from facesr.errors import ConfigError
 from facesr.ranges import Range, check_number, range_in
+from facesr.script import run_script
 from facesr.settings import check_numbers, dataclass_in
 
 SCHEMAS: dict[str, type[Any]] = {

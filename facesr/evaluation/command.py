@@ -10,7 +10,6 @@ from typing import NoReturn
 import torch
 
 from facesr import dist
-from facesr.build import run_script
 from facesr.config import EvaluateSettings
 from facesr.evaluation.attributes import read_attributes
 from facesr.evaluation.flow import Options, evaluate, find_pairs, write_evaluation
@@ -23,10 +22,12 @@ from facesr.evaluation.request import archives_of, checked, question_of, with_ju
 from facesr.evaluation.studies import resolution, robustness, tradeoff
 from facesr.evaluation.studies.operators import require_originals
 from facesr.evaluation.studies.study import Job, asked_for
+from facesr.evaluation.studies.tradeoff_entries import entries_of_study
 from facesr.evaluation.subjects import pairs_to_score, progress, restored_by, restored_subject, say, submitted_subject
 from facesr.methods.method import Method
 from facesr.methods.open import Asked, open_asked
 from facesr.names import shown_path
+from facesr.script import run_script
 from facesr.submission.verify import VerifiedSubmission, opened_submission
 from facesr.weights import cache_dir
 
@@ -96,7 +97,7 @@ def check_inputs(
     folders += [Path(settings.restored)] if settings.restored else []
     asked = [asked_for(settings)] if settings.method else []
     if settings.study == "tradeoff":
-        for entry in tradeoff.entries_of_study(settings):
+        for entry in entries_of_study(settings):
             folders += [entry.folder] if entry.folder is not None else []
             asked += [entry.asked(settings)] if entry.method is not None and entry.share is None else []
     methods = {one: open_asked(settings, device, one) for one in dict.fromkeys(asked)}

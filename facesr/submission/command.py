@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from facesr import ranks
-from facesr.build import run_script
 from facesr.config import SubmitSettings
 from facesr.errors import ConfigError
 from facesr.guard import guard_line
 from facesr.names import shown_path
+from facesr.script import run_script
 from facesr.submission.verify import VerifiedSubmission, opened_submission
 
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import NoReturn
 
-from facesr.build import run_script
 from facesr.config import TrainSettings
+from facesr.script import run_script
 from facesr.training.loop import train
 
 

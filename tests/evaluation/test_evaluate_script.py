@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from facesr.build import load_settings, run_script
+from facesr.build import load_settings
 from facesr.config import EvaluateSettings, SubmitSettings
 from facesr.data.export import export_synthetic
 from facesr.embedders.builtin import BuiltinEmbedder, SmallRecogniser
@@ -20,6 +20,7 @@ from facesr.evaluation import command as evaluate
 from facesr.evaluation import subjects
 from facesr.methods import open as methods
 from facesr.png import read_png
+from facesr.script import run_script
 from facesr.snapshots.snapshot import Snapshot, write_snapshot
 from facesr.submission import command as submit
 from tests.ranks import run_as_ranks

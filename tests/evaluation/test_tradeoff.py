@@ -16,14 +16,13 @@ from facesr.evaluation.flow import Options, evaluate
 from facesr.evaluation.report.examples import window
 from facesr.evaluation.result import Subject
 from facesr.evaluation.studies.tradeoff import (
-    Entry,
-    entries_of,
     point_of,
     tradeoff_csv,
     tradeoff_sheet,
     tradeoff_table,
     write_tradeoff,
 )
+from facesr.evaluation.studies.tradeoff_entries import Entry, entries_of
 from facesr.figures.plane import Marker, Plane, plane_png, ticks
 from facesr.png import read_png
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from facesr.build import load_settings, run_script
+from facesr.build import load_settings
 from facesr.config import SubmitSettings
 from facesr.errors import FaceSRError
 from facesr.png import write_png
+from facesr.script import run_script
 from facesr.snapshots.snapshot import Snapshot, write_snapshot
 from facesr.submission import command as submit
 

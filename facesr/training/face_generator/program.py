@@ -25,7 +25,6 @@ import torch
 from safetensors.torch import save
 
 from facesr import dist
-from facesr.build import run_script
 from facesr.config import AugmentationSettings, DataSettings, FaceGeneratorSettings
 from facesr.data.feed.loader import Feed
 from facesr.data.packed.reader import prepared, synthetic
@@ -36,6 +35,7 @@ from facesr.models.style_discriminator import StyleDiscriminator
 from facesr.models.style_generator import StyleGenerator
 from facesr.png import write_png
 from facesr.protocols import FaceSet
+from facesr.script import run_script
 from facesr.snapshots.snapshot import digest_of, newest_state, write_state, write_with_digest
 from facesr.training.face_generator.sheet import interpolation_sheet, sample_sheet
 from facesr.training.face_generator.step import Adaptation, train_step

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from facesr.build import known_names, load_settings, run_script
+from facesr.build import known_names, load_settings
 from facesr.config import EvaluateSettings, SubmitSettings
 from facesr.errors import ConfigError, FaceSRError, ImageError
 from facesr.evaluation import command as evaluate
@@ -23,6 +23,7 @@ from facesr.methods.pulse.pulse import Pulse
 from facesr.methods.restore import restore_pictures
 from facesr.png import png_remark, read_png, write_png
 from facesr.resample import downscale_uint8
+from facesr.script import run_script
 from facesr.submission import command as submit
 from facesr.submission.verify import opened_submission
 from facesr.tiles import Tiles
