@@ -84,13 +84,13 @@ def folder_of(path: Path, config: Any) -> Path:
 
 
 def test_a_resumed_run_reads_its_earlier_configuration_once(
-    tiny: Callable[..., TrainSettings], monkeypatch: pytest.MonkeyPatch
+    bare: Callable[..., TrainSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
     plain = yaml.safe_load
     monkeypatch.setattr(yaml, "safe_load", lambda text: read.append(text) or plain(text))
     for kimg in (0.004, 0.008):
-        settings = tiny("name=once", f"duration_kimg={kimg}", "validation_every_kimg=1")
+        settings = bare("name=once", f"duration_kimg={kimg}", "validation_every_kimg=1")
         assert train(settings) == 0
     assert len(read) == 1 and "duration_kimg: 0.004" in read[0]
 
