@@ -100,7 +100,7 @@ def planes(
     Raises:
         Refused: its mode has no place here.
     """
-    image.load()
+    loaded(image)
     mode = image.mode
     if mode not in _STEPS:
         raise Refused("holds numbers other than 8 or 16 bits of grey, RGB or CMYK; save it as 8- or 16-bit RGB")
@@ -129,6 +129,14 @@ def _conversion(mode: str, profile: bytes | None) -> Callable[[Image.Image], Ima
     return lambda strip: functools.reduce(Image.Image.convert, _STEPS[mode], strip)
 
 
+def loaded(image: Image.Image) -> None:
+    """Decodes a picture and lets go of its file, which is in memory and would stay there for as long as the picture."""
+    image.load()
+    file = getattr(image, "fp", None)
+    if file is not None:
+        file.close()
+
+
 def rows_of(image: Image.Image, rows: slice) -> Image.Image:
     """Returns rows of a picture without palette; unlike `crop` it asks no limit that all programs share."""
     strip = Image.new(image.mode, (image.width, rows.stop - rows.start))
@@ -145,8 +153,11 @@ def _by_opencv(data: bytes) -> tuple[Pixels, Pixels | None]:
         decoded = decoded[..., None]
     if decoded.shape[2] == 1:
         return contiguous(np.repeat(decoded, 3, axis=2)), None
-    alpha = contiguous(decoded[..., 3]) if decoded.shape[2] == 4 else None
-    return contiguous(decoded[..., 2::-1]), alpha
+    if decoded.shape[2] == 4:
+        return contiguous(decoded[..., 2::-1]), contiguous(decoded[..., 3])
+    for rows in strips(*decoded.shape[:2]):  # in place, to save memory
+        decoded[rows] = decoded[rows, :, ::-1].copy()
+    return contiguous(decoded), None
 
 
 # Formats
@@ -154,7 +165,13 @@ def _by_opencv(data: bytes) -> tuple[Pixels, Pixels | None]:
 
 def jpeg(data: bytes) -> Photo:
     """Returns the picture of a JPEG file; of a camera's multi-picture file the first one."""
-    image = JpegImageFile(io.BytesIO(data))
+    try:
+        image = JpegImageFile(io.BytesIO(data))
+    except SyntaxError as error:
+        if "-bit layers" in str(error):
+            raise Refused("is a JPEG of other than 8 bits a channel; save it with 8 bits") from error
+        raise
+    del data  # its place is needed for pixels
     check_size(image.width, image.height)
     info = image.info
     profile = info.get("icc_profile")
@@ -199,6 +216,7 @@ def _jpeg_encoding(image: JpegImageFile) -> Encoding:
 def bmp(data: bytes) -> Photo:
     """Returns the picture of a BMP file."""
     image = BmpImageFile(io.BytesIO(data))
+    del data
     check_size(image.width, abs(image.height))
     across, down = image.info.get("dpi", (0, 0))
     pixels, alpha, is_grey = planes(image)

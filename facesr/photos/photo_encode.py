@@ -117,14 +117,16 @@ def _write_png(file: BinaryIO, channels: list[Pixels], photo: Photo, remark: str
     file.write(
         PNG_SIGNATURE + _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, photo.depth, colour_type, 0, 0, 0))
     )
+    said = (b"tEXt", b"Comment\0" + (remark or "").encode("latin-1"))
     if remark is not None:
-        file.write(_chunk(b"tEXt", b"Comment\0" + remark.encode("latin-1")))
+        file.write(_chunk(*said))
     if photo.icc:
         file.write(_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(photo.icc, 9)))
     if photo.exif:
         file.write(_chunk(b"eXIf", photo.exif))
-    for kind, content in photo.chunks:
-        file.write(_chunk(kind, content))
+    for chunk in photo.chunks:
+        if remark is None or chunk != said:  # a picture that was restored before says it already
+            file.write(_chunk(*chunk))
     for packed in _compressed(channels, height, width):
         file.write(_chunk(b"IDAT", packed))
     file.write(_chunk(b"IEND", b""))

@@ -65,15 +65,15 @@ def read_photo(path: Path) -> Photo:
         ImageError: the file cannot be read, is no picture, is damaged or cut short, has more than 100 megapixels, holds
             several pictures (animations, pages), or is of a kind that is not restored (GIF, HEIC, raw, ...).
     """
-    data = _bytes_of(path)
+    held = [_bytes_of(path)]
     try:
-        format = recognised(data, path.suffix)
+        format = recognised(held[0], path.suffix)
     except ValueError as what:
         raise ImageError(f"{path} is {what}.") from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks about metadata, and about sizes that are within our limit
         try:
-            return _DECODERS[format](data)
+            return _DECODERS[format](held.pop())  # the decoder may let go of it
         except Refused as reason:
             raise ImageError(f"{path} {reason}.") from None
         except MemoryError as error:

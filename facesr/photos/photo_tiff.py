@@ -21,7 +21,7 @@ from facesr.photos import exif
 from facesr.photos.colour import Pixels, strips
 from facesr.photos.exif import LONG, SHORT, UNDEFINED, Directory, Entry, number_entry
 from facesr.photos.photo import Encoding, Photo
-from facesr.photos.photo_decode import Damaged, Refused, check_size, finished, planes, rows_of
+from facesr.photos.photo_decode import Damaged, Refused, check_size, finished, loaded, planes, rows_of
 
 NONE, LZW, DEFLATE = 1, 5, 8
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR = 256, 257, 258, 259, 262, 277, 284
@@ -73,6 +73,7 @@ def tiff(data: bytes) -> Photo:
         pixels, alpha, is_grey = _deep(data, directory, width, height)
     else:
         image = _opened(data, directory, [entry for entry in directory.entries if entry.tag in _LAYOUT])
+        del data  # its place is needed for pixels
         pixels, alpha, is_grey = planes(image, profile)
         profile = None if image.mode == "CMYK" else profile
     if pixels.shape[:2] != (height, width):
@@ -193,7 +194,7 @@ def _as_bytes(data: bytes, directory: Directory, samples: int, part: int, apart:
         kept.append(entry)
     single = {_BITS: 8, _SAMPLES: 1, _PHOTOMETRIC: 1}
     image = _opened(data, directory, kept + [number_entry(order, tag, SHORT, one) for tag, one in single.items()])
-    image.load()
+    loaded(image)
     return image
 
 
