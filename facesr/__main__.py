@@ -27,6 +27,7 @@ COMMANDS = {
     "interpolate": ("facesr.snapshots.interpolation", "interpolate the weights of two snapshots"),
     "task-arithmetic": ("facesr.snapshots.task_arithmetic", "add what one training taught to another network"),
     "ship": ("facesr.snapshots.shipped", "add a snapshot to those that come with the package"),
+    "export": ("facesr.export.command", "write a snapshot as an ONNX file"),
     "niqe": ("facesr.metrics.perceptual.niqe", "score pictures by NIQE, or fit its model"),
     "eigenfaces": ("facesr.methods.pulse.eigenfaces", "fit the face generator that method=pulse searches"),
     "face-generator": ("facesr.training.face_generator.program", "train a style-based face generator for method=pulse"),

@@ -116,6 +116,8 @@ def read_state_dict(path: Path, *, entry: str | None = None) -> dict[str, Tensor
     Raises:
         WeightsError: the file is damaged, or holds anything but a flat dictionary of tensors.
     """
+    if path.suffix.lower() == ".onnx":
+        raise WeightsError(f"{path} is an ONNX file, which has no gradients here; give the weights of the network.")
     state: object
     try:
         if path.suffix == ".safetensors":

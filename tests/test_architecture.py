@@ -28,7 +28,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("data", "losses", "embedders", "metrics", "figures", "script"), 2),
     "snapshots": 3,
     "methods": 4,
-    **dict.fromkeys(("training", "submission"), 5),
+    **dict.fromkeys(("training", "submission", "export"), 5),
     "evaluation": 6,
     "api": 7,
     "__main__": 9,

@@ -171,7 +171,7 @@ def _facts(method: Method, low: LowPictures, options: RestoreOptions) -> Restora
         commit=commit,
         dirty=dirty,
         code_sha256=code_sha256(),
-        packages=package_versions(),
+        packages={**package_versions(), **method.packages},
         files={},
         blend=None if method.interpolation is None else method.interpolation.parts,
         guard=guard_record(method, {}),

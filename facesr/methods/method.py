@@ -1,7 +1,7 @@
 """What a method is: a network that restores, with the names and digests that say which one, and its guard."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import nn
@@ -52,10 +52,10 @@ class Method:
 
     Attributes:
         name: ``bicubic``, ``nearest``, ``pretrained:NAME``, the name of the run, or ``FIRST+WEIGHT*SECOND`` for an
-            interpolation.
+            interpolation; an ONNX file has that of its run.
         generator: network in evaluation mode, on its device.
-        weights_sha256: of the snapshot file, of an interpolation as `facesr.snapshots.interpolation_parts` says; empty
-        without weights. loss_judges: recognisers that were part of its training loss.
+        weights_sha256: of the snapshot's or ONNX file, of an interpolation as `facesr.snapshots.interpolation_parts`
+        says; empty without weights. loss_judges: recognisers that were part of its training loss.
         config_sha256: digest of the run's configuration; empty for a method without weights.
         kimg: thousands of images it was trained on.
         path: the snapshot, of an interpolation the first one, or None.
@@ -63,6 +63,7 @@ class Method:
         remark: what the PNG files of its pictures say about them; for a method that invents faces, that it does.
         whole_only: whether a picture must not be cut into tiles.
         guard: what its pictures are checked with; None for a method without a snapshot, which has no guard.
+        packages: name -> version of packages that decide its pixels beside those of every method.
         epilogue: called on every rank with the low-resolution pictures (id -> file) when they are restored, and a
             folder; writes there what the method has to tell of each, and returns a sentence. None for most methods.
     """
@@ -78,6 +79,7 @@ class Method:
     remark: str = ""
     whole_only: bool = False
     guard: Guard | None = None
+    packages: Mapping[str, str] = field(default_factory=dict)
     epilogue: Callable[[Mapping[str, Path], Path], str] | None = None
 
     @property

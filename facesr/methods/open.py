@@ -1,4 +1,4 @@
-"""Opening a method by its name: an interpolation, a snapshot, two of them interpolated, or the search of pulse."""
+"""Opening a method by its name: an interpolation, a snapshot, two of them interpolated, an ONNX file, or pulse."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,8 +16,9 @@ from facesr.methods.pulse.pulse import check_pulse, open_pulse
 from facesr.places import Place
 from facesr.snapshots.interpolation import check_same_network, interpolated, parts_of
 from facesr.snapshots.network import network_of
+from facesr.snapshots.rules import ONNX_ENDING
 from facesr.snapshots.shipped import PREFIX, snapshot_file
-from facesr.snapshots.snapshot import Snapshot, read_snapshot
+from facesr.snapshots.snapshot import read_snapshot
 from facesr.weights import sha256_of
 
 # What restores a picture that its snapshot's bound does not let pass; where that does not pass either, bicubic does.
@@ -62,9 +63,9 @@ def open_method(
     *,
     guard: bool = True,
 ) -> Method:
-    """Returns the method that `spec` names: ``bicubic``, ``nearest``, a snapshot or a run folder (its best).
+    """Returns the method that `spec` names: ``bicubic``, ``nearest``, a snapshot, a run folder (its best), FILE.onnx.
 
-    A snapshot is a file or ``pretrained:NAME``, one that comes with the package.
+    A snapshot is a file or ``pretrained:NAME``, one that comes with the package; an ONNX file one of `facesr export`.
 
     Args:
         spec: what is opened.
@@ -90,6 +91,8 @@ def open_method(
                 raise ConfigError(f"{name} has no weights and cannot be interpolated; give two snapshots or runs.")
     if spec in INTERPOLATIONS:
         return Method(spec, INTERPOLATIONS[spec]().eval().to(device))
+    if is_onnx(spec) and interpolate_with is None:
+        return _open_onnx(Path(spec).expanduser(), device, guard)
     path = _snapshot_path(spec)
     snapshot, interpolation = read_snapshot(path), None
     if interpolate_with is not None:
@@ -108,16 +111,39 @@ def open_method(
         kimg=snapshot.kimg,
         path=path,
         interpolation=interpolation,
-        guard=_guard_of(snapshot, device) if guard else Guard(on=False),
+        guard=_guard_of(snapshot.consistency_bound_db, snapshot.sha256, device) if guard else Guard(on=False),
     )
 
 
-def _guard_of(snapshot: Snapshot, device: torch.device) -> Guard:
-    bound = snapshot.consistency_bound_db
+def is_onnx(spec: str) -> bool:
+    """Returns whether a method's name is that of an ONNX file, by its ending."""
+    return not spec.startswith(PREFIX) and Path(spec).suffix.lower() == ONNX_ENDING and not Path(spec).is_dir()
+
+
+def _open_onnx(path: Path, device: torch.device, guard: bool) -> Method:
+    # onnx and onnxruntime take a while to load, which nobody else should wait for.
+    from facesr.methods.onnx_file import open_onnx
+
+    found = open_onnx(path, device)
+    about = found.about
+    return Method(
+        name=about.run,
+        generator=found.generator,
+        weights_sha256=found.sha256,
+        loss_judges=about.loss_judges,
+        config_sha256=about.config_sha256,
+        kimg=about.kimg,
+        path=path,
+        guard=_guard_of(about.consistency_bound_db, about.snapshot_sha256, device) if guard else Guard(on=False),
+        packages=found.packages,
+    )
+
+
+def _guard_of(bound: float | None, snapshot_sha256: str, device: torch.device) -> Guard:
     if bound is None:
         return Guard()
     # The fallback's own fallback, and that of a copy of it, is the last one.
-    is_fallback = snapshot.sha256 == sha256_of(snapshot_file(FALLBACK))
+    is_fallback = snapshot_sha256 == sha256_of(snapshot_file(FALLBACK))
     spec = LAST_FALLBACK if is_fallback else FALLBACK
     return Guard(True, bound, replace(open_method(spec, device), name=spec))
 
@@ -126,7 +152,8 @@ def _snapshot_path(spec: str) -> Path:
     path = snapshot_file(spec)
     if not path.is_file():
         raise CheckpointError(
-            f"{spec} is neither {' nor '.join(INTERPOLATIONS)} nor a snapshot file, run folder or {PREFIX}NAME; "
+            f"{spec} is neither {' nor '.join(INTERPOLATIONS)} nor a snapshot file, run folder, {PREFIX}NAME or ONNX "
+            "file; "
             "give one of them, for example runs/NAME."
         )
     return path

@@ -43,7 +43,7 @@ def restore_pictures(
     Pictures larger than a tile are restored tile by tile: only tiles are ever held as floats, so memory beside the
     result does not grow with the picture. Where the overlap covers the network's receptive radius, tiles give the whole
     picture's answer but for roundings of one grey level. Where it does not, as with the default overlap for facesr,
-    which sees 29 low-resolution pixels far (89 with hourglasses), more values may be off: docs/submission.md has each
+    which sees 29 low-resolution pixels far (91 with hourglasses), more values may be off: docs/submission.md has each
     generator's radius, and what was measured.
 
     Args:

@@ -13,6 +13,8 @@ from typing import Any
 from facesr.errors import CheckpointError
 
 FORMAT = "facesr-generator-1"
+# Files of `facesr export`, which are no snapshots.
+ONNX_ENDING = ".onnx"
 # The key of the guard's bound, where there is one: the consistency of a picture, at most that of equal ones.
 BOUND, MAX_BOUND_DB = "consistency_bound_db", 100.0
 # Of the JSON that a safetensors file begins with; 1,000 tensors need 0.1 MiB.
@@ -32,6 +34,11 @@ def read_about(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: the file cannot be read or is no snapshot, or its metadata are out of bounds.
     """
+    if path.suffix.lower() == ONNX_ENDING:
+        raise CheckpointError(
+            f"{path} is an ONNX file, which only restores (method=, checkpoint=); give the snapshot that it was "
+            "exported from."
+        )
     about = _about_of(_header_of(path))
     if about is None or about.get("format") != FORMAT:
         raise CheckpointError(f"{path} is no generator snapshot of facesr; give one from runs/NAME/snapshots.")

@@ -1,0 +1,1 @@
+"""Export: a snapshot as a file that other programs run."""

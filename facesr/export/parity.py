@@ -1,0 +1,75 @@
+"""Whether an exported file restores as the snapshot does: on faces, of three sizes, alone and together."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from facesr.data.export import FIRST_SYNTHETIC, SEED
+from facesr.data.synthetic.face.render import render_faces
+from facesr.image import to_float, to_uint8
+from facesr.resample import downscale_uint8, resize
+
+# Float32 has 1.2e-7 at 1; the two programs sum in different orders.
+MAX_DIFFERENCE = 2e-6
+# Where an answer lies on the border between two grey levels, rounding shows the difference.
+MAX_LEVELS, MAX_SHARE = 1, 1e-3
+_NUM_FACES = 3
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far two answers are apart.
+
+    Attributes:
+        difference: the largest one of all values in [0, 1], in float32; NaN where one is not finite.
+        levels: the largest one in grey levels.
+        share: how many values differ in grey levels, 0 to 1.
+        where: the size at which the difference is largest, for people.
+    """
+
+    difference: float
+    levels: int
+    share: float
+    where: str
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the file restores as the snapshot does."""
+        return self.difference <= MAX_DIFFERENCE and self.levels <= MAX_LEVELS and self.share <= MAX_SHARE
+
+
+def measure(network: nn.Module, exported: nn.Module) -> Parity:
+    """Returns the parity of two generators on the synthetic faces that train.py validates on.
+
+    Each size is restored one face at a time and three together, and both times compared with the network's answer to
+    the same batch.
+    """
+    parts = [_compared(network, exported, batch) for faces in face_batches() for batch in (faces[:1], faces)]
+    worst = max(parts, key=lambda part: np.nan_to_num(part.difference, nan=np.inf))
+    levels, share = max(part.levels for part in parts), max(part.share for part in parts)
+    return Parity(worst.difference, levels, share, worst.where)
+
+
+def face_batches() -> Iterator[Tensor]:
+    """Yields low-resolution faces (3, 3, h, w), whole grey levels in [0, 1], at 24x28, 32x40 and 96x64."""
+    high = render_faces(_NUM_FACES, seed=SEED, first=FIRST_SYNTHETIC, num_workers=0)[0]
+    yield to_float(downscale_uint8(high))
+    yield to_float(to_uint8(resize(to_float(high), 40, 32)))
+    # A group picture: faces of the network's own size side by side.
+    faces = downscale_uint8(high)
+    row = np.concatenate([faces, np.roll(faces, 1, 0), np.roll(faces, 2, 0), faces], 2)
+    yield to_float(np.concatenate([row, row, row], 1)[:, :64])
+
+
+def _compared(network: nn.Module, exported: nn.Module, low: Tensor) -> Parity:
+    with torch.no_grad():
+        wanted, found = network(low).float(), exported(low).float()
+    where = f"{low.shape[3]}x{low.shape[2]}"
+    if not bool(torch.isfinite(wanted).all() and torch.isfinite(found).all()):
+        return Parity(float("nan"), 255, 1.0, where)
+    levels: NDArray[np.int16] = np.abs(to_uint8(wanted).astype(np.int16) - to_uint8(found))
+    return Parity(float((wanted - found).abs().max()), int(levels.max()), float((levels > 0).mean()), where)
