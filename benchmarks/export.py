@@ -51,7 +51,10 @@ def main() -> None:
     for spec in options.methods:
         with tempfile.TemporaryDirectory() as folder:
             path = export(spec, Path(folder) / "exported.onnx").path
-            ways = {"torch": open_method(spec, CPU, guard=False), "onnxruntime": open_method(str(path), CPU, guard=False)}
+            ways = {
+                "torch": open_method(spec, CPU, guard=False),
+                "onnxruntime": open_method(str(path), CPU, guard=False),
+            }
         for batch in options.batch:
             times: dict[str, list[float]] = {name: [] for name in ways}
             for _ in range(options.rounds):

@@ -91,7 +91,7 @@ def open_method(
     """Returns a method that restores.
 
     Args:
-        name: one of `list_methods`, a snapshot file, or a run's folder.
+        name: one of `list_methods`, a snapshot file, a run's folder, or an ONNX file of `facesr export`.
         device: ``auto``, ``cpu`` or ``cuda``.
         interpolate_with: a second snapshot of the same network; the weights are interpolated.
         weight: of the second one, 0 to 1.

@@ -187,7 +187,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     def write() -> None:
         snapshot = snapshot_file(chosen.snapshot)
-        read_about(snapshot)  # before anything is measured
+        if snapshot.is_file():
+            read_about(snapshot)  # before anything is measured
         low = low_pictures(chosen.high, chosen.low)
         target = None if chosen.only_measure else chosen.out or snapshot
         print(state_measured_bound(snapshot, low, target))

@@ -11,12 +11,12 @@ import pytest
 import torch
 from onnx import helper, numpy_helper
 
-from facesr.build import run_script
 from facesr.config import EvaluateSettings
 from facesr.errors import CheckpointError
 from facesr.evaluation import command as evaluate
 from facesr.methods import onnx_file
 from facesr.methods.open import open_method
+from facesr.script import run_script
 
 CPU = torch.device("cpu")
 Model = onnx.ModelProto
