@@ -25,6 +25,7 @@ MAX_PROFILE_BYTES = 16 * 1024 * 1024
 # Of PNG: about colours, resolution and words. Others hold what changes with the pixels (histogram, background, time).
 _COLOUR_CHUNKS = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI")
 _KEPT_CHUNKS = (*_COLOUR_CHUNKS, b"pHYs", b"tEXt", b"zTXt", b"iTXt")
+_DECODED_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 # Modes of Pillow, and by which others they become RGB or RGBA.
 _STEPS = {
     **dict.fromkeys(("1", "L", "P", "RGB", "RGBX", "YCbCr", "CMYK"), ("RGB",)),
@@ -258,7 +259,11 @@ def png(data: bytes) -> Photo:
     if b"acTL" in kinds and sum(chunk.kind == b"fcTL" for chunk in found) > 1:
         raise Refused("is animated; save one of its pictures as PNG or JPEG")
     contents = {chunk.kind: chunk.content for chunk in reversed(found) if chunk.kind != b"IDAT"}
-    pixels, alpha = _by_opencv(data)
+    block, kept = _png_metadata(found, contents)
+    # About the others, profiles above all, libpng has remarks that it writes to the terminal.
+    bare = b"".join([data[:8], *(data[chunk.start : chunk.end] for chunk in found if chunk.kind in _DECODED_CHUNKS)])
+    del data, found  # their place is needed for pixels
+    pixels, alpha = _by_opencv(bare)
     if pixels.shape[:2] != (height, width):
         raise Damaged("it cannot be decoded")
     is_grey = colour_type in (0, 4)
@@ -269,7 +274,6 @@ def png(data: bytes) -> Photo:
         level = int.from_bytes(contents[b"tRNS"], "big") * (255 // (2**depth - 1) if depth < 8 else 1)
         opaque = 2 ** (8 * pixels.dtype.itemsize) - 1
         alpha = contiguous(np.where(pixels[..., 0] == level, 0, opaque).astype(pixels.dtype))
-    block, kept = _png_metadata(found, contents)
     photo = Photo(
         pixels,
         alpha,

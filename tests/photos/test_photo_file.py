@@ -16,6 +16,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import get_sampling
 
 from facesr.errors import ImageError
+from facesr.photos import colour
 from facesr.photos.photo_file import Photo, read_photo, suffixes_of, write_photo
 from tests.photos.made import (
     EIGHT,
@@ -24,6 +25,7 @@ from tests.photos.made import (
     RGB,
     RNG,
     SIXTEEN,
+    WIDTH,
     by_opencv,
     by_pillow,
     by_tifffile,
@@ -105,6 +107,15 @@ def test_lossless_files_keep_every_bit(tmp_path: Path, name: str) -> None:
     assert photo.depth == (16 if shown.dtype == np.uint16 else 8)
     assert photo.is_grey == (colours.shape[2] == 1)
     assert equal(photo, again)
+
+
+@pytest.mark.parametrize("name", ["PNG RGBA", "PNG 16 rgb", "TIFF LA tiff_lzw", "TIFF 16 rgba tiles >", "BMP RGB"])
+def test_strips_of_rows_leave_no_trace(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted, _, _ = reread(tmp_path, LOSSLESS[name][0])
+    monkeypatch.setattr(colour, "STRIP_PIXELS", 5 * WIDTH)
+    photo, again, path = reread(tmp_path, LOSSLESS[name][0])
+    assert equal(photo, wanted) and equal(again, wanted)
+    np.testing.assert_array_equal(opened(path).convert("RGB"), opened(tmp_path / "in").convert("RGB"))
 
 
 @pytest.mark.parametrize("name", [name for name in LOSSLESS if "big" not in name])

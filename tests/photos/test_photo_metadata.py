@@ -127,6 +127,14 @@ def test_texts_and_resolution_of_png_survive(tmp_path: Path) -> None:
         assert round(image.info["dpi"][0]) == 300 and 'Orientation="1"' in image.info["XML:com.adobe.xmp"]
 
 
+def test_a_strange_profile_is_kept_without_a_word(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    strange = WIDE[:64] + b"\1\0\0\0" + WIDE[68:]  # an intent that does not exist
+    photo, again, _ = reread(tmp_path, by_pillow("PNG", picture("RGB"), icc_profile=strange))
+    assert photo.icc == again.icc == strange
+    photo.srgb()
+    assert capfd.readouterr() == ("", "")
+
+
 def test_resolution_comment_and_xmp_of_jpeg_survive(tmp_path: Path) -> None:
     given = {"dpi": (300, 200), "comment": b"a comment", "xmp": b"<x tiff:Orientation='8'/>"}
     _, again, _ = reread(tmp_path, by_pillow("JPEG", picture("RGB"), **given))
