@@ -46,7 +46,12 @@ class Detector:
         self._device = torch.device(device)
         self._net = MTCNN(keep_all=True, device=self._device).eval()
 
-    def find(self, pictures: Sequence[NDArray[np.uint8]], min_face: float = MIN_FACE) -> list[list[Face]]:
+    def find(
+        self,
+        pictures: Sequence[NDArray[np.uint8]],
+        min_face: float = MIN_FACE,
+        min_probability: float = MIN_PROBABILITY,
+    ) -> list[list[Face]]:
         """Returns the faces of every picture, uint8 (H, W, 3) RGB of any sizes, that are `min_face` pixels or larger.
 
         Pictures of equal size are searched in one batch. Positions are rounded to 0.01 pixel, so that the last bits of
@@ -66,24 +71,26 @@ class Detector:
                 chosen = positions[first : first + step]
                 batch = np.stack([_shrunk(pictures[position], shrink) for position in chosen])
                 scale = np.array([width / batch.shape[2], height / batch.shape[1]])
-                for position, faces in zip(chosen, self._search(batch, smallest, scale), strict=True):
+                for position, faces in zip(chosen, self._search(batch, smallest, scale, min_probability), strict=True):
                     found[position] = faces
         return found
 
-    def _search(self, batch: NDArray[np.uint8], min_face: float, scale: NDArray[np.float64]) -> list[list[Face]]:
+    def _search(
+        self, batch: NDArray[np.uint8], min_face: float, scale: NDArray[np.float64], min_probability: float
+    ) -> list[list[Face]]:
         self._net.min_face_size = min_face
         try:
             boxes, probabilities, landmarks = self._net.detect(batch, landmarks=True)
         except RuntimeError:
             if len(batch) == 1:  # the package fails where a candidate lies wholly outside the picture
                 return [[]]
-            return [self._search(picture[None], min_face, scale)[0] for picture in batch]
+            return [self._search(picture[None], min_face, scale, min_probability)[0] for picture in batch]
         found: list[list[Face]] = []
         for own_boxes, own_probabilities, own_landmarks in zip(boxes, probabilities, landmarks, strict=True):
             faces: list[Face] = []
             if own_boxes is not None:
                 for box, probability, points in zip(own_boxes, own_probabilities, own_landmarks, strict=True):
-                    if probability >= MIN_PROBABILITY:
+                    if probability >= min_probability:
                         corners = (np.asarray(box, np.float64).reshape(2, 2) * scale).round(2)
                         spots = (np.asarray(points, np.float64) * scale).round(2)
                         faces.append(Face(corners.ravel(), spots, float(probability)))
