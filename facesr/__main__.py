@@ -2,7 +2,8 @@
 
     facesr COMMAND ...          facesr --help lists the commands, facesr COMMAND --help what one of them takes
 
-train, evaluate and submit take KEY=VALUE, as train.py, evaluate.py and submit.py do; the others take options.
+train, evaluate and submit take KEY=VALUE, as train.py, evaluate.py and submit.py do, and so does restore behind the
+names of photographs; the others take options.
 """
 
 import importlib
@@ -17,6 +18,7 @@ from facesr.signals import requests
 # Command -> (module that has its main, what it does). Imported only when asked for: torch alone takes seconds.
 COMMANDS = {
     "train": ("facesr.training.command", "train a 4x network; the same command resumes"),
+    "restore": ("facesr.restore_photo.command", "restore the faces in photographs"),
     "evaluate": ("facesr.evaluation.command", "score restored faces, a method or an archive; studies"),
     "submit": ("facesr.submission.command", "make a submission archive, or verify one"),
     "compare": ("facesr.evaluation.compare", "set runs beside each other: settings and final scores"),

@@ -245,6 +245,25 @@ class SubmitSettings:
 
 
 @dataclass
+class RestoreSettings:
+    """Everything `facesr restore` needs: photographs in, photographs with restored faces out."""
+
+    inputs: list[str]  # picture files, and folders of them
+    out: str | None  # folder to write to
+    method: str  # restores the faces: as `method` of evaluate.py, but no pulse
+    background: str  # restores the rest: bicubic, or a method as above
+    scale: str  # auto | 1 | 2 | 3 | 4: how many times as large a photograph becomes
+    strength: Share  # share of the change that restoring makes to a face; 0 leaves the background
+    faces: Any  # all | largest | numbers of faces, as the sidecar counts them
+    min_face_px: Annotated[float, Range(8, 10_000)]  # narrower faces are left as they are
+    max_turn: Annotated[float, Range(0, 90)]  # degrees; heads that are turned aside further are left as they are
+    metadata: bool  # keep EXIF, ICC profile and text of the file
+    sidecar: bool  # write NAME.restored.json beside each photograph: every face, and what became of it
+    overwrite: bool  # replace a file in `out` that was not made by this command
+    device: str  # auto | cpu | cuda
+
+
+@dataclass
 class NiqeSettings:
     """NIQE's pristine model and its memory."""
 

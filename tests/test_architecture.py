@@ -30,6 +30,7 @@ FLOORS: dict[str, int] = {
     "methods": 4,
     **dict.fromkeys(("training", "submission", "export"), 5),
     "evaluation": 6,
+    "restore_photo": 7,
     "api": 7,
     "__main__": 9,
 }

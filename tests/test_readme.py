@@ -8,9 +8,10 @@ import pytest
 
 from facesr.__main__ import COMMANDS
 from facesr.build import known_names, load_settings
-from facesr.config import EvaluateSettings, FaceGeneratorSettings, SubmitSettings, TrainSettings
+from facesr.config import EvaluateSettings, FaceGeneratorSettings, RestoreSettings, SubmitSettings, TrainSettings
 from facesr.errors import ConfigError
 from facesr.overrides import combinations
+from facesr.restore_photo.command import with_inputs
 
 ROOT = Path(__file__).resolve().parent.parent
 KEYED = {
@@ -18,6 +19,7 @@ KEYED = {
     "evaluate": ("evaluate", EvaluateSettings),
     "submit": ("submit", SubmitSettings),
     "face-generator": ("face_generator", FaceGeneratorSettings),
+    "restore": ("restore", RestoreSettings),
 }
 TOOLS = {"pytest", "ruff", "mypy", "tensorboard"}
 MAX_STEP_FILES = 12
@@ -132,6 +134,8 @@ def wrong_with(command: str) -> str | None:
 def wrong_with_keys(command: str, options: list[str]) -> str | None:
     """Returns why a command that takes KEY=VALUE cannot work."""
     overrides = [option for option in options if not option.startswith("--")]
+    if command == "restore":
+        overrides = with_inputs(overrides)
     config_name, schema = KEYED[command]
     try:
         for one in combinations(overrides) if "--multirun" in options else [overrides]:

@@ -1,0 +1,1 @@
+"""Restoring the faces in anyone's photographs."""

@@ -1,0 +1,135 @@
+"""The command facesr restore: from files to files, and what it refuses. Faces are found by a stand-in."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facesr.build import load_settings
+from facesr.config import RestoreSettings
+from facesr.errors import ConfigError, FaceSRError
+from facesr.photos.search import FoundFace
+from facesr.restore_photo import command
+from facesr.restore_photo import photo as module
+from facesr.restore_photo.command import jobs_of, with_inputs
+from facesr.restore_photo.sidecar import REMARK, sidecar_of
+
+POINTS = np.array([[-0.25, -0.2], [0.25, -0.2], [0.0, 0.1], [-0.2, 0.35], [0.2, 0.35]])
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Returns a folder with two photographs, each with one made face in its middle."""
+
+    def find(picture: np.ndarray, detector: object, min_face: float) -> list[FoundFace]:
+        middle = np.array([picture.shape[1], picture.shape[0]]) / 2
+        return [FoundFace(middle, 16.5, 20.5, 0.0, POINTS * 16.5 + middle, 0.99)]
+
+    monkeypatch.setattr(module, "find_faces", find)
+    monkeypatch.setattr(command, "detector", lambda device: None)
+    folder = tmp_path / "photos"
+    (folder / "inner").mkdir(parents=True)
+    down, across = np.mgrid[:60, :50] / 9.0
+    picture = (np.stack([np.sin(across), np.cos(down), np.sin(across + down)], 2) * 60 + 128).astype(np.uint8)
+    Image.fromarray(picture).save(folder / "a.png")
+    Image.fromarray(picture).save(folder / "inner" / "b, c.jpg", quality=90)
+    return folder
+
+
+def run(*arguments: str) -> None:
+    command.run(load_settings("restore", RestoreSettings, with_inputs(arguments)))
+
+
+def test_a_folder_of_photographs_is_restored(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    run(str(photos), f"out={out}")
+    said = capsys.readouterr().out
+    assert said.count("1 face, 1 restored") == 2 and "200x240" in said
+    with Image.open(out / "a.png") as png, Image.open(out / "inner" / "b, c.jpg") as jpeg:
+        assert (png.size, png.format, png.info["Comment"]) == ((200, 240), "PNG", REMARK)
+        assert (jpeg.size, jpeg.format, jpeg.getexif()[0x0131]) == ((200, 240), "JPEG", REMARK)
+    told = json.loads(sidecar_of(out / "a.png").read_text())
+    assert told["scale"] == 4 and "Not for identifying anyone" in told["note"]
+    (face,) = told["faces"]
+    assert face["restored"] and face["reason"] is None and face["width"] == 16.5
+    assert 0.0 < face["mirror_agreement"] <= 1.0 and face["consistency_db"] > 40.0
+
+    # The same command finds what it made; another one does not write over it unless it is told to.
+    before = (out / "a.png").stat().st_mtime_ns
+    run(str(photos), f"out={out}")
+    assert capsys.readouterr().out.count("was restored before") == 2
+    assert (out / "a.png").stat().st_mtime_ns == before
+    with pytest.raises(FaceSRError, match="is there already; give another out, or overwrite=true"):
+        run(str(photos / "a.png"), f"out={out}", "strength=0.5")
+    run(str(photos / "a.png"), f"out={out}", "strength=0.5", "overwrite=true")
+    assert json.loads(sidecar_of(out / "a.png").read_text())["origin"]["settings"]["strength"] == 0.5
+    assert not list(out.rglob("*.tmp"))
+
+
+def test_one_bad_photograph_does_not_keep_the_others(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "aa.jpg").write_text("no picture")
+    with pytest.raises(FaceSRError, match=r"^1 of 3 photographs were not restored: 'aa.jpg'; see above\.$"):
+        run(str(photos), f"out={tmp_path / 'out'}", "sidecar=false")
+    assert "aa.jpg is text" in capsys.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "out").rglob("*.*")) == ["a.png", "b, c.jpg"]
+    with pytest.raises(FaceSRError, match=r"aa\.jpg is text"):
+        run(str(photos / "aa.jpg"), f"out={tmp_path / 'out'}")
+
+
+def test_a_name_says_what_the_file_is(photos: Path, tmp_path: Path) -> None:
+    wrong = tmp_path / "really_png.jpg"
+    wrong.write_bytes((photos / "a.png").read_bytes())
+    run(str(wrong), f"out={tmp_path / 'out'}", "scale=1", "strength=0")
+    with Image.open(tmp_path / "out" / "really_png.png") as written, Image.open(wrong) as given:
+        assert np.array_equal(np.asarray(written), np.asarray(given))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["out=OUT"], "no photograph is given"),
+        (["PHOTOS"], "out has no value"),
+        (["PHOTOS/none.jpg", "out=OUT"], "none.jpg does not exist"),
+        (["PHOTOS", "out=PHOTOS/inner"], "lies inside"),
+        (["PHOTOS/a.png", "out=PHOTOS"], "would be written over"),
+        (["PHOTOS/a.png", "out=PHOTOS/a.png"], "is a file; give a folder"),
+        (["PHOTOS/a.png", "PHOTOS/inner/../a.png", "out=OUT"], "would both become"),
+        (["PHOTOS/inner/empty", "out=OUT"], "holds no picture"),
+        (["PHOTOS", "out=OUT", "scale=5"], "scale=5 is unknown"),
+        (["PHOTOS", "out=OUT", "faces=some"], "give all, largest"),
+        (["PHOTOS", "out=OUT", "method=pulse"], "pulse restores no photographs"),
+        (["PHOTOS", "out=OUT", "method=nothing"], "nothing is neither"),
+        (["PHOTOS", "out=OUT", "strength=2"], "strength"),
+        (["PHOTOS", "out=OUT", "strenght=1"], "did you mean strength"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_written(
+    photos: Path, tmp_path: Path, arguments: list[str], sentence: str
+) -> None:
+    (photos / "inner" / "empty").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    named = [word.replace("PHOTOS", str(photos)).replace("OUT", str(tmp_path / "out")) for word in arguments]
+    with pytest.raises(FaceSRError, match=sentence):
+        run(*named)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_any_file_name_reaches_the_settings_as_it_is(tmp_path: Path) -> None:
+    names = ["a=b.png", "it's.png", "back\\slash.png", "a,b [1].png", "${env}.png", "\u00dcn\u00ef.png", "{x: 1}.png"]
+    paths = [tmp_path / name for name in names]
+    for path in paths:
+        path.write_bytes(b"")
+    settings = load_settings("restore", RestoreSettings, with_inputs([*map(str, paths), f"out={tmp_path / 'o'}"]))
+    assert settings.inputs == [str(path) for path in paths]
+    assert [job.source for job in jobs_of(settings)] == paths
+
+
+def test_keys_without_a_name_are_left_as_they_are() -> None:
+    assert with_inputs(["--help"]) == ["--help"]
+    assert with_inputs(["out=x", "a.jpg", "scale=2"]) == ["inputs=['a.jpg']", "out=x", "scale=2"]
+    with pytest.raises(ConfigError):
+        jobs_of(load_settings("restore", RestoreSettings, []))
