@@ -94,6 +94,14 @@ def slow(model: Model) -> None:
         name = f"s{number}"
 
 
+def many(model: Model) -> None:
+    """Twenty results of 60 MB each, none too large alone."""
+    kernel = constant(model, "kernel", np.zeros((60_000, 3, 1, 1), np.float32))
+    for number in range(20):
+        made = helper.make_node("Conv", ["low", kernel], [f"m{number}"], kernel_shape=[1, 1])
+        model.graph.node.insert(number, made)
+
+
 def branch(model: Model) -> None:
     body = helper.make_graph([], "body", [], [])
     instead(model, "If", [], then_branch=body, else_branch=body)
@@ -154,6 +162,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
         "its input is not float32 (n, 3, h, w) with free",
     ),
     "doubling": (doubled, "more memory than a generator needs"),
+    "many large ones": (many, "more memory than a generator needs"),
     "enlarging": (enlarged, "more memory than a generator needs"),
     "slow": (slow, "more time than a generator needs"),
     "wide border": (
@@ -223,7 +232,7 @@ def test_any_changed_byte_ends_in_a_generator_or_one_sentence(pair: tuple[Path, 
     generator = np.random.default_rng(0)
     starts = data.find(b"facesr.")
     # Weights are nearly all of the file; what stands around them is what a change can break.
-    places = [*generator.integers(0, 4000, 15), *generator.integers(starts - 4000, len(data), 25)]
+    places = [*generator.integers(0, 4000, 8), *generator.integers(starts - 4000, len(data), 16)]
     for place in places:
         changed = bytearray(data)
         changed[place] ^= int(generator.integers(1, 256))
