@@ -1,7 +1,7 @@
 """Trains a 4x face super-resolution network. The same command resumes a run that was stopped.
 
     uv run train.py                                       synthetic faces, a few minutes on a laptop
-    uv run train.py experiment=asc19_final                the flagship, on the prepared dataset in data/ffhq
+    uv run train.py experiment=asc19_flagship                the flagship, on the prepared dataset in data/ffhq
     uv run torchrun --nproc-per-node 2 train.py           two ranks on this machine
 
 `uv run facesr face-generator` trains a generator of faces for method=pulse. Every key can be changed on the command

@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     given = parser.parse_args()
     device = choose_device(given.device)
-    augmentation = load_settings("train", TrainSettings, ["experiment=asc19_psnr"]).data.augmentation
+    augmentation = load_settings("train", TrainSettings, ["experiment=asc19_pixel"]).data.augmentation
     settings = load_settings("train", TrainSettings, [f"experiment={given.experiment}"])
     pixel_only = dataclasses.replace(
         settings,

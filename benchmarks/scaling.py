@@ -89,7 +89,7 @@ def lines(given: argparse.Namespace, rows: list[Row]) -> Iterator[str]:
     """Yields the table, measured before the first row is told."""
     device = choose_device(given.device)
     precision = choose_precision(given.precision, device)
-    base = load_settings("train", TrainSettings, ["experiment=asc19_psnr"])
+    base = load_settings("train", TrainSettings, ["experiment=asc19_pixel"])
     base = dataclasses.replace(base, start_from=None, precision=precision)
     if given.compile:
         rows = [dataclasses.replace(row, compiled=compiled) for row in rows for compiled in (False, True)]

@@ -7,7 +7,7 @@ twice the input's size by one sub-pixel convolution. Channel counts are multiple
 A group may also work at a half and a quarter of the input's size (an hourglass), where a few wide convolutions see the
 whole face for a quarter more time, but two thirds of all weights. docs/log.md has the ablation: it is worth
 nothing in runs of 10,000 images and little in runs of 60,000, so configs/generator/facesr.yaml leaves it out, and a
-network that has been trained for long grows it later (`FaceSR.grown`; configs/experiment/asc19_psnr_grown.yaml); a
+network that has been trained for long grows it later (`FaceSR.grown`; configs/experiment/asc19_pixel_grown.yaml); a
 block at the output's size is not worth its time.
 """
 

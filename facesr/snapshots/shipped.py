@@ -1,6 +1,6 @@
 """Snapshots that come with the package, under the names ``pretrained:NAME``, and the command that adds one.
 
-    uv run facesr ship runs/asc19_final asc19_final
+    uv run facesr ship runs/asc19_flagship asc19_final
 
 The command writes weights in 8 bits, a quarter of the bytes; README.md beside this file says how each is kept.
 Wherever a snapshot is asked for (evaluate.py method=, submit.py checkpoint=, train.py start_from=, interpolate_with=)

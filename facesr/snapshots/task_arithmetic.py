@@ -1,6 +1,6 @@
 """What one training taught, added to a network that went another way from the same start.
 
-    uv run facesr task-arithmetic runs/asc19_psnr_grown --before runs/asc19_psnr_long \
+    uv run facesr task-arithmetic runs/asc19_pixel_grown --before runs/asc19_pixel_long \
         --after runs/asc19_final_narrow --out start.safetensors
 
 writes the first network's weights plus the difference that lies between the two others ("task vector"), a snapshot that

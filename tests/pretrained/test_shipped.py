@@ -137,7 +137,7 @@ def test_training_starts_from_a_shipped_snapshot() -> None:
 
 
 def test_training_grows_hourglasses_on_a_shipped_snapshot() -> None:
-    keys = [f"start_from={PREFIX}asc19_psnr", "experiment=asc19_psnr", "device=cpu"]
+    keys = [f"start_from={PREFIX}asc19_psnr", "experiment=asc19_pixel", "device=cpu"]
     plain, grown = (
         build_players(load_settings("train", TrainSettings, [*keys, f"generator.{change}"]), CPU).generator
         for change in ("num_hourglass_blocks=0", "num_hourglass_blocks=1")
