@@ -9,7 +9,6 @@ and by roll, PSNR and ID similarity of the restored faces beside cubic interpola
 
 import argparse
 import math
-import resource
 import time
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from facesr.photos.detect import detector
 from facesr.photos.paste import Patch, paste, scaled
 from facesr.photos.search import rotation
 from facesr.png import list_png, read_png
+from facesr.processes import peak_memory_mib
 from facesr.restore_photo.photo import Means, Wishes, restore_photo
 
 SCALE = 4
@@ -90,7 +90,7 @@ def main() -> None:
     print(
         f"{photo.shape[1]}x{photo.shape[0]}, {len(placed)} faces: {len(found)} found, "
         f"{len(restored.faces) - len(found)} false; {spent:.1f} CPU s, "
-        f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB"
+        f"{peak_memory_mib() or 0:.0f} MiB"
     )
     for name, values, key in (("width", WIDTHS, 0), ("roll", ROLLS, 1)):
         for value in values:

@@ -68,6 +68,7 @@ def test_no_light_module_loads_anything_heavy() -> None:
     assert first_heavy(LIGHT) == []
 
 
+@pytest.mark.slow
 def test_no_command_loads_the_compiler_of_torch() -> None:
     code = "import evaluate, train, torch; from facesr.resample import downscale; downscale(torch.zeros(1, 3, 8, 8))"
     assert "torch._dynamo" not in loaded_by(code)

@@ -133,6 +133,7 @@ def test_an_overlap_below_the_radius_would_show(name: str) -> None:
     assert differences(method_of(name), Tiles(32, 0), (61, 45)).max() > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flip", [False, True])
 def test_beginnings_off_the_alignment_would_show(monkeypatch: pytest.MonkeyPatch, flip: bool) -> None:
     monkeypatch.setattr("facesr.tiles.ALIGNMENT_PX", 1)
@@ -189,7 +190,7 @@ def test_memory_is_bounded_by_the_tile_and_the_batch(flip: bool) -> None:
     )
     assert np.array_equal(restored, low.repeat(4, 1).repeat(4, 2))
     assert max(max(shape[-2:]) for shape in recorder.shapes) <= 48
-    assert {shape[0] for shape in recorder.shapes} == {1} and done == [1, 2, 3]
+    assert {shape[0] for shape in recorder.shapes} == {1} and done == [1, 1, 1]
 
 
 def test_several_large_pictures_take_no_more_than_a_batch_of_faces() -> None:

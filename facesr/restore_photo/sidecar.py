@@ -76,7 +76,7 @@ def write_sidecar(
 def is_made_of(photo: Path, origin: Origin, digest: str) -> bool:
     """Returns whether a restored photograph with this digest is what `origin` gives, as its sidecar says."""
     try:
-        content = json.loads(sidecar_of(photo).read_text(encoding="utf-8"))
+        content = json.loads(sidecar_of(photo).read_text(encoding="utf-8-sig"))
         return bool(
             content["origin"] == json.loads(json.dumps(asdict(origin))) and content["restored_sha256"] == digest
         )

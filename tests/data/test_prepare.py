@@ -162,6 +162,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "source", 60)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -185,6 +186,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path: Path) -> N
     assert contents(parts) == contents(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes by /proc")
 def test_no_worker_outlives_a_killed_parent(tmp_path: Path) -> None:
     source, mark = folder_of(tmp_path / "source", 40), uuid.uuid4().hex

@@ -89,6 +89,7 @@ def test_unknown_training_set() -> None:
         FaceNet("ms1m")  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_bf16_is_near_and_stays_out_of_scores(judge: FaceNet, faces: Tensor, facenet_file: Path) -> None:
     with torch.no_grad():
         exact = judge(faces)

@@ -84,6 +84,7 @@ def test_facenet_scores_alike_with_and_without_gradients(facenet_file, faces: Te
     torch.testing.assert_close(outside, judge(faces.clone().requires_grad_()).detach(), rtol=0, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_a_face_is_embedded_alike_alone_and_among_others(facenet_file, faces: Tensor) -> None:
     judge = FaceNet("vggface2", weights=facenet_file)
     with torch.inference_mode():
@@ -92,6 +93,7 @@ def test_a_face_is_embedded_alike_alone_and_among_others(facenet_file, faces: Te
     assert torch.equal(together, alone)
 
 
+@pytest.mark.slow
 def test_bf16_stays_in_pytorch(facenet_file, faces: Tensor) -> None:
     judge = FaceNet("vggface2", weights=facenet_file, precision="bf16")
     with torch.inference_mode():

@@ -85,6 +85,7 @@ def test_the_same_question_again_is_answered_again_and_another_one_refused(run, 
         run(restored=big.restored, high=big.high, low=big.low)
 
 
+@pytest.mark.slow
 def test_the_originals_are_embedded_once_for_several_evaluations(run, big, tmp_path, monkeypatch):
     seen = []
     judged = BuiltinEmbedder.run
@@ -116,6 +117,7 @@ def test_a_method_stands_beside_bicubic_which_scores_as_it_does_alone(run, big, 
     assert before <= datetime.fromisoformat(found["created"]) <= datetime.now(UTC)
 
 
+@pytest.mark.slow
 def test_files_of_an_earlier_restoration_do_not_stay(run, big):
     out = run(method="nearest", high=big.high, low=big.low)
     for folder in (big.high, big.low):

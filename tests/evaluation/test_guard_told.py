@@ -158,6 +158,7 @@ def test_an_archive_and_its_restored_folder_tell_it(evaluated, submitted, pictur
         assert rows_of(out)["302"]["guard"] == restoration.FALLBACK and rows_of(out)["301"]["guard"] == ""
 
 
+@pytest.mark.slow
 def test_what_guards_is_part_of_what_is_found_again(submitted, tmp_path, monkeypatch):
     monkeypatch.setattr("facesr.methods.folder.code_sha256", lambda: "c" * 64)
     kept = tmp_path / "kept"
@@ -181,6 +182,7 @@ def test_where_it_has_no_meaning_it_is_refused(evaluated, submitted, pictures, t
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_studies_tell_it(evaluated, pictures, method, capsys):
     out = evaluated("tradeoff", study="tradeoff", entries=f"[{method}]")
     printed = capsys.readouterr().out

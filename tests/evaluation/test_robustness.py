@@ -183,6 +183,7 @@ def test_large_pictures_are_shrunk_in_the_sheet():
 # From keys to files
 
 
+@pytest.mark.slow
 def test_the_study_end_to_end(run, faces, capsys):
     out = run(method="bicubic", high=faces.high, operators="[nearest,gaussian_noise]")
     assert {path.name for path in out.iterdir()} == {

@@ -47,6 +47,7 @@ def test_the_command_writes_one_file_that_says_what_it_is(
     assert entries_of(out)["facesr.scale"] == "4"
 
 
+@pytest.mark.slow
 def test_equal_snapshots_are_equal_files(write: Write, tmp_path: Path) -> None:
     snapshot = write()
     first, second = export(str(snapshot), tmp_path / "a.onnx"), export(str(snapshot), tmp_path / "b.onnx")

@@ -227,6 +227,7 @@ def test_a_file_cut_anywhere_is_refused(pair: tuple[Path, Path], tmp_path: Path)
             open_method(str(path), CPU)
 
 
+@pytest.mark.slow
 def test_any_changed_byte_ends_in_a_generator_or_one_sentence(pair: tuple[Path, Path], tmp_path: Path) -> None:
     data, path = pair[1].read_bytes(), tmp_path / "changed.onnx"
     generator = np.random.default_rng(0)

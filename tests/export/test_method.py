@@ -67,6 +67,7 @@ def test_python_opens_it(pair: tuple[Path, Path]) -> None:
     assert method.name == "tester"
 
 
+@pytest.mark.slow
 def test_evaluating_it_gives_the_snapshots_scores(
     pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,11 +113,11 @@ class TestRestoring:
             restored(bench)
         assert list((bench.root / "kept").iterdir()) == []
 
-    def test_progress_counts_over_chunks(self, bench, monkeypatch):
+    def test_progress_counts_the_pictures_of_each_batch(self, bench, monkeypatch):
         monkeypatch.setattr("facesr.methods.folder._CHUNK", 2)
         counts: list[int] = []
         folder = restored(bench, on_batch=counts.append)
-        assert counts == [2, 3]
+        assert counts == [2, 1]
         assert len(folder.restoration.files) == 3
 
     def test_flip_ensemble_is_the_mean_of_both_answers(self, bench):

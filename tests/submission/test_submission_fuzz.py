@@ -86,6 +86,7 @@ def test_mutated_pictures_inside_a_sound_archive(bench, zipped):
             assert hashlib.sha256(data).digest() == hashlib.sha256(bench.pictures["302.png"]).digest()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bench", "foldered"])
 def test_mutated_manifests_inside_a_sound_archive(request, kind, zipped):
     bench = request.getfixturevalue(kind)

@@ -61,6 +61,7 @@ def submitted(tmp_path: Path, **keys: object) -> tuple[Restoration, dict[str, by
         return found.manifest.restoration, pictures
 
 
+@pytest.mark.slow
 def test_large_pictures_are_restored_in_tiles(tmp_path: Path, low: Path) -> None:
     _, whole = submitted(tmp_path, checkpoint="bicubic")
     _, tiled = submitted(tmp_path, checkpoint="bicubic", tile_px=32, tile_overlap_px=4)
@@ -92,6 +93,7 @@ def test_few_large_pictures_are_held_at_once(tmp_path: Path, low: Path, monkeypa
     assert counts == [1, 1, 1, 1]
 
 
+@pytest.mark.slow
 def test_a_blend_is_packed_with_where_it_comes_from(tmp_path: Path, low: Path, pair: dict[str, str]) -> None:
     first, second = (str(tmp_path / f"{name}.safetensors") for name in pair)
     record, pictures = submitted(tmp_path, checkpoint=first, interpolate_with=second, interpolation_weight=0.25)

@@ -63,6 +63,7 @@ def test_method_is_the_same_key(tmp_path, low):
     assert sha256(tmp_path / "out.zip") == sha256(tmp_path / "again.zip")
 
 
+@pytest.mark.slow
 def test_a_run_with_flip_ensemble(tmp_path, low, capsys):
     from facesr.submission.verify import opened_submission
 

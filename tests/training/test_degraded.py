@@ -93,6 +93,7 @@ def test_a_run_on_degraded_faces_resumes_to_the_same_bits(bare: Make, monkeypatc
         assert all(torch.equal(tensor, second[part][name]) for name, tensor in first[part].items()), part
 
 
+@pytest.mark.slow
 def test_validation_stays_on_the_official_pairs(bare: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Pairs] = []
     plain = Validator.__init__

@@ -47,6 +47,7 @@ def log(settings: TrainSettings) -> str:
     return (Path(settings.runs_dir) / settings.name / "log.txt").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_tells_its_energy(counter: type[Counter], bare: Make) -> None:
     settings = bare()
     assert train(settings) == 0

@@ -177,6 +177,7 @@ def tensors(file: Path) -> dict[str, torch.Tensor]:
         return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no dict
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_sheets")
 def test_a_run_resumes_bit_by_bit_and_its_generator_can_be_searched(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

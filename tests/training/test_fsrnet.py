@@ -46,6 +46,7 @@ def tiny(tmp_path: Path) -> Make:
     return make
 
 
+@pytest.mark.slow
 def test_all_three_terms_take_part_and_the_snapshot_restores(tiny: Make) -> None:
     settings = tiny("name=whole")
     assert train(settings) == 0

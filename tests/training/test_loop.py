@@ -17,6 +17,7 @@ from tests.training.conftest import final_state
 Make = Callable[..., TrainSettings]
 
 
+@pytest.mark.slow
 def test_run_folder_holds_everything(tiny: Make, capsys: pytest.CaptureFixture[str]) -> None:
     settings = tiny("name=full")
     assert train(settings) == 0
@@ -51,6 +52,7 @@ def test_another_configuration_under_the_name_is_refused(bare: Make) -> None:
         train(bare("name=taken", "duration_kimg=0.004", "generator_optimizer.lr=0.1"))
 
 
+@pytest.mark.slow
 def test_a_run_may_go_on_for_longer_but_not_for_less(bare: Make, capsys: pytest.CaptureFixture[str]) -> None:
     first = bare("name=longer", "duration_kimg=0.008", "schedule.kind=constant")
     train(first)
@@ -82,6 +84,7 @@ def test_a_mistake_does_not_take_the_name(bare: Make) -> None:
     assert train(bare("name=mistaken", "duration_kimg=0.004")) == 0
 
 
+@pytest.mark.slow
 def test_a_state_cut_off_by_a_kill_is_passed_over(bare: Make) -> None:
     settings = bare("name=cut", "duration_kimg=0.016")
     train(settings)
@@ -94,6 +97,7 @@ def test_a_state_cut_off_by_a_kill_is_passed_over(bare: Make) -> None:
     assert not list(folder.glob(".*.tmp"))
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_old_state(bare: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = bare("name=disk", "duration_kimg=0.016")
     plain, calls = torch.save, []
@@ -143,6 +147,7 @@ def test_bad_settings_are_one_sentence(bare: Make, overrides: tuple[str, ...], e
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_start_from_a_snapshot_begins_with_its_weights(bare: Make) -> None:
     first = bare("name=first", "duration_kimg=0.004")
     train(first)

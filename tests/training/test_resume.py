@@ -82,6 +82,7 @@ def test_a_stopped_run_leaves_what_an_uninterrupted_one_leaves(
         assert path.read_bytes() == (tmp_path / "stopped" / "r" / "snapshots" / path.name).read_bytes(), path.name
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_its_first_state_tells_nothing_twice(bare: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = bare("duration_kimg=0.008", "log_every_kimg=0.004", "validation_every_kimg=1", "name=young")
 
@@ -97,6 +98,7 @@ def test_a_run_killed_before_its_first_state_tells_nothing_twice(bare: Make, mon
     assert [line["num_images"] for line in told(settings) if "loss/total" in line] == [4, 8]
 
 
+@pytest.mark.slow
 def test_tensorboard_calls_runs_by_their_names_and_an_old_run_is_one_run(bare: Make) -> None:
     few = ("log_every_kimg=0.004", "validation_every_kimg=1", "state_every_kimg=0.004")
     for name in ("new", "old"):
@@ -115,6 +117,7 @@ def test_tensorboard_calls_runs_by_their_names_and_an_old_run_is_one_run(bare: M
     assert [point.step for point in shown.Tensors("old", "loss/total")] == [4, 8]
 
 
+@pytest.mark.slow
 def test_a_state_from_before_partial_reports_were_kept_still_loads(bare: Make) -> None:
     settings = bare("duration_kimg=0.016", "name=old")
     assert train(settings) == 0
@@ -159,6 +162,7 @@ def poisoned_from(kimg: float, times: int) -> Callable[..., Any]:
     return step
 
 
+@pytest.mark.slow
 def test_a_rollback_halves_the_rate_for_good(bare: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     rare = ("validation_every_kimg=1", "duration_kimg=0.02", "log_every_kimg=0.004")
     settings = bare("name=back", "schedule.kind=constant", "generator_optimizer.lr=0.004", *rare)

@@ -243,6 +243,7 @@ def test_a_number_out_of_range_is_refused_before_a_folder_is_made(run_evaluate, 
     assert not (folders / "never").exists()
 
 
+@pytest.mark.slow
 def test_studies_take_it_and_tell_each_search(run_evaluate, capsys):
     out = run_evaluate(study="tradeoff", entries="[nearest,pulse]", method="null")
     assert "Synthetic: the faces of pulse are invented" in capsys.readouterr().out
