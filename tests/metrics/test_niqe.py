@@ -267,3 +267,21 @@ def test_how_much_each_rule_moves_the_score(shared: Path, monkeypatch: pytest.Mo
     # Measured: luma 1.5 %, unrounded grey 1.3 %, a border of 4 cut off 27 %, half size without antialiasing 118 %.
     assert 0.01 < change["luma"] < 0.02 and 0.01 < change["unrounded"] < 0.02
     assert 0.2 < change["shaved"] < 0.3 and change["opencv"] > 1.0
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ([], ["score the pictures of a folder", "estimate a pristine model"]),
+        (["score"], ["modelparameters.mat, or a file of fit", "blocks in memory at once", "how RGB becomes grey"]),
+        (["fit"], ["the .npz file to write", "of the model; default: the file's", "how RGB becomes grey"]),
+    ],
+)
+def test_help_tells_what_each_option_is(
+    command: list[str], told: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit):
+        main([*command, "--help"])
+    shown = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert all(any(line.endswith(sentence) for line in shown) for sentence in told)

@@ -178,3 +178,21 @@ def test_metrics_look_inside_their_border_with_their_model(random_pictures, monk
     index = PerceptualIndex(metrics[0], metrics[1])
     assert (index.name, index.parts, index.version) == ("perceptual_index/mine", ("niqe/mine", "ma"), 2)
     assert index.conditions == "(10 - ma + niqe/mine) / 2"
+
+
+def test_ma_sees_the_shaved_luma_and_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[torch.Tensor, object]] = []
+
+    def noted(pictures: torch.Tensor, model: object) -> np.ndarray:
+        seen.append((pictures, model))
+        return np.array([3.0, 4.0])
+
+    monkeypatch.setattr(module, "ma", noted)
+    model = SimpleNamespace(sha256="0123456789abcdef")
+    metric = module.Ma(model, 4)  # type: ignore[arg-type]
+    assert metric.conditions.endswith("model 0123456789ab")
+    restored = torch.randint(0, 256, (2, 3, 20, 24), generator=torch.Generator().manual_seed(0)) / 255.0
+    assert metric(MetricInputs(restored, restored)).tolist() == [3.0, 4.0]
+    ((pictures, given),) = seen
+    assert given is model
+    assert torch.equal(pictures, module.shaved_luma(restored, 4)) and pictures.shape[-2:] == (12, 16)
