@@ -66,6 +66,7 @@ def test_the_grey_picture_is_the_rounded_luma_inside_the_border(random_pictures,
 
 
 def test_the_border_must_leave_something(random_pictures):
+    assert shaved_luma(to_float(random_pictures), 9).shape == (3, 2, 8)
     with pytest.raises(ImageError, match="nothing inside a border of 10"):
         shaved_luma(to_float(random_pictures), 10)
 
