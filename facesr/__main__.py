@@ -7,6 +7,7 @@ names of photographs; the others take options.
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -57,6 +58,13 @@ def help_text() -> str:
     )
 
 
+def _tell(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # facesr --help | head -1; what is left must not fail at the exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code, 2 after a mistake of the user's.
 
@@ -65,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if name in ("-h", "--help", "help"):
-        print(help_text())
+        _tell(help_text())
         return 0
     if name == "--version":
         from facesr import __version__

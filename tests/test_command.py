@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import os
 import signal
 import subprocess
 import sys
@@ -22,6 +23,16 @@ def test_help_fits_a_screen_and_names_every_command(capsys: pytest.CaptureFixtur
         lines = capsys.readouterr().out.splitlines()
         assert len(lines) <= 24 and max(map(len, lines)) <= 100
         assert {line.split()[0] for line in lines if line.startswith("  ")} == set(command.COMMANDS)
+
+
+def test_help_may_be_cut_off() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)  # as behind `| head -0`
+    with os.fdopen(writer, "wb") as closed:
+        done = subprocess.run(
+            [sys.executable, "-m", "facesr"], cwd=ROOT, stdout=closed, stderr=subprocess.PIPE, check=False
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_every_command_has_a_main() -> None:
