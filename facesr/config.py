@@ -259,6 +259,7 @@ class RestoreSettings:
     max_turn: Annotated[float, Range(0, 90)]  # degrees; heads that are turned aside further are left as they are
     metadata: bool  # keep EXIF, ICC profile and text of the file
     sidecar: bool  # write NAME.restored.json beside each photograph: every face, and what became of it
+    report: bool  # write out/report.html: every photograph before and after, and what became of its faces
     overwrite: bool  # replace a file in `out` that was not made by this command
     device: str  # auto | cpu | cuda
 

@@ -52,7 +52,10 @@ def test_a_built_wheel_works_in_an_empty_environment_and_folder(tmp_path: Path) 
         entry = next(name for name in names if name.endswith("entry_points.txt"))
         assert b"facesr = facesr.__main__:main" in archive.read(entry)
     assert {"facesr/configs/train.yaml", "facesr/py.typed", "facesr/pretrained/asc19_psnr.safetensors"} <= names
-    assert {f"facesr/web/templates/{name}" for name in ("page.html", "report.html", "style.css")} <= names
+    assert {
+        f"facesr/web/templates/{name}"
+        for name in ("page.html", "report.html", "style.css", "restored.css", "restored.js")
+    } <= names
     assert not any(name.startswith(("tests/", "data/", "configs/")) for name in names)
 
     # The pinned versions without uv's overrides, of which pip knows nothing: there has to be a set that fits.

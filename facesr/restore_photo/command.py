@@ -20,7 +20,8 @@ from facesr.photos.detect import detector
 from facesr.photos.photo_file import Photo, read_photo, suffixes_of, write_photo
 from facesr.restore_photo.decide import chosen_of
 from facesr.restore_photo.photo import MOST_BACKGROUND_PIXELS, Means, Restored, Wishes, restore_photo, scale_for
-from facesr.restore_photo.sidecar import REMARK, Origin, is_made_of, write_sidecar
+from facesr.restore_photo.report import Report, check_place
+from facesr.restore_photo.sidecar import REMARK, Origin, is_made_of, read_told, told_of, write_sidecar
 from facesr.script import run_script
 from facesr.weights import sha256_of
 
@@ -73,6 +74,8 @@ def run(settings: RestoreSettings) -> None:
     if ranks.world_size() > 1:
         raise ConfigError("facesr restore runs as one process; start it without torchrun.")
     jobs = jobs_of(settings)
+    if settings.report:
+        check_place(_out_of(settings), [(job.source, job.target) for job in jobs])
     chosen_of(settings.faces, 0)
     if settings.scale not in SCALES:
         raise ConfigError(f"scale={settings.scale} is unknown; give one of {', '.join(SCALES)}.")
@@ -82,15 +85,20 @@ def run(settings: RestoreSettings) -> None:
     background = None if settings.background == CUBIC else open_method(settings.background, device)
     judge = on_device(named_judge(JUDGE, "judge"), device)
     means = Means(open_method(settings.method, device), background, detector(str(device)), judge, device)
+    report = Report(_out_of(settings)) if settings.report else None
     wrong: list[str] = []
     for job in jobs:
         try:
-            print(f"{shown_path(job.source)}: {_restore(job, settings, means)}", flush=True)
+            print(f"{shown_path(job.source)}: {_restore(job, settings, means, report)}", flush=True)
         except FaceSRError as error:
             if len(jobs) == 1:
                 raise
             print(f"error: {error}", file=sys.stderr, flush=True)
             wrong.append(job.source.name)
+            if report is not None:
+                report.add_failure(str(error))
+    if report is not None:
+        print(f"report: {shown_path(report.write(means.method.name, settings.background))}", flush=True)
     if wrong:
         raise DataError(f"{len(wrong)} of {len(jobs)} photographs were not restored: {shown(wrong)}; see above.")
 
@@ -105,7 +113,7 @@ def jobs_of(settings: RestoreSettings) -> list[Job]:
         raise ConfigError("no photograph is given; name files or folders: facesr restore PHOTO out=DIR.")
     if not settings.out:
         raise ConfigError("out has no value; give out=DIR, the folder to write to.")
-    out, jobs = Path(settings.out).expanduser(), list[Job]()
+    out, jobs = _out_of(settings), list[Job]()
     if out.exists() and not out.is_dir():
         raise ConfigError(f"out={shown_path(out)} is a file; give a folder.")
     for name in settings.inputs:
@@ -134,7 +142,11 @@ def jobs_of(settings: RestoreSettings) -> list[Job]:
     return jobs
 
 
-def _restore(job: Job, settings: RestoreSettings, means: Means) -> str:
+def _out_of(settings: RestoreSettings) -> Path:
+    return Path(settings.out or "").expanduser()
+
+
+def _restore(job: Job, settings: RestoreSettings, means: Means, report: Report | None) -> str:
     """Restores one photograph, and returns what there is to say of it."""
     photo = read_photo(job.source)
     height, width = photo.pixels.shape[:2]
@@ -156,12 +168,17 @@ def _restore(job: Job, settings: RestoreSettings, means: Means) -> str:
     origin = origin_of(job, settings, means, scale)
     if job.target.exists():
         if is_made_of(job.target, origin, sha256_of(job.target)):
+            if report is not None and report.has_room():
+                report.add(job.target, photo, read_photo(job.target), read_told(job.target), was_before=True)
             return f"was restored before, {shown_path(job.target)}"
         if not settings.overwrite:
             raise ConfigError(f"{shown_path(job.target)} is there already; give another out, or overwrite=true.")
     wishes = Wishes(scale, settings.faces, settings.min_face_px, settings.max_turn, settings.strength)
     restored = restore_photo(photo.pixels, photo.alpha, photo.srgb(), photo.is_grey, means, wishes)
     _write(job, settings, photo, restored, origin, scale)
+    if report is not None and report.has_room():
+        after = replace(photo, pixels=restored.pixels, alpha=restored.alpha)
+        report.add(job.target, photo, after, told_of(restored.faces))
     return summary(restored)
 
 

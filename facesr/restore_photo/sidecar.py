@@ -66,11 +66,28 @@ def write_sidecar(
         "origin": asdict(origin),
         "restored_sha256": sha256,
         **facts,
-        "faces": [{"number": number, **_face(face)} for number, face in enumerate(faces)],
+        "faces": told_of(faces),
         "meaning": MEANINGS,
     }
     with whole_file(sidecar_of(photo)) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def told_of(faces: tuple[FaceFacts, ...]) -> list[dict[str, Any]]:
+    """Returns what the sidecar tells of each face."""
+    return [{"number": number, **_face(face)} for number, face in enumerate(faces)]
+
+
+def read_told(photo: Path) -> list[dict[str, Any]] | None:
+    """Returns what the sidecar of a restored photograph tells of each face, None where there is no such file.
+
+    It is returned as it stands there; who uses it has to check it.
+    """
+    try:
+        found = json.loads(sidecar_of(photo).read_text(encoding="utf-8-sig"))["faces"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if isinstance(found, list) else None
 
 
 def is_made_of(photo: Path, origin: Origin, digest: str) -> bool:

@@ -25,7 +25,16 @@ def render(template: str, **data: object) -> Markup:
 
 def png_address(png: bytes) -> str:
     """Returns a PNG as the address of an ``img``, so that a page needs no other file."""
-    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+    return _address("png", png)
+
+
+def jpeg_address(jpeg: bytes) -> str:
+    """Returns a JPEG as the address of an ``img``, so that a page needs no other file."""
+    return _address("jpeg", jpeg)
+
+
+def _address(kind: str, picture: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode('ascii')}"
 
 
 @functools.cache
