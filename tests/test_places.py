@@ -89,7 +89,7 @@ def test_every_other_callable_is_refused_too() -> None:
     assert len(targets) > 100_000 and "facesr.evaluation.out_folder.write_text" in targets
     assert {
         "facesr.snapshots.snapshot.torch.load",
-        "facesr.snapshots.snapshot.os.mkdir",
+        "facesr.files.os.mkdir",
         "facesr.snapshots.snapshot.Path.unlink",
     } <= targets
     assert accepted(1) == accepted()
@@ -163,7 +163,7 @@ def test_every_data_option_is_accepted() -> None:
 
 
 WAYS_ROUND = [
-        "facesr.snapshots.snapshot.torch.load", "facesr.snapshots.snapshot.os.mkdir",
+        "facesr.snapshots.snapshot.torch.load", "facesr.files.os.mkdir",
         "facesr.snapshots.snapshot.Path.unlink",
         "facesr.evaluation.out_folder.write_text", "facesr.models.facesr.nn.Module", "facesr.models.facesr.Tensor",
         "facesr.models.facesr.FaceSR.load_state_dict", "facesr.models.facesr.count_macs", "facesr.models.facesr",
