@@ -23,6 +23,7 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from facesr.errors import DataError
 from facesr.names import is_passed_over
+from facesr.photos.colour import to_eight_bits
 
 # Formats Pillow decodes by itself; EPS, which runs Ghostscript on the file, is not among them.
 Image.init()  # else Pillow does not know the rarer ones
@@ -147,9 +148,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode.startswith("I;16"):
-        levels = np.asarray(image, np.uint16).astype(np.uint32)
-        grey = ((levels + 128) // 257).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
+        return np.repeat(to_eight_bits(np.asarray(image, np.uint16))[:, :, None], 3, axis=2)
     if image.mode in ("I", "F"):
         kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
         raise Unusable(f"unknown range: {kind} a channel; save it with 8 or 16 bits")

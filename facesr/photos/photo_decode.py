@@ -83,6 +83,13 @@ def finished(photo: Photo, orientation: int) -> Photo:
     return replace(photo, pixels=turned(photo.pixels, orientation), alpha=alpha, dpi=dpi)
 
 
+def with_exif(photo: Photo, block: bytes | None) -> Photo:
+    """Returns the photo with an EXIF block, turned upright as the block says; the block then says that it is."""
+    if not block:
+        return photo
+    return finished(replace(photo, exif=exif.upright(block)), exif.orientation_of(block))
+
+
 def without_prefix(block: bytes | None) -> bytes | None:
     """Returns an EXIF block without the mark that JPEG, and some programs elsewhere, put before it."""
     return block.removeprefix(b"Exif\0\0") if block else None
@@ -186,14 +193,13 @@ def jpeg(data: bytes) -> Photo:
         alpha,
         is_grey,
         "JPEG",
-        exif=exif.upright(block) if block else None,
         icc=None if image.mode == "CMYK" else profile,
         xmp=exif.upright_xmp(xmp) if xmp else None,
         dpi=(float(dpi[0]), float(dpi[1])) if dpi else None,
         comment=info.get("comment"),
         encoding=encoding,
     )
-    return finished(photo, exif.orientation_of(block or b""))
+    return with_exif(photo, block)
 
 
 def _jpeg_encoding(image: JpegImageFile) -> Encoding:
@@ -236,18 +242,16 @@ def webp_picture(data: bytes) -> Photo:
     pixels, alpha = _by_opencv(data)
     if pixels.shape[:2] != (header.height, header.width):
         raise Damaged("it cannot be decoded")
-    block = without_prefix(header.exif)
     photo = Photo(
         pixels,
         alpha,
         False,
         "WEBP",
-        exif=exif.upright(block) if block else None,
         icc=header.icc,
         xmp=exif.upright_xmp(header.xmp) if header.xmp else None,
         encoding=Encoding(is_lossless=header.is_lossless, quality=header.quality),
     )
-    return finished(photo, exif.orientation_of(block or b""))
+    return with_exif(photo, without_prefix(header.exif))
 
 
 def png(data: bytes) -> Photo:
@@ -279,12 +283,10 @@ def png(data: bytes) -> Photo:
         alpha,
         is_grey,
         "PNG",
-        exif=exif.upright(block) if block else None,
         icc=_profile(contents.get(b"iCCP")),
         chunks=kept,
     )
-    orientation = exif.orientation_of(block or b"")
-    return finished(photo, orientation)
+    return with_exif(photo, block)
 
 
 def _whole_chunks(data: bytes) -> list[Chunk]:
