@@ -153,7 +153,6 @@ def _snapshot_path(spec: str) -> Path:
     if not path.is_file():
         raise CheckpointError(
             f"{spec} is neither {' nor '.join(INTERPOLATIONS)} nor a snapshot file, run folder, {PREFIX}NAME or ONNX "
-            "file; "
-            "give one of them, for example runs/NAME."
+            "file; give one of them, for example runs/NAME."
         )
     return path
