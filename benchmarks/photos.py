@@ -29,7 +29,7 @@ from facesr.photos.paste import Patch, paste, scaled
 from facesr.photos.search import rotation
 from facesr.png import list_png, read_png
 from facesr.processes import peak_memory_mib
-from facesr.restore_photo.photo import Means, Wishes, restore_photo
+from facesr.restore_photo.photo import Means, Wishes, interpolated, restore_photo
 
 SCALE = 4
 CROP = Framing(width=96, height=112)
@@ -78,7 +78,7 @@ def main() -> None:
     start = time.process_time()
     restored = restore_photo(photo, None, photo, False, means, wishes)
     spent = time.process_time() - start
-    plain = restore_photo(photo, None, photo, False, means, Wishes(SCALE, "largest", 9000.0, 0.0, 0.0)).pixels
+    plain = interpolated(photo, SCALE)
     found: dict[int, int] = {}
     for place, told in enumerate(restored.faces):
         at = scaled(np.column_stack([np.eye(2), told.face.centre]), SCALE)[:, 2]

@@ -12,7 +12,7 @@ from facesr.config import RestoreSettings
 from facesr.errors import ConfigError, DataError, FaceSRError
 from facesr.evaluation.judges import named_judge, on_device
 from facesr.files import is_inside
-from facesr.methods.method import PULSE, Method
+from facesr.methods.method import PULSE
 from facesr.methods.open import open_method
 from facesr.names import folded, shown, shown_path
 from facesr.photos.decode import list_pictures
@@ -175,9 +175,9 @@ def _restore(job: Job, settings: RestoreSettings, means: Means, report: Report |
             raise ConfigError(f"{shown_path(job.target)} is there already; give another out, or overwrite=true.")
     wishes = Wishes(scale, settings.faces, settings.min_face_px, settings.max_turn, settings.strength)
     restored = restore_photo(photo.pixels, photo.alpha, photo.srgb(), photo.is_grey, means, wishes)
-    _write(job, settings, photo, restored, origin, scale)
+    after = replace(photo, pixels=restored.pixels, alpha=restored.alpha)
+    _write(job, settings, after, restored, origin, scale)
     if report is not None and report.has_room():
-        after = replace(photo, pixels=restored.pixels, alpha=restored.alpha)
         report.add(job.target, photo, after, told_of(restored.faces))
     return summary(restored)
 
@@ -188,27 +188,22 @@ def origin_of(job: Job, settings: RestoreSettings, means: Means, scale: int) -> 
     asked = {key: getattr(settings, key) for key in keys} | {"scale": scale}
     if not isinstance(asked["faces"], str):
         asked["faces"] = [int(number) for number in asked["faces"]]
-    background = means.background or Method(CUBIC, means.method.generator)
+    background = means.background
     return Origin(
         sha256_of(job.source),
         asked,
         means.method.name,
         means.method.weights_sha256,
-        background.name,
-        background.weights_sha256,
+        CUBIC if background is None else background.name,
+        "" if background is None else background.weights_sha256,
         JUDGE,
     )
 
 
-def _write(job: Job, settings: RestoreSettings, photo: Photo, restored: Restored, origin: Origin, scale: int) -> None:
+def _write(job: Job, settings: RestoreSettings, after: Photo, restored: Restored, origin: Origin, scale: int) -> None:
     try:
         job.target.parent.mkdir(parents=True, exist_ok=True)
-        write_photo(
-            job.target,
-            replace(photo, pixels=restored.pixels, alpha=restored.alpha),
-            metadata=settings.metadata,
-            remark=REMARK,
-        )
+        write_photo(job.target, after, metadata=settings.metadata, remark=REMARK)
         if settings.sidecar:
             facts = {"scale": scale, "seconds": round(restored.seconds, 3)}
             write_sidecar(job.target, origin, sha256_of(job.target), restored.faces, facts)

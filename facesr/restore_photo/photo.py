@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facesr.guard import Finding
-from facesr.image import to_float
+from facesr.image import to_float, to_uint8
 from facesr.methods.method import Method
 from facesr.methods.restore import restore_pictures
 from facesr.metrics.consistency import consistency_of_pictures
 from facesr.metrics.identity_similarity import embed
-from facesr.models.interpolation import Bicubic
 from facesr.photos.colour import to_eight_bits
 from facesr.photos.crop import Framing, cut
 from facesr.photos.detect import Detector
 from facesr.photos.paste import Patch, Pixels, mask_of, matched, paste, pitch_of, scaled
 from facesr.photos.search import FoundFace, find_faces
 from facesr.protocols import Embedder
+from facesr.resample import upscale
 from facesr.restore_photo.decide import Decision, chosen_of, decided, low_placement, restored_framing
 from facesr.task import SCALE
 
@@ -130,12 +130,13 @@ def restore_photo(
     new_alpha = None if alpha is None else interpolated(alpha[:, :, None], wishes.scale)[:, :, 0]
     facts = [FaceFacts(face, decision.reason) for face, decision in zip(faces, decisions, strict=True)]
     patches: list[Patch] = []
+    shown, behind = to_eight_bits(pixels), to_eight_bits(restored)
     # Faces on one grid are restored in one batch.
     grids = {decision.grid for decision in decisions if not decision.reason}
     for grid in sorted(grids, key=lambda grid: grid.width):
         numbers = [n for n, decision in enumerate(decisions) if not decision.reason and decision.grid == grid]
         found, told = _faces(
-            pixels, restored, [faces[n] for n in numbers], [decisions[n] for n in numbers], means, wishes.scale
+            shown, behind, [faces[n] for n in numbers], [decisions[n] for n in numbers], means, wishes.scale
         )
         patches += found
         for number, some in zip(numbers, told, strict=True):
@@ -171,17 +172,16 @@ def interpolated(pixels: Pixels, scale: int) -> Pixels:
 
 
 def _faces(
-    pixels: Pixels,
-    background: Pixels,
+    pixels: NDArray[np.uint8],
+    background: NDArray[np.uint8],
     faces: Sequence[FoundFace],
     decisions: Sequence[Decision],
     means: Means,
     scale: int,
 ) -> tuple[list[Patch], list[FaceFacts]]:
     """Returns the changes to a background that restore faces of one grid, and what is told of each."""
-    view, behind = to_eight_bits(pixels), to_eight_bits(background)
     grid, framing = decisions[0].grid, restored_framing(decisions[0].grid)
-    low = np.stack([cut(view, low_placement(decision.placement), grid) for decision in decisions])
+    low = np.stack([cut(pixels, low_placement(decision.placement), grid) for decision in decisions])
     found: dict[int, Finding] = {}
     straight = _restored(low, means, found)
     # The mirror image is always restored as well: the mean is better, and how much the two agree warns.
@@ -194,11 +194,11 @@ def _faces(
     )
     agreement, input_cosine = (own * other).sum(1), (seen * whole).sum(1)
     consistency = consistency_of_pictures(final, low)
-    smooth = restore_pictures(Method("bicubic", Bicubic()), low, device=torch.device("cpu")).astype(np.float32)
+    smooth = to_uint8(upscale(to_float(low))).astype(np.float32)
     patches, told = [], []
     for number, (face, decision) in enumerate(zip(faces, decisions, strict=True)):
         onto = scaled(decision.placement, scale)
-        there = cut(behind, onto, framing).astype(np.float32)
+        there = cut(background, onto, framing).astype(np.float32)
         held, gained = (detail_of(picture - smooth[number], framing) for picture in (there, mean[number]))
         if SCALE * pitch_of(decision.placement) > FINER and held > MOST_DETAIL_HELD * gained:
             told.append(FaceFacts(face, "the photograph holds detail here that the network would replace by its own"))
