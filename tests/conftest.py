@@ -8,11 +8,12 @@ Tests run in as many processes as there are cores, at most four (pytest-xdist); 
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from facesr.processes import num_cores
+from facesr.signals import requests
 
 # Before torch starts its threads: processes that share the cores share them evenly.
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
@@ -91,6 +92,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """Prints why tests were left out."""
     for reason, count in config.stash.get(DESELECTED, {}).items():
         terminalreporter.write_line(f"deselected {count} tests: {reason}")
+
+
+@pytest.fixture(autouse=True)
+def nobody_listens() -> Iterator[None]:
+    """Fails a test after which this process answers signals as `facesr train` does.
+
+    It would end by itself, with all tests that it has yet to run, when another test sends it a signal.
+    """
+    yield
+    assert not requests.listening
 
 
 @pytest.fixture(scope="session")

@@ -83,6 +83,9 @@ def test_commands_take_what_stands_behind_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    # In a process that goes on, a program that listens for requests to stop would end it at the next one.
+    listening: list[str] = []
+    monkeypatch.setattr(command.requests, "listen", lambda: listening.append(arguments[0]))
     before = signal.getsignal(signal.SIGTERM)
     try:
         assert code_of(command.main, arguments) == 2
@@ -90,4 +93,5 @@ def test_commands_take_what_stands_behind_them(
         signal.signal(signal.SIGTERM, before)
     told = capsys.readouterr().err
     assert told.startswith("error: ") and words in told and told.count("\n") == 1
+    assert listening == [name for name in arguments[:1] if name == "face-generator"]
     assert list(tmp_path.iterdir()) == []
