@@ -64,6 +64,8 @@ class Method:
         whole_only: whether a picture must not be cut into tiles.
         guard: what its pictures are checked with; None for a method without a snapshot, which has no guard.
         packages: name -> version of packages that decide its pixels beside those of every method.
+        receptive_radius_px: how far its network sees along one axis, in input pixels, as an ONNX file states it; None
+            where nothing states it.
         epilogue: called on every rank with the low-resolution pictures (id -> file) when they are restored, and a
             folder; writes there what the method has to tell of each, and returns a sentence. None for most methods.
     """
@@ -80,6 +82,7 @@ class Method:
     whole_only: bool = False
     guard: Guard | None = None
     packages: Mapping[str, str] = field(default_factory=dict)
+    receptive_radius_px: int | None = None
     epilogue: Callable[[Mapping[str, Path], Path], str] | None = None
 
     @property

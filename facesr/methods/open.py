@@ -136,6 +136,7 @@ def _open_onnx(path: Path, device: torch.device, guard: bool) -> Method:
         path=path,
         guard=_guard_of(about.consistency_bound_db, about.snapshot_sha256, device) if guard else Guard(on=False),
         packages=found.packages,
+        receptive_radius_px=about.receptive_radius_px,
     )
 
 

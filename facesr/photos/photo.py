@@ -78,6 +78,14 @@ class Photo:
         """The most pixels that a side may have in a file of this format, None where pictures in memory fit anyway."""
         return LARGEST_SIDE.get(self.format)
 
+    @property
+    def holds_no_colour(self) -> bool:
+        """Whether all channels are equal, in a greyscale file or in another one."""
+        if self.is_grey:
+            return True
+        parts = (self.pixels[rows] for rows in strips(*self.pixels.shape[:2]))
+        return all(bool((part == part[:, :, :1]).all()) for part in parts)
+
     def srgb(self) -> NDArray[np.uint8]:
         """Returns the picture as a page would show it, uint8 (H, W, 3): sRGB, 8 bits, transparency over white."""
         convert = strip_to_srgb(self.icc, self.is_grey)

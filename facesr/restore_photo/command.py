@@ -18,8 +18,9 @@ from facesr.names import folded, shown, shown_path
 from facesr.photos.decode import list_pictures
 from facesr.photos.detect import detector
 from facesr.photos.photo_file import Photo, read_photo, suffixes_of, write_photo
+from facesr.restore_photo.background import Pace, background_of
 from facesr.restore_photo.decide import chosen_of
-from facesr.restore_photo.photo import MOST_BACKGROUND_PIXELS, Means, Restored, Wishes, restore_photo, scale_for
+from facesr.restore_photo.photo import Means, Restored, Wishes, restore_photo, scale_for
 from facesr.restore_photo.report import Report, check_place
 from facesr.restore_photo.sidecar import REMARK, Origin, is_made_of, read_told, told_of, write_sidecar
 from facesr.script import run_script
@@ -27,6 +28,8 @@ from facesr.weights import sha256_of
 
 JUDGE = "builtin"
 CUBIC = "bicubic"
+# What the sidecar calls the background of a photograph that is not enlarged.
+AS_IT_IS = "the photograph"
 SCALES = ("auto", "1", "2", "3", "4")
 
 
@@ -82,9 +85,11 @@ def run(settings: RestoreSettings) -> None:
     if PULSE in (settings.method, settings.background):
         raise ConfigError("pulse restores no photographs; give a snapshot, a run or pretrained:NAME.")
     device = dist.choose_device(settings.device)
-    background = None if settings.background == CUBIC else open_method(settings.background, device)
+    # The guard is one of faces; what is no face has no fallback.
+    background = None if settings.background == CUBIC else open_method(settings.background, device, guard=False)
     judge = on_device(named_judge(JUDGE, "judge"), device)
-    means = Means(open_method(settings.method, device), background, detector(str(device)), judge, device)
+    behind = None if background is None else background_of(background, device)
+    means = Means(open_method(settings.method, device), behind, detector(str(device)), judge, device)
     report = Report(_out_of(settings)) if settings.report else None
     wrong: list[str] = []
     for job in jobs:
@@ -151,11 +156,6 @@ def _restore(job: Job, settings: RestoreSettings, means: Means, report: Report |
     photo = read_photo(job.source)
     height, width = photo.pixels.shape[:2]
     scale = scale_for(width, height) if settings.scale == "auto" else int(settings.scale)
-    if means.background is not None and width * height > MOST_BACKGROUND_PIXELS:
-        raise ConfigError(
-            f"{shown_path(job.source)} has {width}x{height} pixels, too many for background={settings.background}; "
-            "use background=bicubic."
-        )
     most = photo.largest_side
     if most is not None and max(height, width) * scale > most:
         raise ConfigError(
@@ -174,7 +174,8 @@ def _restore(job: Job, settings: RestoreSettings, means: Means, report: Report |
         if not settings.overwrite:
             raise ConfigError(f"{shown_path(job.target)} is there already; give another out, or overwrite=true.")
     wishes = Wishes(scale, settings.faces, settings.min_face_px, settings.max_turn, settings.strength)
-    restored = restore_photo(photo.pixels, photo.alpha, photo.srgb(), photo.is_grey, means, wishes)
+    pace = Pace(lambda line: print(f"{shown_path(job.source)}: {line}", file=sys.stderr, flush=True))
+    restored = restore_photo(photo.pixels, photo.alpha, photo.srgb(), photo.holds_no_colour, means, wishes, pace)
     after = replace(photo, pixels=restored.pixels, alpha=restored.alpha)
     _write(job, settings, after, restored, origin, scale)
     if report is not None and report.has_room():
@@ -188,14 +189,19 @@ def origin_of(job: Job, settings: RestoreSettings, means: Means, scale: int) -> 
     asked = {key: getattr(settings, key) for key in keys} | {"scale": scale}
     if not isinstance(asked["faces"], str):
         asked["faces"] = [int(number) for number in asked["faces"]]
-    background = means.background
+    background = None if means.background is None else means.background.method
+    if scale == 1:
+        # The photograph's own pixels, whatever restores what is enlarged.
+        name, digest = AS_IT_IS, ""
+    else:
+        name, digest = (CUBIC, "") if background is None else (background.name, background.weights_sha256)
     return Origin(
         sha256_of(job.source),
         asked,
         means.method.name,
         means.method.weights_sha256,
-        CUBIC if background is None else background.name,
-        "" if background is None else background.weights_sha256,
+        name,
+        digest,
         JUDGE,
     )
 

@@ -15,13 +15,14 @@ from facesr.methods.method import Method
 from facesr.methods.restore import restore_pictures
 from facesr.metrics.consistency import consistency_of_pictures
 from facesr.metrics.identity_similarity import embed
-from facesr.photos.colour import to_eight_bits
+from facesr.photos.colour import strips, to_eight_bits
 from facesr.photos.crop import Framing, cut
 from facesr.photos.detect import Detector
 from facesr.photos.paste import Patch, Pixels, mask_of, matched, paste, pitch_of, scaled
 from facesr.photos.search import FoundFace, find_faces
 from facesr.protocols import Embedder
 from facesr.resample import upscale
+from facesr.restore_photo.background import Background, OnProgress
 from facesr.restore_photo.decide import Decision, chosen_of, decided, low_placement, restored_framing
 from facesr.task import SCALE
 
@@ -34,7 +35,8 @@ SMALL_FACE_PX = 12.0
 MOST_DETAIL_HELD = 0.7
 # Asked only where a pixel that the network is shown covers more than so many of the photograph's: else it holds none.
 FINER = 1.25
-MOST_BACKGROUND_PIXELS = 16_000_000
+# Cubic interpolation asks for two rows on each side.
+CUBIC_REACH = 3
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,14 @@ class Means:
 
     Attributes:
         method: restores the faces.
-        background: restores the rest; None is cubic interpolation.
+        background: restores the rest where the photograph is enlarged; None is cubic interpolation.
         detector: finds the faces.
         judge: says how much the restorations of a face and of its mirror image agree.
         device: of the method.
     """
 
     method: Method
-    background: Method | None
+    background: Background | None
     detector: Detector
     judge: Embedder
     device: torch.device
@@ -107,7 +109,13 @@ def scale_for(width: int, height: int) -> int:
 
 
 def restore_photo(
-    pixels: Pixels, alpha: Pixels | None, view: NDArray[np.uint8], is_grey: bool, means: Means, wishes: Wishes
+    pixels: Pixels,
+    alpha: Pixels | None,
+    view: NDArray[np.uint8],
+    is_grey: bool,
+    means: Means,
+    wishes: Wishes,
+    on_progress: OnProgress | None = None,
 ) -> Restored:
     """Returns a photograph `wishes.scale` times as large with its faces restored.
 
@@ -117,6 +125,7 @@ def restore_photo(
         pixels: uint8 or uint16 (H, W, 3), the file's own encoded values. alpha: (H, W) of the same type, or None.
         view: uint8 (H, W, 3), the photograph in sRGB, for the detector.
         is_grey: all channels are and stay equal.
+        on_progress: see `Background.enlarged`.
     """
     start = time.perf_counter()
     height, width = pixels.shape[:2]
@@ -126,7 +135,7 @@ def restore_photo(
         decided(face, (width, height), wishes.scale, number in chosen, wishes.min_face_px, wishes.max_turn)
         for number, face in enumerate(faces)
     ]
-    restored = enlarged(pixels, wishes.scale, means)
+    restored = enlarged(pixels, wishes.scale, is_grey, means, on_progress)
     new_alpha = None if alpha is None else interpolated(alpha[:, :, None], wishes.scale)[:, :, 0]
     facts = [FaceFacts(face, decision.reason) for face, decision in zip(faces, decisions, strict=True)]
     patches: list[Patch] = []
@@ -145,29 +154,32 @@ def restore_photo(
     return Restored(restored, new_alpha, tuple(facts), time.perf_counter() - start)
 
 
-def enlarged(pixels: Pixels, scale: int, means: Means) -> Pixels:
-    """Returns the background: the photograph `scale` times as large, in an array of its own."""
+def enlarged(pixels: Pixels, scale: int, is_grey: bool, means: Means, on_progress: OnProgress | None = None) -> Pixels:
+    """Returns the background: the photograph `scale` times as large, in an array of its own.
+
+    At scale 1 it is the photograph itself: what is not enlarged is not restored.
+    """
     if scale == 1 or means.background is None:
         return interpolated(pixels, scale)
-    large = restore_pictures(means.background, to_eight_bits(pixels)[None], device=means.device)[0]
-    if scale != SCALE:
-        image = Image.fromarray(large)
-        size = (pixels.shape[1] * scale, pixels.shape[0] * scale)
-        large = np.array(image.resize(size, Image.Resampling.BICUBIC), np.uint8)
-    return large if pixels.dtype == np.uint8 else np.asarray(large.astype(np.uint16) * 257, np.uint16)
+    return means.background.enlarged(pixels, scale, is_grey, on_progress)
 
 
 def interpolated(pixels: Pixels, scale: int) -> Pixels:
     """Returns uint8 or uint16 pixels (H, W, C) `scale` times as large by cubic interpolation, of the same type."""
     if scale == 1:
         return pixels.copy()
-    size = (pixels.shape[1] * scale, pixels.shape[0] * scale)
-    found: Pixels = np.empty((size[1], size[0], pixels.shape[2]), pixels.dtype)
+    height, width, channels = pixels.shape
+    found: Pixels = np.empty((height * scale, width * scale, channels), pixels.dtype)
     top = 255.0 if pixels.dtype == np.uint8 else 65535.0
-    for channel in range(pixels.shape[2]):
-        image = Image.fromarray(np.ascontiguousarray(pixels[:, :, channel]).astype(np.float32))
-        large = np.asarray(image.resize(size, Image.Resampling.BICUBIC))
-        found[:, :, channel] = np.clip(np.floor(large + 0.5), 0.0, top).astype(pixels.dtype)
+    # In strips: as floats the whole would be four times as large as the result.
+    for rows in strips(height, width * scale**2):
+        first, last = max(rows.start - CUBIC_REACH, 0), min(rows.stop + CUBIC_REACH, height)
+        kept = slice((rows.start - first) * scale, (rows.stop - first) * scale)
+        for channel in range(channels):
+            image = Image.fromarray(np.ascontiguousarray(pixels[first:last, :, channel]).astype(np.float32))
+            large = np.asarray(image.resize((width * scale, (last - first) * scale), Image.Resampling.BICUBIC))
+            levels = np.clip(np.floor(large[kept] + 0.5), 0.0, top).astype(pixels.dtype)
+            found[rows.start * scale : rows.stop * scale, :, channel] = levels
     return found
 
 

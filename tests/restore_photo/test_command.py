@@ -15,6 +15,8 @@ from facesr.restore_photo import command
 from facesr.restore_photo import photo as module
 from facesr.restore_photo.command import jobs_of, with_inputs
 from facesr.restore_photo.sidecar import REMARK, sidecar_of
+from facesr.snapshots.shipped import snapshot_file
+from facesr.weights import sha256_of
 
 POINTS = np.array([[-0.25, -0.2], [0.25, -0.2], [0.0, 0.1], [-0.2, 0.35], [0.2, 0.35]])
 
@@ -80,6 +82,17 @@ def test_one_bad_photograph_does_not_keep_the_others(
         run(str(photos / "aa.jpg"), f"out={tmp_path / 'out'}")
 
 
+def test_the_sidecar_names_the_background(photos: Path, tmp_path: Path) -> None:
+    shipped = "pretrained:asc19_psnr"
+    for scale, expected in ((2, (shipped, sha256_of(snapshot_file(shipped)))), (1, ("the photograph", ""))):
+        out = tmp_path / f"out{scale}"
+        run(str(photos / "a.png"), f"out={out}", f"background={shipped}", f"scale={scale}", "faces=[5]")
+        origin = json.loads(sidecar_of(out / "a.png").read_text())["origin"]
+        assert (origin["background"], origin["background_sha256"]) == expected
+        with Image.open(out / "a.png") as written:
+            assert written.size == (50 * scale, 60 * scale)
+
+
 def test_a_name_says_what_the_file_is(photos: Path, tmp_path: Path) -> None:
     wrong = tmp_path / "really_png.jpg"
     wrong.write_bytes((photos / "a.png").read_bytes())
@@ -103,6 +116,8 @@ def test_a_name_says_what_the_file_is(photos: Path, tmp_path: Path) -> None:
         (["PHOTOS", "out=OUT", "faces=some"], "give all, largest"),
         (["PHOTOS", "out=OUT", "method=pulse"], "pulse restores no photographs"),
         (["PHOTOS", "out=OUT", "method=nothing"], "nothing is neither"),
+        (["PHOTOS", "out=OUT", "background=nothing"], "nothing is neither"),
+        (["PHOTOS", "out=OUT", "background=pulse"], "pulse restores no photographs"),
         (["PHOTOS", "out=OUT", "strength=2"], "strength"),
         (["PHOTOS", "out=OUT", "strenght=1"], "did you mean strength"),
     ],

@@ -13,6 +13,7 @@ from facesr.models.interpolation import Bicubic
 from facesr.photos.crop import to_crop
 from facesr.photos.search import FoundFace, rotation
 from facesr.restore_photo import photo as module
+from facesr.restore_photo.background import background_of
 from facesr.restore_photo.decide import chosen_of, decided, grid_for, low_placement, placed, restored_framing
 from facesr.restore_photo.photo import Means, Wishes, interpolated, restore_photo, scale_for
 
@@ -50,7 +51,8 @@ class Striped(nn.Module):
 
 
 def means(generator: nn.Module, background: Method | None = None) -> Means:
-    return Means(Method("made", generator), background, None, Judge(), CPU)  # type: ignore[arg-type]
+    behind = None if background is None else background_of(background, CPU)
+    return Means(Method("made", generator), behind, None, Judge(), CPU)  # type: ignore[arg-type]
 
 
 def smooth(height: int, width: int, depth: type[np.uint8] | type[np.uint16] = np.uint8) -> NDArray[np.uint8]:
@@ -226,3 +228,31 @@ def test_a_network_may_restore_the_rest(found: list[FoundFace]) -> None:
     assert np.abs(whole[:, 2:4] - cubic[:, 2:4] - 20).max() <= 1 and np.abs(whole[:, :2] - cubic[:, :2]).max() <= 1
     twice = restore_photo(pixels, None, pixels, False, means(Bicubic(), striped), Wishes(2, "all", 10, 60, 1)).pixels
     assert twice.shape == (80, 60, 3)
+    # What is not enlarged is not restored.
+    same = restore_photo(pixels, None, pixels, False, means(Bicubic(), striped), Wishes(1, "all", 10, 60, 1)).pixels
+    assert np.array_equal(same, pixels)
+
+
+def test_a_face_changes_the_background_that_there_is(found: list[FoundFace]) -> None:
+    pixels = smooth(100, 80)
+    striped = Method("striped", Striped())
+    made = means(Bicubic(), striped)
+    plain = restore_photo(pixels, None, pixels, False, made, WISHES).pixels
+    assert np.array_equal(plain, made.background.enlarged(pixels, 4, False))  # type: ignore[union-attr]
+    found.append(face(40.0, 50.0))
+    none = restore_photo(pixels, None, pixels, False, made, Wishes(4, "all", 10.0, 60.0, 0.0)).pixels
+    assert np.array_equal(none, plain)
+    # Where the face is, the cubic answer takes the stripes away.
+    whole = restore_photo(pixels, None, pixels, False, made, WISHES).pixels.astype(int)
+    cubic = interpolated(pixels, 4).astype(int)
+    middle = np.s_[190:214, 150:174]
+    assert np.abs(whole[middle] - cubic[middle] - 10).max() <= 3
+    assert np.abs(plain[middle] - cubic[middle] - 10).max() >= 9
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_cubic_interpolation_in_strips_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch, scale: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 65536, (41, 30, 3)).astype(np.uint16)
+    whole = interpolated(pixels, scale)
+    monkeypatch.setattr("facesr.photos.colour.STRIP_PIXELS", 30 * scale**2 * 7)
+    assert np.array_equal(interpolated(pixels, scale), whole)
