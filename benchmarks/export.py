@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from facesr.data.synthetic.face.render import render_faces
 from facesr.errors import exit_code_of
-from facesr.export.command import export
+from facesr.export.model import export
 from facesr.image import to_float
 from facesr.methods.open import open_method
 from facesr.methods.restore import restore_batch

@@ -54,7 +54,15 @@ def test_a_built_wheel_works_in_an_empty_environment_and_folder(tmp_path: Path) 
     assert {"facesr/configs/train.yaml", "facesr/py.typed", "facesr/pretrained/asc19_psnr.safetensors"} <= names
     assert {
         f"facesr/web/templates/{name}"
-        for name in ("page.html", "report.html", "style.css", "restored.css", "restored.js")
+        for name in (
+            "page.html",
+            "report.html",
+            "style.css",
+            "restored.css",
+            "restored.js",
+            "browser/index.html",
+            "browser/page.js",
+        )
     } <= names
     assert not any(name.startswith(("tests/", "data/", "configs/")) for name in names)
 

@@ -1,167 +1,56 @@
-"""A snapshot as one ONNX file, which any program with onnxruntime can run.
+"""A snapshot as one ONNX file, which any program with onnxruntime can run, or as a page that restores in a browser.
 
     uv run facesr export pretrained:asc19_final OUT.onnx
     uv run facesr export runs/NAME OUT.onnx
+    uv run facesr export pretrained:asc19_final --web FOLDER [--runtime onnxruntime-web-VERSION.tgz]
 
 The file takes `low`, float32 (n, 3, h, w), RGB in [0, 1], and gives `restored`, float32 (n, 3, 4h, 4w), unclamped; any
 n, h and w. It is compared with the snapshot on faces before it gets its name. docs/export.md tells more.
 """
 
-import hashlib
-import json
-import os
-from dataclasses import dataclass
 from pathlib import Path
 
-import onnx
-import torch
-from torch import nn
-
-from facesr import __version__
 from facesr.arguments import Parser
-from facesr.errors import CheckpointError, ConfigError, exit_code_of
-from facesr.export.parity import MAX_DIFFERENCE, Parity, measure
-from facesr.export.radius import receptive_radius
-from facesr.files import write_bytes
-from facesr.methods.onnx_about import OnnxAbout
-from facesr.methods.onnx_file import OnnxGenerator, read_exported
-from facesr.methods.onnx_rules import INPUT, OUTPUT
-from facesr.onnx_writer import UnknownStep, onnx_model
-from facesr.photos.crop import BOX_CENTRE, BOX_SIZE
-from facesr.snapshots.network import network_of
-from facesr.snapshots.rules import ONNX_ENDING
-from facesr.snapshots.shipped import FOLDER, PREFIX, shipped_names, snapshot_file
-from facesr.snapshots.snapshot import Snapshot, digests_beside, read_snapshot
-
-USE_OF_SHIPPED = (
-    "For research: the training faces, and FaceNet's VGGFace2 weights behind the identity loss, are for that. Treat "
-    "the weights likewise. What it restores is a guess. Not for identifying anyone."
-)
-USE = (
-    "What its training data and the networks in its loss allow. What it restores is a guess. Not for identifying "
-    "anyone."
-)
-# Of the pictures that the shipped snapshots were trained on: 96x112 pixels when restored.
-FRAMING = {"width": 96, "height": 112, "face_box_centre": BOX_CENTRE, "face_box_size": BOX_SIZE}
-
-
-@dataclass(frozen=True)
-class Exported:
-    """A written file.
-
-    Attributes:
-        path: where it lies.
-        num_bytes: its size.
-        sha256: its digest.
-        parity: how far it is from the snapshot.
-    """
-
-    path: Path
-    num_bytes: int
-    sha256: str
-    parity: Parity
-
-
-def export(spec: str, out: Path) -> Exported:
-    """Writes a snapshot's generator as one ONNX file, after comparing both on faces.
-
-    Args:
-        spec: a snapshot file, run folder or ``pretrained:NAME``.
-        out: the .onnx file to write.
-
-    Raises:
-        CheckpointError: the snapshot is missing or damaged, its network has no ONNX form, the file does not restore as
-            the snapshot does, or cannot be written; nothing is written then.
-        ConfigError: `out` has another ending, exists, or lies where nothing can be written.
-    """
-    check_out(out)
-    path = snapshot_file(spec)
-    snapshot = read_snapshot(path)
-    network = network_of(snapshot, path)
-    data = model_bytes(network, snapshot, path)
-    read_exported(data, out)
-    parity = measure(network, OnnxGenerator(data, out, torch.get_num_threads()))
-    if not parity.is_kept:
-        raise CheckpointError(
-            f"{path} is not exported: on faces of {parity.where} the file would differ from it by "
-            f"{parity.difference:.1e} (at most {MAX_DIFFERENCE:g}), or by {parity.levels} grey levels in "
-            f"{100 * parity.share:.2g} % of the values; report it with the versions of torch and onnxruntime."
-        )
-    write_bytes(out, data)
-    return Exported(out, len(data), hashlib.sha256(data).hexdigest(), parity)
-
-
-def check_out(out: Path) -> None:
-    """Refuses a name that no ONNX file may get.
-
-    Raises:
-        ConfigError: see `export`.
-    """
-    if out.suffix != ONNX_ENDING:
-        raise ConfigError(f"{out} has to end with {ONNX_ENDING}, by which method= knows an ONNX file.")
-    if out.exists():
-        raise ConfigError(f"{out} exists; choose another name, or remove it.")
-    # Comparing takes half a minute, which should not be for nothing.
-    folder = next(parent for parent in out.absolute().parents if parent.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise ConfigError(f"{out} cannot be written, because {folder} is no folder that can be; choose another place.")
-
-
-def model_bytes(network: nn.Module, snapshot: Snapshot, path: Path) -> bytes:
-    """Returns the ONNX file of a network with what its snapshot says; equal snapshots give equal bytes.
-
-    Raises:
-        CheckpointError: the network has a layer that has no ONNX form here.
-    """
-    try:
-        model = onnx_model(network, (INPUT, ["n", 3, "h", "w"]), (OUTPUT, ["n", 3, "4h", "4w"]))
-    # Tracing stops in many ways where a network asks for what only numbers know.
-    except (UnknownStep, RuntimeError, TypeError, ValueError, AttributeError, AssertionError) as error:
-        reason = str(error) if isinstance(error, UnknownStep) else "it cannot be traced"
-        raise CheckpointError(
-            f"{path} cannot be exported: its network is {type(network).__name__}, and {reason}; facesr, srresnet and "
-            "rrdbnet can be."
-        ) from error
-    about = _about(snapshot, model)
-    onnx.helper.set_model_props(model, about.as_text())
-    model.producer_name, model.producer_version = "facesr", __version__
-    model.doc_string = f"{INPUT}: RGB in [0, 1]; {OUTPUT}: 4 times as large, unclamped. {about.use}"
-    onnx.checker.check_model(model, full_check=True)
-    data: bytes = model.SerializeToString(deterministic=True)
-    return data
-
-
-def _about(snapshot: Snapshot, model: onnx.ModelProto) -> OnnxAbout:
-    shipped = {digest for name in shipped_names() for digest in digests_beside(FOLDER / f"{name}.safetensors")}
-    is_shipped = snapshot.sha256 in shipped
-    return OnnxAbout(
-        run=snapshot.run,
-        snapshot_sha256=snapshot.sha256,
-        config_sha256=snapshot.config_sha256,
-        kimg=snapshot.kimg,
-        loss_judges=snapshot.loss_judges,
-        consistency_bound_db=snapshot.consistency_bound_db,
-        use=USE_OF_SHIPPED if is_shipped else USE,
-        receptive_radius_px=receptive_radius(model),
-        framing=json.dumps(FRAMING) if is_shipped else "",
-        version=__version__,
-    )
+from facesr.errors import ConfigError, exit_code_of
+from facesr.export.model import export
+from facesr.export.parity import Parity
+from facesr.export.web import export_web
+from facesr.snapshots.shipped import PREFIX
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code, 2 on a user's error."""
-    parser = Parser(prog="facesr export", description="Writes a snapshot's generator as one ONNX file.")
+    parser = Parser(prog="facesr export", description="Writes a snapshot's generator as one ONNX file, or as a page.")
     parser.add_argument("snapshot", help=f"snapshot file, run folder or {PREFIX}NAME")
-    parser.add_argument("out", type=Path, help="the .onnx file to write")
+    parser.add_argument("out", type=Path, nargs="?", help="the .onnx file to write")
+    parser.add_argument("--web", type=Path, metavar="FOLDER", help="write a page that restores in a browser instead")
+    parser.add_argument(
+        "--runtime", type=Path, help="folder or .tgz of the npm package onnxruntime-web, for --web; else npm fetches it"
+    )
     chosen = parser.parse_args(arguments)
 
     def write() -> None:
-        done = export(chosen.snapshot, chosen.out.expanduser())
-        parity = done.parity
-        print(f"{done.path}: {done.num_bytes / 1e6:.1f} MB, sha256 {done.sha256}; method={done.path}")
-        print(
-            f"on faces of three sizes: largest difference from the snapshot {parity.difference:.1e}, "
-            f"{parity.levels} grey levels in {100 * parity.share:.2g} % of the values at most"
-        )
+        if (chosen.out is None) == (chosen.web is None):
+            raise ConfigError("give either the .onnx file to write or --web FOLDER; see --help.")
+        if chosen.web is None:
+            if chosen.runtime is not None:
+                raise ConfigError(
+                    "--runtime is for a page alone; give --web FOLDER instead of a file, or leave it out."
+                )
+            done = export(chosen.snapshot, chosen.out.expanduser())
+            print(f"{done.path}: {done.num_bytes / 1e6:.1f} MB, sha256 {done.sha256}; method={done.path}")
+            _tell(done.parity)
+        else:
+            runtime = None if chosen.runtime is None else chosen.runtime.expanduser()
+            page = export_web(chosen.snapshot, chosen.web.expanduser(), runtime)
+            print(f"{page.folder}: {page.num_bytes / 1e6:.1f} MB; to try it: python -m http.server -d {page.folder}")
+            _tell(page.parity)
 
     return exit_code_of(write)
+
+
+def _tell(parity: Parity) -> None:
+    print(
+        f"on faces of three sizes: largest difference from the snapshot {parity.difference:.1e}, "
+        f"{parity.levels} grey levels in {100 * parity.share:.2g} % of the values at most"
+    )

@@ -3,6 +3,7 @@
 import base64
 import functools
 import re
+from importlib import resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -21,6 +22,15 @@ def render(template: str, **data: object) -> Markup:
     """
     # Safe, because every value that went into it was escaped.
     return Markup(_environment().get_template(template).render(data))
+
+
+def plain_text(name: str) -> str:
+    """Returns a file of facesr/web/templates/ as it is: a style or a script that stands alone.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    return resources.files("facesr.web").joinpath("templates", *name.split("/")).read_text(encoding="utf-8")
 
 
 def png_address(png: bytes) -> str:

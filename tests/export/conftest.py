@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from facesr.build import build
-from facesr.export.command import export
+from facesr.export.model import export
 from facesr.places import Place
 from facesr.snapshots.snapshot import Snapshot, write_snapshot
 

@@ -11,8 +11,9 @@ import torch
 
 from facesr import onnx_writer
 from facesr.errors import CheckpointError
-from facesr.export import command, parity
-from facesr.export.command import USE, USE_OF_SHIPPED, export, main
+from facesr.export import model, parity
+from facesr.export.command import main
+from facesr.export.model import USE, USE_OF_SHIPPED, export
 from facesr.methods.onnx_about import read_entries
 from facesr.methods.open import open_method
 from facesr.snapshots.shipped import snapshot_file
@@ -77,7 +78,7 @@ def test_what_it_refuses(
     snapshot = write()
     (tmp_path / "there.onnx").write_bytes(b"something")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(command, "measure", None)  # nothing of this takes long
+    monkeypatch.setattr(model, "measure", None)  # nothing of this takes long
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     assert main([make or str(snapshot), out]) == 2
     told = capsys.readouterr().err
@@ -132,7 +133,7 @@ def test_a_border_that_is_not_symmetric_is_caught(
         return plain(self, kind, given, result, **attributes)
 
     monkeypatch.setattr(onnx_writer._Writer, "node", reflecting)
-    monkeypatch.setattr(command, "read_exported", lambda data, path: None)  # which refuses it, too
+    monkeypatch.setattr(model, "read_exported", lambda data, path: (None, None))  # which refuses it, too
     with pytest.raises(CheckpointError, match="is not exported: on faces of"):
         export(str(write()), tmp_path / "a.onnx")
 
