@@ -6,7 +6,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from facesr.errors import CheckpointError, DataError
@@ -68,6 +68,27 @@ def whole_file(path: Path, *, durably: bool = False) -> Iterator[Path]:
 def leftovers_in(folder: Path) -> list[Path]:
     """Returns the temporary files that killed processes have left in a folder, and those of running ones."""
     return [path for path in folder.iterdir() if _LEFTOVER.match(path.name)]
+
+
+def remove_leftovers(folder: Path, names: Container[str]) -> None:
+    """Removes the temporary files that killed processes of this machine have left of files with these names."""
+    for left in leftovers_in(folder):
+        name, number, _ = left.name.removeprefix(".").rsplit(".", 2)
+        if name in names and not _is_running(int(number)):
+            with contextlib.suppress(OSError):
+                left.unlink()
+
+
+def _is_running(process: int) -> bool:
+    if fcntl is None:  # on Windows the question would end the process
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -32,10 +32,12 @@ from facesr.photos.photo_decode import Refused
 from facesr.photos.photo_encode import encode, stripped
 from facesr.photos.photo_tiff import tiff
 
-__all__ = ["LARGEST_SIDE", "MAX_PIXELS", "Encoding", "Photo", "read_photo", "suffixes_of", "write_photo"]
+__all__ = ["LARGEST_SIDE", "MAX_PIXELS", "Encoding", "Photo", "format_of", "read_photo", "suffixes_of", "write_photo"]
 
 # Above this no picture within the limit of pixels is found: 16 bits and alpha are 8 bytes a pixel.
 MAX_FILE_BYTES = MAX_PIXELS * 8 + 64 * 1024 * 1024
+# What tells the format is among these first bytes.
+_START_BYTES = 4096
 _DECODERS: dict[str, Callable[[bytes], Photo]] = {
     "JPEG": photo_decode.jpeg,
     "PNG": photo_decode.png,
@@ -56,6 +58,17 @@ _SPOKEN = {"WEBP": "WebP"}
 def suffixes_of(format: str) -> tuple[str, ...]:
     """Returns the suffixes, in small letters, that names of files of a format have; the usual one first."""
     return _SUFFIXES[format]
+
+
+def format_of(path: Path) -> str | None:
+    """Returns the format of a photograph by its first bytes, None for a file that `read_photo` would refuse for it."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return None
+        with path.open("rb") as file:
+            return recognised(file.read(_START_BYTES), path.suffix)
+    except (OSError, ValueError):
+        return None
 
 
 def read_photo(path: Path) -> Photo:
@@ -101,7 +114,14 @@ def _bytes_of(path: Path) -> bytes:
         raise ImageError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
 
 
-def write_photo(path: Path, photo: Photo, *, metadata: bool = True, remark: str | None = None) -> None:
+def write_photo(
+    path: Path,
+    photo: Photo,
+    *,
+    metadata: bool = True,
+    remark: str | None = None,
+    before_named: Callable[[Path], None] | None = None,
+) -> None:
     """Writes a photograph in its format, so that the file is whole or as it was before; folders are not made.
 
     Args:
@@ -111,6 +131,7 @@ def write_photo(path: Path, photo: Photo, *, metadata: bool = True, remark: str 
         metadata: keep EXIF, colour profile, texts and resolution. Without, colours are converted to sRGB first.
         remark: what the file says about itself, in the EXIF tag Software, which it replaces (JPEG, WebP, TIFF), or in
             a chunk tEXt with the key Comment, in Latin-1 (PNG); BMP has no place for it.
+        before_named: called with the whole file just before it gets its name.
 
     Raises:
         ImageError: the file cannot be written, or the format cannot hold a picture of this size.
@@ -130,8 +151,11 @@ def write_photo(path: Path, photo: Photo, *, metadata: bool = True, remark: str 
             "picture to sRGB beforehand."
         ) from error
     try:
-        with whole_file(path) as temporary, temporary.open("wb") as file:
-            encode(file, written, remark)
+        with whole_file(path) as temporary:
+            with temporary.open("wb") as file:
+                encode(file, written, remark)
+            if before_named is not None:
+                before_named(temporary)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ImageError(f"{path} cannot be written: {reason}.") from error

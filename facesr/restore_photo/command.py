@@ -11,18 +11,28 @@ from facesr import dist, ranks
 from facesr.config import RestoreSettings
 from facesr.errors import ConfigError, DataError, FaceSRError
 from facesr.evaluation.judges import named_judge, on_device
-from facesr.files import is_inside
+from facesr.files import is_inside, remove_leftovers
 from facesr.methods.method import PULSE
 from facesr.methods.open import open_method
 from facesr.names import folded, shown, shown_path
-from facesr.photos.decode import list_pictures
+from facesr.photos.decode import SUFFIXES, list_pictures
 from facesr.photos.detect import detector
-from facesr.photos.photo_file import Photo, read_photo, suffixes_of, write_photo
+from facesr.photos.photo_file import Photo, format_of, read_photo, suffixes_of, write_photo
 from facesr.restore_photo.background import Pace, background_of
 from facesr.restore_photo.decide import chosen_of
-from facesr.restore_photo.photo import Means, Restored, Wishes, restore_photo, scale_for
+from facesr.restore_photo.photo import FaceFacts, Means, Restored, Wishes, restore_photo, scale_for
 from facesr.restore_photo.report import Report, check_place
-from facesr.restore_photo.sidecar import REMARK, Origin, is_made_of, read_told, told_of, write_sidecar
+from facesr.restore_photo.sidecar import (
+    REMARK,
+    Facts,
+    Origin,
+    is_made_of,
+    read_size,
+    read_told,
+    sidecar_of,
+    told_of,
+    write_sidecar,
+)
 from facesr.script import run_script
 from facesr.weights import sha256_of
 
@@ -92,6 +102,7 @@ def run(settings: RestoreSettings) -> None:
     means = Means(open_method(settings.method, device), behind, detector(str(device)), judge, device)
     report = Report(_out_of(settings)) if settings.report else None
     wrong: list[str] = []
+    _sweep(jobs)
     for job in jobs:
         try:
             print(f"{shown_path(job.source)}: {_restore(job, settings, means, report)}", flush=True)
@@ -135,6 +146,7 @@ def jobs_of(settings: RestoreSettings) -> list[Job]:
         else:
             raise DataError(f"{shown_path(source)} does not exist; give a photograph or a folder of them.")
     taken: dict[str, Path] = {}
+    jobs = [replace(job, target=_named_by_content(job)) for job in jobs]
     for job in jobs:
         if job.target.exists() and job.target.samefile(job.source):
             raise ConfigError(f"{shown_path(job.source)} would be written over; give another folder as out.")
@@ -142,9 +154,30 @@ def jobs_of(settings: RestoreSettings) -> list[Job]:
         if other is not job.source:
             raise ConfigError(
                 f"{shown_path(other)} and {shown_path(job.source)} would both become {shown_path(job.target)}; "
-                "restore them into two folders."
+                "rename one of them, or restore them into two folders."
             )
     return jobs
+
+
+def _named_by_content(job: Job) -> Path:
+    """Returns where a photograph goes: what a file is, its content says, and the name of what is written tells it."""
+    format = format_of(job.source)
+    if format is None or job.target.suffix.lower() in suffixes_of(format):
+        return job.target
+    suffix = suffixes_of(format)[0]
+    # "IMG.2020" has no suffix of a picture: what stands behind its dot is part of its name.
+    known = job.target.suffix.lower() in SUFFIXES
+    return job.target.with_suffix(suffix) if known else job.target.with_name(job.target.name + suffix)
+
+
+def _sweep(jobs: list[Job]) -> None:
+    """Removes what killed calls have left of the files that are to be written."""
+    names: dict[Path, set[str]] = {}
+    for job in jobs:
+        names.setdefault(job.target.parent, set()).update((job.target.name, sidecar_of(job.target).name))
+    for folder, own in names.items():
+        if folder.is_dir():
+            remove_leftovers(folder, own)
 
 
 def _out_of(settings: RestoreSettings) -> Path:
@@ -153,34 +186,54 @@ def _out_of(settings: RestoreSettings) -> Path:
 
 def _restore(job: Job, settings: RestoreSettings, means: Means, report: Report | None) -> str:
     """Restores one photograph, and returns what there is to say of it."""
+    if job.target.exists():
+        # Before the photograph is decoded: most of a folder that is given again was restored before.
+        if _was_made(job, settings, means):
+            if report is not None and report.has_room():
+                before, after = read_photo(job.source), read_photo(job.target)
+                report.add(job.target, before, after, read_told(job.target), was_before=True)
+            return f"was restored before, {shown_path(job.target)}"
+        if not settings.overwrite:
+            unknown = "" if sidecar_of(job.target).exists() else " without a JSON file that says how it was made"
+            raise ConfigError(
+                f"{shown_path(job.target)} is there already{unknown}; give another out, or overwrite=true."
+            )
     photo = read_photo(job.source)
     height, width = photo.pixels.shape[:2]
-    scale = scale_for(width, height) if settings.scale == "auto" else int(settings.scale)
+    scale = scale_of(settings, width, height)
     most = photo.largest_side
     if most is not None and max(height, width) * scale > most:
         raise ConfigError(
             f"{shown_path(job.source)} would have {width * scale}x{height * scale} pixels, and a side of its format "
             f"has {most} at most; give a smaller scale, or save it as PNG."
         )
-    if job.target.suffix.lower() not in suffixes_of(photo.format):
-        # What a file is, its content says: the name of what is written tells it.
-        job = replace(job, target=job.target.with_suffix(suffixes_of(photo.format)[0]))
     origin = origin_of(job, settings, means, scale)
-    if job.target.exists():
-        if is_made_of(job.target, origin, sha256_of(job.target)):
-            if report is not None and report.has_room():
-                report.add(job.target, photo, read_photo(job.target), read_told(job.target), was_before=True)
-            return f"was restored before, {shown_path(job.target)}"
-        if not settings.overwrite:
-            raise ConfigError(f"{shown_path(job.target)} is there already; give another out, or overwrite=true.")
     wishes = Wishes(scale, settings.faces, settings.min_face_px, settings.max_turn, settings.strength)
     pace = Pace(lambda line: print(f"{shown_path(job.source)}: {line}", file=sys.stderr, flush=True))
     restored = restore_photo(photo.pixels, photo.alpha, photo.srgb(), photo.holds_no_colour, means, wishes, pace)
     after = replace(photo, pixels=restored.pixels, alpha=restored.alpha)
-    _write(job, settings, after, restored, origin, scale)
+    facts = {"scale": scale, "photo_size": [width, height], "seconds": round(restored.seconds, 3)}
+    _write(job, settings, after, restored.faces, origin, facts)
     if report is not None and report.has_room():
         report.add(job.target, photo, after, told_of(restored.faces))
     return summary(restored)
+
+
+def scale_of(settings: RestoreSettings, width: int, height: int) -> int:
+    """Returns how many times as large a photograph of this size becomes."""
+    return scale_for(width, height) if settings.scale == "auto" else int(settings.scale)
+
+
+def _was_made(job: Job, settings: RestoreSettings, means: Means) -> bool:
+    """Returns whether what is there is what this command would make, as the file beside it says."""
+    size = read_size(job.target)
+    if size is None:
+        return False
+    try:
+        origin = origin_of(job, settings, means, scale_of(settings, *size))
+        return is_made_of(job.target, origin, sha256_of(job.target))
+    except OSError as error:
+        raise DataError(f"{shown_path(job.source)} cannot be read: {error.strerror or error}.") from error
 
 
 def origin_of(job: Job, settings: RestoreSettings, means: Means, scale: int) -> Origin:
@@ -206,13 +259,20 @@ def origin_of(job: Job, settings: RestoreSettings, means: Means, scale: int) -> 
     )
 
 
-def _write(job: Job, settings: RestoreSettings, after: Photo, restored: Restored, origin: Origin, scale: int) -> None:
+def _write(
+    job: Job, settings: RestoreSettings, after: Photo, faces: tuple[FaceFacts, ...], origin: Origin, facts: Facts
+) -> None:
+    def tell(written: Path) -> None:
+        # The JSON file first: a kill between the two leaves one without a photograph, and the same command goes on.
+        if settings.sidecar:
+            write_sidecar(job.target, origin, sha256_of(written), faces, facts)
+        else:
+            # One of an earlier call would tell of another picture.
+            sidecar_of(job.target).unlink(missing_ok=True)
+
     try:
         job.target.parent.mkdir(parents=True, exist_ok=True)
-        write_photo(job.target, after, metadata=settings.metadata, remark=REMARK)
-        if settings.sidecar:
-            facts = {"scale": scale, "seconds": round(restored.seconds, 3)}
-            write_sidecar(job.target, origin, sha256_of(job.target), restored.faces, facts)
+        write_photo(job.target, after, metadata=settings.metadata, remark=REMARK, before_named=tell)
     except OSError as error:
         raise DataError(f"{shown_path(job.target)} cannot be written: {error.strerror or error}.") from error
 

@@ -10,6 +10,7 @@ from facesr.files import whole_file
 from facesr.restore_photo.photo import FaceFacts
 
 SUFFIX = ".restored.json"
+Facts = dict[str, Any]
 REMARK = f"faces restored by facesr {__version__}: the detail in them is invented"
 NOTE = "The detail in restored faces is invented. Not for identifying anyone."
 # One line for each figure, so that nobody has to guess what it says, above all of the cosine.
@@ -50,16 +51,14 @@ def sidecar_of(photo: Path) -> Path:
     return photo.with_name(photo.name + SUFFIX)
 
 
-def write_sidecar(
-    photo: Path, origin: Origin, sha256: str, faces: tuple[FaceFacts, ...], facts: dict[str, Any]
-) -> None:
+def write_sidecar(photo: Path, origin: Origin, sha256: str, faces: tuple[FaceFacts, ...], facts: Facts) -> None:
     """Writes the sidecar of a photograph.
 
     Args:
         photo: the restored file. origin: what it was made of.
         sha256: of the restored file.
         faces: what is told of each.
-        facts: further figures of the whole, such as seconds.
+        facts: further figures of the whole: its scale, the photograph's width and height (`photo_size`), seconds.
     """
     content = {
         "note": NOTE,
@@ -88,6 +87,15 @@ def read_told(photo: Path) -> list[dict[str, Any]] | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return found if isinstance(found, list) else None
+
+
+def read_size(photo: Path) -> tuple[int, int] | None:
+    """Returns width and height of the photograph that was restored, as the sidecar says; None where it does not."""
+    try:
+        width, height = json.loads(sidecar_of(photo).read_text(encoding="utf-8-sig"))["photo_size"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return (width, height) if type(width) is int and type(height) is int else None
 
 
 def is_made_of(photo: Path, origin: Origin, digest: str) -> bool:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from facesr import files
 from facesr.build import load_settings
 from facesr.config import RestoreSettings
 from facesr.errors import ConfigError, FaceSRError
@@ -70,6 +71,62 @@ def test_a_folder_of_photographs_is_restored(photos: Path, tmp_path: Path, capsy
     assert not list(out.rglob("*.tmp"))
 
 
+def test_what_was_restored_before_is_not_read_again(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = (str(photos / "a.png"), f"out={tmp_path / 'out'}", "method=bicubic")
+    run(*asked)
+    told = sidecar_of(tmp_path / "out" / "a.png")
+
+    def unread(path: Path) -> None:
+        raise AssertionError(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "read_photo", unread)
+        run(*asked)
+        assert "was restored before" in capsys.readouterr().out
+        with pytest.raises(FaceSRError, match=r"a\.png is there already; give another out"):
+            run(*asked, "scale=3")
+        # Without the JSON file nothing says how it was made.
+        told.unlink()
+        with pytest.raises(FaceSRError, match="there already without a JSON file that says how it was made; give anot"):
+            run(*asked)
+    # Where there is one of another picture, it goes.
+    told.write_text("{}")
+    run(*asked, "sidecar=false", "overwrite=true")
+    assert not told.exists()
+
+
+def test_after_a_kill_the_same_command_goes_on(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = (str(photos / "a.png"), f"out={tmp_path / 'out'}", "method=bicubic")
+    out = tmp_path / "out"
+
+    class Killed(BaseException):
+        pass
+
+    def killed(temporary: Path, path: Path, *, durably: bool) -> None:
+        if path.name == "a.png":
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        put = files.put_in_place
+        patch.setattr(files, "put_in_place", lambda *place, **how: (killed(*place, **how), put(*place, **how)))
+        with pytest.raises(Killed):
+            run(*asked)
+    assert [path.name for path in out.iterdir()] == ["a.png.restored.json"]
+    leftover, running = out / ".a.png.4194305.tmp", out / ".a.png.1.tmp"  # no process has the first number
+    leftover.write_bytes(b"half")
+    running.write_bytes(b"half")
+    (out / ".b.png.4194305.tmp").write_bytes(b"another's")
+    run(*asked)
+    assert sorted(path.name for path in out.iterdir()) == [
+        ".a.png.1.tmp",
+        ".b.png.4194305.tmp",
+        "a.png",
+        "a.png.restored.json",
+    ]
+
+
 def test_one_bad_photograph_does_not_keep_the_others(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -96,9 +153,20 @@ def test_the_sidecar_names_the_background(photos: Path, tmp_path: Path) -> None:
 def test_a_name_says_what_the_file_is(photos: Path, tmp_path: Path) -> None:
     wrong = tmp_path / "really_png.jpg"
     wrong.write_bytes((photos / "a.png").read_bytes())
-    run(str(wrong), f"out={tmp_path / 'out'}", "scale=1", "strength=0")
+    run(str(wrong), f"out={tmp_path / 'out'}", "scale=1", "strength=0", "method=bicubic")
     with Image.open(tmp_path / "out" / "really_png.png") as written, Image.open(wrong) as given:
         assert np.array_equal(np.asarray(written), np.asarray(given))
+    # Two that would get one name by what they hold are refused before anything is done.
+    (tmp_path / "really_png.png").write_bytes(wrong.read_bytes())
+    asked = (str(wrong), str(tmp_path / "really_png.png"), "overwrite=true")
+    with pytest.raises(FaceSRError, match=r"would both become .*two/really_png\.png; rename one of them"):
+        run(*asked, f"out={tmp_path / 'two'}")
+    assert not (tmp_path / "two").exists()
+    dated = tmp_path / "IMG.2020"
+    dated.write_bytes(wrong.read_bytes())
+    assert jobs_of(load_settings("restore", RestoreSettings, with_inputs([str(dated), "out=o"])))[0].target == Path(
+        "o/IMG.2020.png"
+    )
 
 
 @pytest.mark.parametrize(
