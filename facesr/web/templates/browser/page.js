@@ -13,6 +13,7 @@ let picture = null; // { bitmap, width, height, name }
 let box = null; // the frame, whole pixels of the picture
 let shown = null; // the name of the restored picture's file
 let number = 0; // of the last task: answers to earlier ones are out of date
+let pace = null; // milliseconds that a pixel of the network's input took
 let isBusy = false;
 let isReady = false;
 
@@ -126,10 +127,12 @@ function update() {
     ["width", part.width, picture.width], ["height", part.height, picture.height],
   ]) $("box").style[side] = `${(100 * value) / of}%`;
   const by = part.width === width ? "" : `, ${part.width > width ? "shrunk" : "enlarged"} to ${width}x${height}`;
-  $("told").textContent = `${part.width}x${part.height} pixels${by}; becomes ${SCALE * width}x${SCALE * height}`;
-  const isLarge = !isWhole && part.width > 1.1 * SCALE * width;
+  const seconds = Math.round((pace * width * height * ($("mirrored").checked ? 2 : 1)) / 1000);
+  const time = seconds > 3 ? ` in about ${seconds} s` : "";
+  $("told").textContent = `${part.width}x${part.height} pixels${by}; becomes ${SCALE * width}x${SCALE * height}${time}`;
+  const isLarge = !isWhole && part.width > 2 * width;
   $("advice").textContent = isLarge
-    ? "This face is larger than what the network draws: the picture itself shows more than the answer can."
+    ? "The network is shown less than half of what the picture has here: the picture itself may be better than the answer."
     : isWhole && Math.max(width, height) > 2 * GRID_HEIGHT
       ? "The network knows pictures that are filled by one face; of others it is better to choose a face."
       : "";
@@ -223,6 +226,7 @@ function show({ before, after, milliseconds, mirrored }) {
   $("sides").style.setProperty("--w", zoom * after.width);
   $("sides").style.setProperty("--h", zoom * after.height);
   const passes = mirrored ? "two passes" : "one pass";
+  pace = (SCALE * SCALE * milliseconds) / (after.width * after.height * (mirrored ? 2 : 1));
   $("facts").textContent = `${after.width}x${after.height} pixels in ${(milliseconds / 1000).toFixed(2)} s (${passes})`;
   shown = `${picture.name}_restored.png`;
   $("result").hidden = false;
@@ -295,7 +299,7 @@ $("choose").addEventListener("click", () => $("file").click());
 $("file").addEventListener("change", () => open($("file").files[0]).then(() => ($("file").value = "")));
 $("smaller").addEventListener("click", () => resizeBy(-1));
 $("larger").addEventListener("click", () => resizeBy(1));
-for (const id of ["part-face", "part-whole"]) $(id).addEventListener("change", update);
+for (const id of ["part-face", "part-whole", "mirrored"]) $(id).addEventListener("change", update);
 $("restore").addEventListener("click", restore);
 $("download").addEventListener("click", save);
 document.addEventListener("paste", (event) => open(event.clipboardData.files[0]));
