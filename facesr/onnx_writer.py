@@ -112,7 +112,7 @@ class _Writer(Nodes):
         elif isinstance(layer, nn.BatchNorm1d):
             assert layer.running_mean is not None and layer.running_var is not None
             moments = zip(("mean", "var"), (layer.running_mean, layer.running_var), strict=True)
-            names = [self.weight(f"{step.name}.{name}", value) for name, value in moments]
+            names = [self.weight(f"{step.target}.{name}", value) for name, value in moments]
             self.node("BatchNormalization", [given, *self._parameters(step, layer), *names], step, epsilon=layer.eps)
         elif isinstance(layer, nn.MaxPool2d):
             assert isinstance(layer.kernel_size, int) and isinstance(layer.stride, int) and layer.padding == 0
@@ -124,7 +124,7 @@ class _Writer(Nodes):
             self.node("Relu", [given], step)
         elif isinstance(layer, nn.PReLU):
             # One slope for each channel, or one for all.
-            self.node("PRelu", [given, self.weight(f"{step.name}.slope", layer.weight[:, None, None])], step)
+            self.node("PRelu", [given, self.weight(f"{step.target}.slope", layer.weight[:, None, None])], step)
         elif isinstance(layer, nn.SiLU):
             self._silu(step)
         elif isinstance(layer, nn.PixelShuffle):
@@ -135,9 +135,14 @@ class _Writer(Nodes):
             raise UnknownStep(f"{step.target} ({type(layer).__name__}) has no ONNX form here")
 
     def _parameters(self, step: fx.Node, layer: nn.Module, factor: float | None = None) -> list[str]:
-        """Returns the names of a layer's weight and, where it has one, its bias, both times the factor."""
-        scaled = ((name, value if factor is None else value * factor) for name, value in layer.named_parameters())
-        return [self.weight(f"{step.name}.{name}", value) for name, value in scaled]
+        """Returns the names of a layer's weight and, where it has one, its bias, both times the factor.
+
+        They are named by the layer, not by the step: a layer that is used twice stands in the file once.
+        """
+        names = layer.named_parameters()
+        if factor is None:
+            return [self.weight(f"{step.target}.{name}", value) for name, value in names]
+        return [self.weight(f"{step.target}.{name}.{factor!r}", value * factor) for name, value in names]
 
     def _factor_after(self, step: Any) -> float | None:
         """Returns the number that a convolution's result is multiplied with, None where it is used otherwise, too.
@@ -266,6 +271,12 @@ class _Writer(Nodes):
     def _same(self, step: fx.Node) -> None:
         self.names[step] = self.given(step.args[0])
 
+    def _flip(self, step: fx.Node) -> None:
+        if step.args[1:] != (-1,):
+            raise ValueError("another mirror image than from left to right")
+        numbers = [self.whole_numbers(number) for number in (-1, -TO_THE_END, 3, -1)]
+        self.node("Slice", [self.given(step.args[0]), *numbers], step)
+
     def _upscale(self, step: fx.Node) -> None:
         """Writes `facesr.resample.upscale` of a picture of any size from 1x1 up."""
         given = self.given(step.args[0])
@@ -321,6 +332,7 @@ _STEPS: dict[Any, Callable[[_Writer, fx.Node], None]] = {
     F.interpolate: _Writer._nearest,
     F.normalize: _Writer._normalize,
     F.pixel_shuffle: _Writer._pixel_shuffle,
+    "flip": _Writer._flip,
     "clamp": _Writer._clamp,
     "clamp_min": _Writer._clamp,
     "mean": _Writer._mean,

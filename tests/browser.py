@@ -109,7 +109,9 @@ class Tab:
 
     def size(self, width: int, height: int) -> None:
         """Gives the screen a size."""
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
 
     def screenshot(self, path: Path) -> None:
         """Writes the whole page as a PNG."""

@@ -12,10 +12,11 @@ from torch import nn
 
 from facesr import __version__
 from facesr.errors import CheckpointError, ConfigError
+from facesr.export.form import Form, MeanWithMirrorImage, with_fixed_size
 from facesr.export.parity import MAX_DIFFERENCE, Parity, measure
 from facesr.export.radius import receptive_radius
 from facesr.files import write_bytes
-from facesr.methods.onnx_about import OnnxAbout
+from facesr.methods.onnx_about import MADE_WITH, OnnxAbout
 from facesr.methods.onnx_file import OnnxGenerator, read_exported
 from facesr.methods.onnx_rules import INPUT, OUTPUT
 from facesr.onnx_writer import UnknownStep, onnx_model
@@ -25,6 +26,7 @@ from facesr.snapshots.rules import ONNX_ENDING
 from facesr.snapshots.shipped import FOLDER, shipped_names, snapshot_file
 from facesr.snapshots.snapshot import Snapshot, digests_beside, read_snapshot
 
+PLAIN = Form()
 USE_OF_SHIPPED = (
     "For research: the training faces, and FaceNet's VGGFace2 weights behind the identity loss, are for that. Treat "
     "the weights likewise. What it restores is a guess. Not for identifying anyone."
@@ -54,12 +56,13 @@ class Exported:
     parity: Parity
 
 
-def export(spec: str, out: Path) -> Exported:
+def export(spec: str, out: Path, form: Form = PLAIN) -> Exported:
     """Writes a snapshot's generator as one ONNX file, after comparing both on faces.
 
     Args:
         spec: a snapshot file, run folder or ``pretrained:NAME``.
         out: the .onnx file to write.
+        form: what is asked for beyond the plain file; ``method=`` opens only plain ones.
 
     Raises:
         CheckpointError: the snapshot is missing or damaged, its network has no ONNX form, the file does not restore as
@@ -67,17 +70,18 @@ def export(spec: str, out: Path) -> Exported:
         ConfigError: `out` has another ending, exists, or lies where nothing can be written.
     """
     check_out(out)
-    data, _, parity = checked_model(spec, out)
+    data, _, parity = checked_model(spec, out, form)
     write_bytes(out, data)
     return Exported(out, len(data), hashlib.sha256(data).hexdigest(), parity)
 
 
-def checked_model(spec: str, out: Path) -> tuple[bytes, OnnxAbout, Parity]:
+def checked_model(spec: str, out: Path, form: Form = PLAIN) -> tuple[bytes, OnnxAbout, Parity]:
     """Returns the ONNX file of a snapshot, what it says of itself, and how far it is from the snapshot; writes nothing.
 
     Args:
         spec: a snapshot file, run folder or ``pretrained:NAME``.
         out: where the file is to lie, for errors.
+        form: see `export`.
 
     Raises:
         CheckpointError: see `export`.
@@ -85,9 +89,15 @@ def checked_model(spec: str, out: Path) -> tuple[bytes, OnnxAbout, Parity]:
     path = snapshot_file(spec)
     snapshot = read_snapshot(path)
     network = network_of(snapshot, path)
-    data = model_bytes(network, snapshot, path)
-    about = read_exported(data, out)[1]
-    parity = measure(network, OnnxGenerator(data, out, torch.get_num_threads()))
+    model, about = written(network, snapshot, path)
+    data = _bytes_of(model, about, PLAIN)
+    read_exported(data, out)
+    if form != PLAIN:
+        if form.is_mirrored:
+            network = MeanWithMirrorImage(network).eval()
+            model = written(network, snapshot, path)[0]
+        data = _bytes_of(model if form.size is None else with_fixed_size(model, *form.size), about, form)
+    parity = measure(network, OnnxGenerator(data, out, torch.get_num_threads()), form.size)
     if not parity.is_kept:
         raise CheckpointError(
             f"{path} is not exported: on faces of {parity.where} the file would differ from it by "
@@ -121,8 +131,8 @@ def check_place(out: Path) -> None:
         raise ConfigError(f"{out} cannot be written, because {folder} is no folder that can be; choose another place.")
 
 
-def model_bytes(network: nn.Module, snapshot: Snapshot, path: Path) -> bytes:
-    """Returns the ONNX file of a network with what its snapshot says; equal snapshots give equal bytes.
+def written(network: nn.Module, snapshot: Snapshot, path: Path) -> tuple[onnx.ModelProto, OnnxAbout]:
+    """Returns the ONNX graph of a network, and what its snapshot says.
 
     Raises:
         CheckpointError: the network has a layer that has no ONNX form here.
@@ -136,8 +146,12 @@ def model_bytes(network: nn.Module, snapshot: Snapshot, path: Path) -> bytes:
             f"{path} cannot be exported: its network is {type(network).__name__}, and {reason}; facesr, srresnet and "
             "rrdbnet can be."
         ) from error
-    about = _about(snapshot, model)
-    onnx.helper.set_model_props(model, about.as_text())
+    return model, _about(snapshot, model)
+
+
+def _bytes_of(model: onnx.ModelProto, about: OnnxAbout, form: Form) -> bytes:
+    """Returns the file of a graph; equal ones give equal bytes."""
+    onnx.helper.set_model_props(model, about.as_text() | ({MADE_WITH: form.made_with} if form != PLAIN else {}))
     model.producer_name, model.producer_version = "facesr", __version__
     model.doc_string = f"{INPUT}: RGB in [0, 1]; {OUTPUT}: 4 times as large, unclamped. {about.use}"
     onnx.checker.check_model(model, full_check=True)

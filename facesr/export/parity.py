@@ -42,13 +42,22 @@ class Parity:
         return self.difference <= MAX_DIFFERENCE and self.levels <= MAX_LEVELS and self.share <= MAX_SHARE
 
 
-def measure(network: nn.Module, exported: nn.Module) -> Parity:
+def measure(network: nn.Module, exported: nn.Module, size: tuple[int, int] | None = None) -> Parity:
     """Returns the parity of two generators on the synthetic faces that train.py validates on.
 
-    Each size is restored one face at a time and three together, and both times compared with the network's answer to
-    the same batch.
+    Each of three sizes is restored one face at a time and three together, and both times compared with the network's
+    answer to the same batch.
+
+    Args:
+        network: the generator as it is.
+        exported: the one that is compared with it.
+        size: (width, height) of the only input that `exported` takes, one picture at a time.
     """
-    parts = [_compared(network, exported, batch) for faces in face_batches() for batch in (faces[:1], faces)]
+    if size is None:
+        batches = [batch for faces in face_batches() for batch in (faces[:1], faces)]
+    else:
+        batches = list(torch.split(faces_of(*size), 1))
+    parts = [_compared(network, exported, batch) for batch in batches]
     worst = max(parts, key=lambda part: np.nan_to_num(part.difference, nan=np.inf))
     levels, share = max(part.levels for part in parts), max(part.share for part in parts)
     return Parity(worst.difference, levels, share, worst.where)
@@ -63,6 +72,12 @@ def face_batches() -> Iterator[Tensor]:
     faces = downscale_uint8(high)
     row = np.concatenate([faces, np.roll(faces, 1, 0), np.roll(faces, 2, 0), faces], 2)
     yield to_float(np.concatenate([row, row, row], 1)[:, :64])
+
+
+def faces_of(width: int, height: int) -> Tensor:
+    """Returns low-resolution faces (3, 3, height, width), whole grey levels in [0, 1]."""
+    high = render_faces(_NUM_FACES, seed=SEED, first=FIRST_SYNTHETIC, num_workers=0)[0]
+    return to_float(to_uint8(resize(to_float(high), height, width)))
 
 
 def _compared(network: nn.Module, exported: nn.Module, low: Tensor) -> Parity:

@@ -15,6 +15,8 @@ from facesr.task import SCALE
 
 FORMAT = "facesr-onnx-1"
 PREFIX = "facesr."
+# Stands only in files that are no plain ones: the options that made them so.
+MADE_WITH = f"{PREFIX}made_with"
 # An entry, and how many there may be in all: other programs may add their own.
 _MAX_LENGTH, _MAX_ENTRIES, _MAX_JUDGES, _MAX_KIMG = 2000, 64, 64, 1e9
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from facesr.embedders.onnx import open_session
 from facesr.errors import CheckpointError, ConfigError
-from facesr.methods.onnx_about import OnnxAbout, is_exported, read_entries
+from facesr.methods.onnx_about import MADE_WITH, OnnxAbout, is_exported, read_entries
 from facesr.methods.onnx_rules import INPUT, OUTPUT, PROBE_PX, check_model
 from facesr.task import SCALE
 
@@ -132,6 +132,11 @@ def read_exported(data: bytes, path: Path) -> tuple[onnx.ModelProto, OnnxAbout]:
         raise CheckpointError(
             f"{path} was not written by facesr export, so nothing says which judges its training knew; export a "
             "snapshot with: facesr export SNAPSHOT FILE.onnx."
+        )
+    if MADE_WITH in entries:
+        raise CheckpointError(
+            f"{path} was exported with --flip or --fixed, for other programs; export the snapshot again without them: "
+            "facesr takes any size, and the mirror image by itself."
         )
     try:
         about = read_entries(entries)
