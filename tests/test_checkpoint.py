@@ -11,6 +11,7 @@ import torch
 from facesr.errors import CheckpointError, FaceSRError
 from facesr.methods.open import open_method
 from facesr.methods.restore import restore_pictures
+from facesr.photos.trained import framing_of_set
 from facesr.places import Place
 from facesr.snapshots.snapshot import (
     Snapshot,
@@ -56,6 +57,14 @@ def test_a_snapshot_comes_back_whole(tmp_path: Path) -> None:
     assert back.config_sha256 == "c" * 64 and back.consistency_bound_db is None
     write_snapshot(path, snapshot(consistency_bound_db=31.25))
     assert read_snapshot(path).consistency_bound_db == 31.25
+    framing = framing_of_set("ffhq", 192, 224)
+    write_snapshot(path, snapshot(framing=framing))
+    assert back.framing is None and read_snapshot(path).framing == framing
+    nowhere = replace(framing, face_box_size=(-1.0, 5.0))
+    with pytest.raises(
+        CheckpointError, match=r"would be no sound snapshot .* its framing's box is not made of numbers"
+    ):
+        write_snapshot(path, snapshot(framing=nowhere))
 
 
 def test_restoring_does_not_depend_on_the_batch(tmp_path: Path) -> None:

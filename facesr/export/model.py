@@ -20,7 +20,7 @@ from facesr.methods.onnx_about import MADE_WITH, OnnxAbout
 from facesr.methods.onnx_file import OnnxGenerator, read_exported
 from facesr.methods.onnx_rules import INPUT, OUTPUT
 from facesr.onnx_writer import UnknownStep, onnx_model
-from facesr.photos.crop import BOX_CENTRE, BOX_SIZE
+from facesr.photos.trained import ASC19
 from facesr.snapshots.network import network_of
 from facesr.snapshots.rules import ONNX_ENDING
 from facesr.snapshots.shipped import FOLDER, shipped_names, snapshot_file
@@ -35,8 +35,6 @@ USE = (
     "What its training data and the networks in its loss allow. What it restores is a guess. Not for identifying "
     "anyone."
 )
-# Of the pictures that the shipped snapshots were trained on: 96x112 pixels when restored.
-FRAMING = {"width": 96, "height": 112, "face_box_centre": BOX_CENTRE, "face_box_size": BOX_SIZE}
 
 
 @dataclass(frozen=True)
@@ -162,6 +160,8 @@ def _bytes_of(model: onnx.ModelProto, about: OnnxAbout, form: Form) -> bytes:
 def _about(snapshot: Snapshot, model: onnx.ModelProto) -> OnnxAbout:
     shipped = {digest for name in shipped_names() for digest in digests_beside(FOLDER / f"{name}.safetensors")}
     is_shipped = snapshot.sha256 in shipped
+    # The first ones that were shipped do not state theirs.
+    framing = snapshot.framing or (ASC19 if is_shipped else None)
     return OnnxAbout(
         run=snapshot.run,
         snapshot_sha256=snapshot.sha256,
@@ -171,6 +171,6 @@ def _about(snapshot: Snapshot, model: onnx.ModelProto) -> OnnxAbout:
         consistency_bound_db=snapshot.consistency_bound_db,
         use=USE_OF_SHIPPED if is_shipped else USE,
         receptive_radius_px=receptive_radius(model),
-        framing=json.dumps(FRAMING) if is_shipped else "",
+        framing="" if framing is None else json.dumps(framing.as_dict()),
         version=__version__,
     )

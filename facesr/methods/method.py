@@ -8,6 +8,7 @@ from torch import nn
 
 from facesr.guard import Fallback, Finding, GuardRecord, replaced_of
 from facesr.models.interpolation import Bicubic, Nearest
+from facesr.photos.trained import TrainedFraming
 from facesr.snapshots.interpolation_parts import InterpolationParts
 
 INTERPOLATIONS: dict[str, type[nn.Module]] = {"bicubic": Bicubic, "nearest": Nearest}
@@ -66,6 +67,7 @@ class Method:
         packages: name -> version of packages that decide its pixels beside those of every method.
         receptive_radius_px: how far its network sees along one axis, in input pixels, as an ONNX file states it; None
             where nothing states it.
+        framing: where faces lie in the pictures that its network was trained on; None where nothing says so.
         epilogue: called on every rank with the low-resolution pictures (id -> file) when they are restored, and a
             folder; writes there what the method has to tell of each, and returns a sentence. None for most methods.
     """
@@ -83,6 +85,7 @@ class Method:
     guard: Guard | None = None
     packages: Mapping[str, str] = field(default_factory=dict)
     receptive_radius_px: int | None = None
+    framing: TrainedFraming | None = None
     epilogue: Callable[[Mapping[str, Path], Path], str] | None = None
 
     @property

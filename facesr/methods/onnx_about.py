@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from facesr.methods.values import is_sha256, is_text
+from facesr.photos.trained import TrainedFraming, read_framing
 from facesr.snapshots.rules import MAX_BOUND_DB
 from facesr.task import SCALE
 
@@ -34,7 +35,7 @@ class OnnxAbout:
         consistency_bound_db: the bound of its guard, 0 to 100 dB; None where nobody has measured it.
         use: what it may be used for.
         receptive_radius_px: how far away an input pixel may lie that moves an output pixel, in input pixels.
-        framing: where the face's box has to lie, as JSON; "" where it is not known.
+        framing: where the face's box has to lie (`facesr.photos.trained`), as JSON; "" where it is not known.
         version: of facesr.
     """
 
@@ -48,6 +49,21 @@ class OnnxAbout:
     receptive_radius_px: int
     framing: str
     version: str
+
+    @property
+    def trained_framing(self) -> TrainedFraming | None:
+        """What `framing` says; None where it is not known.
+
+        Raises:
+            ValueError: it is no framing.
+        """
+        if not self.framing:
+            return None
+        try:
+            given = json.loads(self.framing)
+        except (ValueError, RecursionError):
+            given = None
+        return read_framing(given)
 
     def as_text(self) -> dict[str, str]:
         """Returns the entries of the file, name to text."""
@@ -99,7 +115,7 @@ def read_entries(entries: Mapping[str, str]) -> OnnxAbout:
     if found["scale"] != str(SCALE):
         raise ValueError(f"its scale is not {SCALE}")
     bound = found["consistency_bound_db"]
-    return OnnxAbout(
+    about = OnnxAbout(
         run=found["run"],
         snapshot_sha256=found["snapshot_sha256"],
         config_sha256=found["config_sha256"],
@@ -111,6 +127,8 @@ def read_entries(entries: Mapping[str, str]) -> OnnxAbout:
         framing=found["framing"],
         version=found["version"],
     )
+    _ = about.trained_framing  # a ValueError says that it is none
+    return about
 
 
 def _number(name: str, text: str, most: float) -> float:

@@ -111,6 +111,7 @@ def open_method(
         kimg=snapshot.kimg,
         path=path,
         interpolation=interpolation,
+        framing=snapshot.framing,
         guard=_guard_of(snapshot.consistency_bound_db, snapshot.sha256, device) if guard else Guard(on=False),
     )
 
@@ -137,6 +138,7 @@ def _open_onnx(path: Path, device: torch.device, guard: bool) -> Method:
         guard=_guard_of(about.consistency_bound_db, about.snapshot_sha256, device) if guard else Guard(on=False),
         packages=found.packages,
         receptive_radius_px=about.receptive_radius_px,
+        framing=about.trained_framing,
     )
 
 

@@ -12,12 +12,14 @@ from facesr.config import RestoreSettings
 from facesr.errors import ConfigError, DataError, FaceSRError
 from facesr.evaluation.judges import named_judge, on_device
 from facesr.files import is_inside, remove_leftovers
-from facesr.methods.method import PULSE
+from facesr.methods.method import PULSE, Method
 from facesr.methods.open import open_method
 from facesr.names import folded, shown, shown_path
+from facesr.photos.crop import Framing
 from facesr.photos.decode import SUFFIXES, list_pictures
 from facesr.photos.detect import detector
 from facesr.photos.photo_file import Photo, format_of, read_photo, suffixes_of, write_photo
+from facesr.photos.trained import usable_framing
 from facesr.restore_photo.background import Pace, background_of
 from facesr.restore_photo.decide import chosen_of
 from facesr.restore_photo.photo import FaceFacts, Means, Restored, Wishes, restore_photo, scale_for
@@ -95,11 +97,13 @@ def run(settings: RestoreSettings) -> None:
     if PULSE in (settings.method, settings.background):
         raise ConfigError("pulse restores no photographs; give a snapshot, a run or pretrained:NAME.")
     device = dist.choose_device(settings.device)
+    method = open_method(settings.method, device)
+    framing = _framing_for(method, settings.method)
     # The guard is one of faces; what is no face has no fallback.
     background = None if settings.background == CUBIC else open_method(settings.background, device, guard=False)
     judge = on_device(named_judge(JUDGE, "judge"), device)
     behind = None if background is None else background_of(background, device)
-    means = Means(open_method(settings.method, device), behind, detector(str(device)), judge, device)
+    means = Means(method, behind, detector(str(device)), judge, device, framing)
     report = Report(_out_of(settings)) if settings.report else None
     wrong: list[str] = []
     _sweep(jobs)
@@ -117,6 +121,16 @@ def run(settings: RestoreSettings) -> None:
         print(f"report: {shown_path(report.write(means.method.name, settings.background))}", flush=True)
     if wrong:
         raise DataError(f"{len(wrong)} of {len(jobs)} photographs were not restored: {shown(wrong)}; see above.")
+
+
+def _framing_for(method: Method, name: str) -> Framing:
+    try:
+        return usable_framing(method.framing)
+    except ValueError as what:
+        raise ConfigError(
+            f"method={name} was trained on {what}, which facesr restore cannot show it; give a snapshot that was "
+            "trained on faces of facesr prepare --crop detect or ffhq."
+        ) from None
 
 
 def jobs_of(settings: RestoreSettings) -> list[Job]:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from facesr.errors import ConfigError
-from facesr.photos.crop import BOX_CENTRE, BOX_SIZE, REFERENCE_HEIGHT, REFERENCE_WIDTH, Framing, Placement
+from facesr.photos.crop import BOX_CENTRE, BOX_SIZE, Framing, Placement
 from facesr.photos.search import FoundFace, rotation
 from facesr.task import SCALE
 
-# What the networks were trained on: the competition's 24x28, which become 96x112.
-LOW_SIDES = (REFERENCE_WIDTH // SCALE, REFERENCE_HEIGHT // SCALE)
+# What networks were trained on that say nothing else: the competition's 24x28, which become 96x112.
+COMPETITION = Framing()
 # A face that is larger in the output is restored on a larger grid, up to so many times the competition's: at 1.33 the
 # astronaut's face gains 2.9 dB over cubic interpolation where it gains 3.3 at 1 (docs/restore.md).
 LARGEST_GRID = 4.0 / 3.0
@@ -60,11 +60,16 @@ def chosen_of(faces: str | Sequence[int], num_found: int) -> set[int]:
     return wanted & set(range(num_found))
 
 
-def grid_for(shown: float) -> Framing:
-    """Returns the framing of what the network is shown, for a face that is `shown` pixels wide in the output."""
-    zoom = min(max(shown / BOX_SIZE[0], 1.0), LARGEST_GRID)
-    width = math.ceil(LOW_SIDES[0] * zoom - 1e-9)
-    return Framing(width=width, height=math.ceil(width * LOW_SIDES[1] / LOW_SIDES[0] - 1e-9))
+def grid_for(shown: float, trained: Framing = COMPETITION) -> Framing:
+    """Returns the framing of what the network is shown, for a face that is `shown` pixels wide in the output.
+
+    Args:
+        trained: the framing of what the network was trained to answer.
+    """
+    zoom = min(max(shown / (BOX_SIZE[0] * trained.zoom), 1.0), LARGEST_GRID)
+    low_width, low_height = trained.width // SCALE, trained.height // SCALE
+    width = math.ceil(low_width * zoom - 1e-9)
+    return Framing(width=width, height=math.ceil(width * low_height / low_width - 1e-9))
 
 
 def restored_framing(grid: Framing) -> Framing:
@@ -84,11 +89,17 @@ def placed(face: FoundFace, framing: Framing) -> Placement:
 
 
 def decided(
-    face: FoundFace, size: tuple[int, int], scale: int, is_chosen: bool, min_face_px: float, max_turn: float
+    face: FoundFace,
+    size: tuple[int, int],
+    scale: int,
+    is_chosen: bool,
+    min_face_px: float,
+    max_turn: float,
+    trained: Framing = COMPETITION,
 ) -> Decision:
     """Returns what becomes of a face of a photograph of (width, height) pixels, restored `scale` times as large."""
     shown = face.width * scale
-    grid = grid_for(shown)
+    grid = grid_for(shown, trained)
     framing = restored_framing(grid)
     placement, most = placed(face, framing), MOST_ENLARGED * framing.zoom * BOX_SIZE[0]
     reason = ""

@@ -23,7 +23,7 @@ from facesr.photos.search import FoundFace, find_faces
 from facesr.protocols import Embedder
 from facesr.resample import upscale
 from facesr.restore_photo.background import Background, OnProgress
-from facesr.restore_photo.decide import Decision, chosen_of, decided, low_placement, restored_framing
+from facesr.restore_photo.decide import COMPETITION, Decision, chosen_of, decided, low_placement, restored_framing
 from facesr.task import SCALE
 
 # Mirror agreement by the built-in judge below this is told as "less certain": 1.3 % of 300 held-out faces have less;
@@ -49,6 +49,7 @@ class Means:
         detector: finds the faces.
         judge: says how much the restorations of a face and of its mirror image agree.
         device: of the method.
+        framing: of the faces that the method was trained to answer.
     """
 
     method: Method
@@ -56,6 +57,7 @@ class Means:
     detector: Detector
     judge: Embedder
     device: torch.device
+    framing: Framing = COMPETITION
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,9 @@ def restore_photo(
     faces = find_faces(view, means.detector, wishes.min_face_px)
     chosen = chosen_of(wishes.faces, len(faces))
     decisions = [
-        decided(face, (width, height), wishes.scale, number in chosen, wishes.min_face_px, wishes.max_turn)
+        decided(
+            face, (width, height), wishes.scale, number in chosen, wishes.min_face_px, wishes.max_turn, means.framing
+        )
         for number, face in enumerate(faces)
     ]
     restored = enlarged(pixels, wishes.scale, is_grey, means, on_progress)

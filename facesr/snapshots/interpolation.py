@@ -59,6 +59,7 @@ def interpolated(first: Snapshot, second: Snapshot, weight: float) -> Snapshot:
         name: (1.0 - weight) * tensor + weight * second.state[name] for name, tensor in first.state.items()
     }
     taking_part = [snapshot for snapshot, share in ((first, 1.0 - weight), (second, weight)) if share > 0.0]
+    framings = {snapshot.framing for snapshot in taking_part}
     bounds = [snapshot.consistency_bound_db for snapshot in taking_part]
     stated = [bound for bound in bounds if bound is not None]
     return replace(
@@ -71,6 +72,7 @@ def interpolated(first: Snapshot, second: Snapshot, weight: float) -> Snapshot:
         scores={},
         sha256=parts.interpolated_weights_sha256,
         consistency_bound_db=min(stated) if len(stated) == len(bounds) else None,
+        framing=framings.pop() if len(framings) == 1 else None,
     )
 
 

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from facesr.errors import CheckpointError
+from facesr.photos.trained import read_framing
 
 FORMAT = "facesr-generator-1"
 # Files of `facesr export`, which are no snapshots.
 ONNX_ENDING = ".onnx"
 # The key of the guard's bound, where there is one: the consistency of a picture, at most that of equal ones.
 BOUND, MAX_BOUND_DB = "consistency_bound_db", 100.0
+# The key of the framing that the network was trained on, where the snapshot states it.
+FRAMING = "framing"
 # Of the JSON that a safetensors file begins with; 1,000 tensors need 0.1 MiB.
 MAX_HEADER_BYTES = 4 << 20
 # An integer among a network's arguments: a count or a width. 65,536 of anything is more than any network here has.
@@ -98,6 +101,11 @@ def problem_with(about: Mapping[str, Any]) -> str | None:
     bound: Any = about.get(BOUND)
     if bound is not None and not (is_number(bound) and 0 <= bound <= MAX_BOUND_DB):
         return f"its {BOUND} is no number from 0 to {MAX_BOUND_DB:g}"
+    if about.get(FRAMING) is not None:
+        try:
+            read_framing(about[FRAMING])
+        except ValueError as error:
+            return str(error)
     return _problem_with_generator(about.get("generator"))
 
 

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from facesr.errors import CheckpointError
 from facesr.files import leftovers_in, saving, whole_file, write_bytes
-from facesr.snapshots.rules import BOUND, FORMAT, is_name, problem_with, read_about
+from facesr.photos.trained import TrainedFraming, read_framing
+from facesr.snapshots.rules import BOUND, FORMAT, FRAMING, is_name, problem_with, read_about
 from facesr.weights import from_eight_bits, sha256_of
 
 # Where a run's folder has the snapshot that it is known by.
@@ -45,6 +46,7 @@ class Snapshot:
         sha256: of the file.
         consistency_bound_db: consistency with its input, 0 to 100 dB, that a restored picture has to have lest a
             fallback restores it (facesr.guard); None where nobody has measured it.
+        framing: where faces lie in the pictures that it was trained on; None where nothing says so.
     """
 
     state: dict[str, Tensor]
@@ -56,6 +58,7 @@ class Snapshot:
     scores: dict[str, float]
     sha256: str
     consistency_bound_db: float | None = None
+    framing: TrainedFraming | None = None
 
 
 def digest_of(config: Mapping[str, Any]) -> str:
@@ -141,6 +144,8 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> str:
     }
     if snapshot.consistency_bound_db is not None:
         about[BOUND] = snapshot.consistency_bound_db
+    if snapshot.framing is not None:
+        about[FRAMING] = snapshot.framing.as_dict()
     problem = problem_with(about)
     if problem is not None:
         raise CheckpointError(f"{path} would be no sound snapshot and is not written: {problem}.")
@@ -204,6 +209,7 @@ def read_snapshot(path: Path) -> Snapshot:
         scores=about["scores"],
         sha256=digest,
         consistency_bound_db=None if about.get(BOUND) is None else float(about[BOUND]),
+        framing=None if about.get(FRAMING) is None else read_framing(about[FRAMING]),
     )
 
 

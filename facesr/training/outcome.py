@@ -50,6 +50,7 @@ def validate(run: Run) -> Scores:
         loss_judges=run.loss_judges,
         scores=means,
         sha256="",
+        framing=run.framing,
     )
     folder = run.folder / "snapshots"
     write_snapshot(folder / f"{clock.num_images:09d}.safetensors", snapshot)

@@ -14,10 +14,12 @@ from facesr.config import TrainSettings
 from facesr.data.feed.loader import Feed, check_residency
 from facesr.data.feed.order import check_shares
 from facesr.data.packed.overlap import in_both
+from facesr.data.packed.reader import PackedDataset
 from facesr.errors import ConfigError, DataError
 from facesr.log import Console, Stats, shown_kimg
 from facesr.losses.adversarial import Adversarial
 from facesr.losses.term import LossTerm
+from facesr.photos.trained import TrainedFraming
 from facesr.places import Place
 from facesr.power import PowerMeter
 from facesr.protocols import Embedder, FaceSet
@@ -62,6 +64,7 @@ class Run:
     bicubic: Scores
     loss_judges: tuple[str, ...]
     meter: PowerMeter
+    framing: TrainedFraming | None  # of the training faces; None where the set does not say
     unreported: dict[str, Any]  # what the state had summed since the last report; empty without
     board: Board = field(init=False)
     stats: Stats = field(init=False)
@@ -128,6 +131,7 @@ def set_up(settings: TrainSettings, device: torch.device) -> Run:
         bicubic=bicubic,
         loss_judges=judges_in_losses(gan.terms),
         meter=PowerMeter(device, with_cpu=dist.is_first_on_machine()),
+        framing=faces.framing if isinstance(faces, PackedDataset) else None,
         unreported=(found[1].get("unreported") if found else None) or {},
     )  # fmt: skip
     num_parameters = sum(parameter.numel() for parameter in gan.generator.parameters())

@@ -14,6 +14,7 @@ from facesr.data.synthetic.dead_leaves import dead_leaves_cache, draw, render_pi
 from facesr.data.synthetic.leaf import World, outline, surface
 from facesr.errors import ConfigError, DataError
 from facesr.image import to_float
+from facesr.photos.trained import TrainedFraming
 from facesr.places import Place
 from facesr.resample import downscale_uint8, upscale
 
@@ -92,6 +93,7 @@ def test_cache_is_a_prepared_set_and_is_reused(tmp_path: Path, monkeypatch: pyte
     folder = dead_leaves_cache(6, 16, 4, SEED, 2, tmp_path / "cache")
     found = PackedDataset.open(folder)
     expected = render_pictures(6, 24, 24, SEED, first=2)
+    assert found.framing == TrainedFraming("pieces", 16, 16)
     assert np.array_equal(found.images, expected) and found.margin == 4 and set(found.identity) == {-1}
     assert found.sources[0] == f"dead_leaves/{SEED}/2"
     facts = json.loads((folder / "set.json").read_text())

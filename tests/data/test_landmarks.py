@@ -19,6 +19,7 @@ from facesr.data.packed.reader import PackedDataset, prepared
 from facesr.data.synthetic.face.render import draw as draw_face
 from facesr.data.synthetic.face.render import draw_identity, draw_picture, synthetic_cache
 from facesr.errors import DataError
+from facesr.photos.trained import ASC19
 
 PLAIN = AugmentationSettings(
     flip=0, warp=0, roll_degrees=0, scale=0, shift_px=0, brightness=0, contrast=0, saturation=0, greyscale=0, turn=0
@@ -118,6 +119,7 @@ def test_asking_for_landmarks_changes_no_picture() -> None:
 
 def test_built_in_faces_know_their_landmarks(tmp_path: Path) -> None:
     faces = PackedDataset.open(synthetic_cache(5, 1, 4, 0, tmp_path))
+    assert faces.framing == ASC19
     assert faces.landmarks.shape == (5, 5, 2) and np.isfinite(faces.landmarks).all()
     expected = draw_face(draw_identity(1, 1), draw_picture(1, 1, 0))[1]
     np.testing.assert_allclose(faces.landmarks[4], expected, atol=0.006)

@@ -14,6 +14,7 @@ from facesr.data.packed.reader import PackedDataset
 from facesr.data.prepare import patches
 from facesr.data.prepare.patches import Cutting, choose_places, cut_folder, detail_of, main
 from facesr.errors import DataError
+from facesr.photos.trained import TrainedFraming
 from facesr.png import write_png
 
 SMALL = Cutting(size=16, margin=2, stride=16)
@@ -52,6 +53,7 @@ def test_a_folder_becomes_a_prepared_set(folder: Path, tmp_path: Path) -> None:
     assert (outcome.num_patches, outcome.num_pictures, outcome.num_found_done) == (19, 3, 0)
     assert outcome.left_out == {"damaged": 1, "duplicate": 1, "too small": 1}
     found = PackedDataset.open(tmp_path / "out")
+    assert found.framing == TrainedFraming("pieces", 16, 16)
     assert found.images.shape == (19, 20, 20, 3) and found.margin == 2 and set(found.identity) == {-1}
     assert found.sources[:3] == ("a.png#4,2", "a.png#20,2", "a.png#36,2")
     for source, patch in zip(found.sources, found.images, strict=True):

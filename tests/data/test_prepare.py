@@ -23,6 +23,7 @@ from facesr.data.prepare import workers as pieces
 from facesr.data.prepare.workers import Piece, crop_all
 from facesr.errors import DataError
 from facesr.photos.crop import Framing
+from facesr.photos.trained import TrainedFraming
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = ["--width", "12", "--height", "16"]
@@ -90,7 +91,7 @@ def test_every_kind_of_picture_is_used_or_listed_with_the_reason(
     ]
     assert [row["source"] for row in index] == wanted
     found = PackedDataset.open(out)
-    assert found.images.shape == (7, 16, 12, 3)
+    assert found.images.shape == (7, 16, 12, 3) and found.framing == TrainedFraming("as-is", 12, 16)
     assert np.array_equal(found.images[0], picture(7))
     assert (found.images[2] == 255).all()
     assert np.array_equal(found.images[3], picture(1)) and np.array_equal(found.images[4], picture(2))

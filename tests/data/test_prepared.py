@@ -37,7 +37,7 @@ def test_a_set_is_mapped_not_read(folder: Path) -> None:
     faces = PackedDataset.open(folder)
     assert isinstance(faces.images, np.memmap) and len(faces) == 5 and faces.margin == 2
     assert faces.identity[0] == faces.identity[3] != faces.identity[1] and faces.identity[2] == -1
-    assert faces.sources[4] == "s4.png"
+    assert faces.sources[4] == "s4.png" and faces.framing is None
     assert len(prepared(str(folder), 3)) == 3 and len(prepared(str(folder), 99)) == 5
 
 

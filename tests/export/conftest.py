@@ -10,6 +10,7 @@ import torch
 
 from facesr.build import build
 from facesr.export.model import export
+from facesr.photos.trained import TrainedFraming
 from facesr.places import Place
 from facesr.snapshots.snapshot import Snapshot, write_snapshot
 
@@ -23,7 +24,14 @@ SMALL = {
 Write = Callable[..., Path]
 
 
-def write_at(folder: Path, name: str = "small", bound: float | None = None, node: Any = None, **changes: Any) -> Path:
+def write_at(
+    folder: Path,
+    name: str = "small",
+    bound: float | None = None,
+    node: Any = None,
+    framing: TrainedFraming | None = None,
+    **changes: Any,
+) -> Path:
     """Writes a snapshot of a network whose last layer is no longer zero, so that it restores in its own way."""
     node = {**SMALL, **changes} if node is None else node
     torch.manual_seed(0)
@@ -32,7 +40,7 @@ def write_at(folder: Path, name: str = "small", bound: float | None = None, node
         if key.startswith("to_rgb"):
             state[key] = 0.01 * torch.randn_like(state[key])
     path = folder / f"{name}.safetensors"
-    write_snapshot(path, Snapshot(state, node, "tester", 1.5, "c" * 64, ("builtin",), {}, "", bound))
+    write_snapshot(path, Snapshot(state, node, "tester", 1.5, "c" * 64, ("builtin",), {}, "", bound, framing))
     return path
 
 

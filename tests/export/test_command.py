@@ -16,6 +16,7 @@ from facesr.export.command import main
 from facesr.export.model import USE, USE_OF_SHIPPED, export
 from facesr.methods.onnx_about import read_entries
 from facesr.methods.open import open_method
+from facesr.photos.trained import framing_of_set
 from facesr.snapshots.shipped import snapshot_file
 from facesr.snapshots.snapshot import read_snapshot
 from facesr.weights import sha256_of
@@ -33,7 +34,9 @@ def entries_of(path: Path) -> dict[str, str]:
 def test_the_command_writes_one_file_that_says_what_it_is(
     write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    snapshot, out = write(bound=41.5, num_hourglass_blocks=1, rms_limit=1.0, hidden_rms_limit=2.0), tmp_path / "a.onnx"
+    framing = framing_of_set("detect", 192, 224)
+    network = {"num_hourglass_blocks": 1, "rms_limit": 1.0, "hidden_rms_limit": 2.0}
+    snapshot, out = write(bound=41.5, framing=framing, **network), tmp_path / "a.onnx"
     before = set(tmp_path.iterdir())
     assert main([str(snapshot), str(out)]) == 0
     assert set(tmp_path.iterdir()) - before == {out}
@@ -44,7 +47,7 @@ def test_the_command_writes_one_file_that_says_what_it_is(
     assert (about.run, about.kimg, about.loss_judges) == ("tester", 1.5, ("builtin",))
     assert (about.snapshot_sha256, about.config_sha256) == (sha256_of(snapshot), "c" * 64)
     assert about.consistency_bound_db == 41.5 and about.receptive_radius_px == 29
-    assert about.use == USE and about.framing == ""
+    assert about.use == USE and about.trained_framing == framing
     assert entries_of(out)["facesr.scale"] == "4"
 
 
@@ -180,7 +183,7 @@ def test_shipped_snapshots_are_exported_with_their_card(name: str, tmp_path: Pat
     assert about.use == USE_OF_SHIPPED and about.snapshot_sha256 == snapshot.sha256
     assert about.consistency_bound_db == snapshot.consistency_bound_db
     assert json.loads(about.framing) == {
-        "width": 96, "height": 112, "face_box_centre": [48.0, 56.0], "face_box_size": [66.0, 82.0],
+        "crop": "detect", "width": 96, "height": 112, "face_box_centre": [48.0, 56.0], "face_box_size": [66.0, 82.0],
     }  # fmt: skip
     method = open_method(str(done.path), CPU)
     assert method.loss_judges == snapshot.loss_judges and method.bound_db == snapshot.consistency_bound_db

@@ -8,15 +8,18 @@ import pytest
 from PIL import Image
 
 from facesr import files
-from facesr.build import load_settings
+from facesr.build import build, load_settings
 from facesr.config import RestoreSettings
 from facesr.errors import ConfigError, FaceSRError
 from facesr.photos.search import FoundFace
+from facesr.photos.trained import framing_of_set
+from facesr.places import Place
 from facesr.restore_photo import command
 from facesr.restore_photo import photo as module
 from facesr.restore_photo.command import jobs_of, with_inputs
 from facesr.restore_photo.sidecar import REMARK, sidecar_of
 from facesr.snapshots.shipped import snapshot_file
+from facesr.snapshots.snapshot import Snapshot, write_snapshot
 from facesr.weights import sha256_of
 
 POINTS = np.array([[-0.25, -0.2], [0.25, -0.2], [0.0, 0.1], [-0.2, 0.35], [0.2, 0.35]])
@@ -148,6 +151,17 @@ def test_the_sidecar_names_the_background(photos: Path, tmp_path: Path) -> None:
         assert (origin["background"], origin["background_sha256"]) == expected
         with Image.open(out / "a.png") as written:
             assert written.size == (50 * scale, 60 * scale)
+
+
+def test_a_framing_that_faces_cannot_be_placed_by_is_refused(photos: Path, tmp_path: Path) -> None:
+    path = tmp_path / "turned.safetensors"
+    node = {"_target_": "facesr.models.facesr.FaceSR", "channels": 32, "num_groups": 1, "num_blocks": 1}
+    state = build(node, Place.GENERATOR).state_dict()
+    framing = framing_of_set("template", 96, 112)
+    write_snapshot(path, Snapshot(state, node, "turned", 1.0, "c" * 64, (), {}, "", framing=framing))
+    with pytest.raises(ConfigError, match=r"method=.*turned\.safetensors was trained on faces that were turned"):
+        run(str(photos), f"out={tmp_path / 'out'}", f"method={path}")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_name_says_what_the_file_is(photos: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from facesr.errors import ConfigError
 from facesr.methods.method import Method
 from facesr.models.interpolation import Bicubic
-from facesr.photos.crop import to_crop
+from facesr.photos.crop import Framing, to_crop
 from facesr.photos.search import FoundFace, rotation
 from facesr.restore_photo import photo as module
 from facesr.restore_photo.background import background_of
@@ -200,6 +200,14 @@ def test_larger_faces_get_a_larger_grid(shown: float, size: tuple[int, int]) -> 
     grid = grid_for(shown)
     assert (grid.width, grid.height) == size
     assert (restored_framing(grid).width, restored_framing(grid).height) == (4 * size[0], 4 * size[1])
+
+
+def test_a_network_is_shown_faces_as_it_was_trained_on_them() -> None:
+    trained = Framing(width=192, height=224)
+    # Twice as large: a face of 132 pixels is what it knows, up to 1.1 times a third more.
+    assert (grid_for(132.0, trained).width, grid_for(133.0, trained).height) == (48, 58)
+    most = [decided(face(500, 500, width), (999, 999), 4, True, 10.0, 60.0, trained).reason for width in (48.0, 49.0)]
+    assert most[0] == "" and most[1].startswith("196 px wide in the output, and the network restores up to 194")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from facesr import dist
+from facesr.photos.trained import ASC19
 from facesr.training import outcome, validation
 from facesr.training.outcome import final_scores, final_table, finish, score_line, validate
 from facesr.training.state import Clock
@@ -52,7 +53,7 @@ def run_of(folder: Path, clock: Clock, ranking: str = "is/x", higher: bool = Tru
         ),
         board=SimpleNamespace(**{name: note(name) for name in ("scalars", "histogram", "pictures", "final")}),
         stats=SimpleNamespace(write=note("stats")), console=SimpleNamespace(say=note("say")),
-        meter=SimpleNamespace(sources=("RAPL", "NVML")),
+        meter=SimpleNamespace(sources=("RAPL", "NVML")), framing=ASC19,
     )  # fmt: skip
 
 
@@ -91,6 +92,7 @@ def test_a_validation_is_drawn_kept_and_told(written: list[Any], tmp_path: Path)
     assert about == {
         "generator": {"_target_": "some.Network"}, "run": "mine", "kimg": 2.5, "config_sha256": "c" * 64,
         "loss_judges": ("y",), "scores": SCORES.means, "sha256": "", "consistency_bound_db": None,
+        "framing": ASC19,
     }  # fmt: skip
     assert snapshot.state.keys() == {"weight"} and snapshot.state["weight"].item() == 2.0
 

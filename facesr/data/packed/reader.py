@@ -18,6 +18,7 @@ from facesr.data.packed.dataset_format import ABOUT, FORMAT, IMAGES, INDEX
 from facesr.data.synthetic.dead_leaves import dead_leaves_cache
 from facesr.data.synthetic.face.render import synthetic_cache
 from facesr.errors import DataError
+from facesr.photos.trained import ASC19, KINDS, MAX_SIDE, MIN_SIDE, PIECES, TrainedFraming, framing_of_set
 from facesr.png import list_png, stack_pictures
 from facesr.ranges import Count, CountFromZero, Range, Seed
 from facesr.resample import downscale_uint8
@@ -41,6 +42,7 @@ class PackedDataset:
         landmarks: float32 (N, 5, 2), x and y in pixels of the crop without margin, pixel centres at whole numbers; NaN
             where unknown. Left eye, right eye, nose tip, left and right mouth corner as seen in the picture.
         digests: sha256 of the file each face came from, "" where unknown; empty where the index has none.
+        framing: where faces lie in the crops; None for a set that does not say how it was made.
     """
 
     path: Path
@@ -50,6 +52,7 @@ class PackedDataset:
     sources: tuple[str, ...]
     landmarks: NDArray[np.float32]
     digests: tuple[str, ...] = ()
+    framing: TrainedFraming | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -88,7 +91,20 @@ class PackedDataset:
             raise DataError(f"{path} is damaged: images.npy, index.csv and set.json disagree; prepare it again.")
         known = {name: number for number, name in enumerate(sorted(set(names) - {""}))}
         identity = np.array([known.get(name, -1) for name in names], np.int64)
-        return cls(path, images, margin, identity, sources, landmarks, digests)
+        return cls(path, images, margin, identity, sources, landmarks, digests, _framing_of(about))
+
+
+def _framing_of(about: dict[str, Any]) -> TrainedFraming | None:
+    """Returns the framing of a set by its set.json: how it was cut, drawn faces as the competition's are."""
+    settings, sides = about.get("settings"), (int(about["width"]), int(about["height"]))
+    if not isinstance(settings, dict) or not all(MIN_SIDE <= side <= MAX_SIDE for side in sides):
+        return None
+    crop = settings.get("crop")
+    if settings.get("source") == "builtin":
+        crop = ASC19.crop
+    elif settings.get("source") == "dead_leaves" or "min_detail" in settings:
+        crop = PIECES
+    return framing_of_set(crop, *sides) if crop in KINDS else None
 
 
 def _landmarks_of(texts: Sequence[str | None]) -> NDArray[np.float32]:
