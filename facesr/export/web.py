@@ -92,6 +92,7 @@ def page_texts(about: OnnxAbout) -> dict[str, str]:
         scale=SCALE,
         low_width=framing.get("width", REFERENCE_WIDTH) // SCALE,
         low_height=framing.get("height", REFERENCE_HEIGHT) // SCALE,
+        bound=about.consistency_bound_db,
         face=_face_in(framing) if "face_box_centre" in framing else None,
     )
     return {

@@ -145,7 +145,7 @@ def _fetched() -> dict[str, bytes]:
         reason = "npm is not installed" if npm is None else "FACESR_OFFLINE is set"
         raise WeightsError(f"a web page needs {PACKAGE} {VERSION}, and {reason}; {_ADVICE}")
     with tempfile.TemporaryDirectory() as folder:
-        command = [npm, "pack", "--ignore-scripts", "--silent", f"{PACKAGE}@{VERSION}"]
+        command = [npm, "pack", "--ignore-scripts", "--silent", "--fetch-retries=1", f"{PACKAGE}@{VERSION}"]
         try:
             # In an empty folder, so that no project's settings count.
             done = subprocess.run(

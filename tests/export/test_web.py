@@ -22,6 +22,7 @@ from facesr.export.web_runtime import runtime_files
 from facesr.image import to_float, to_uint8
 from facesr.methods.onnx_about import OnnxAbout
 from facesr.methods.onnx_file import read_exported
+from facesr.metrics.consistency import consistency_of_pictures
 from facesr.png import png_remark, read_png, write_png
 from facesr.resample import downscale_uint8, resize
 from facesr.restore_photo import sidecar
@@ -170,7 +171,7 @@ def test_the_page_holds_no_code_of_strangers_and_asks_nobody_else() -> None:
     assert web.NOTE == sidecar.NOTE
     # Nothing inline, which the policy would refuse.
     assert not re.search(r"<style|style=|\son\w+=|<script>", index)
-    assert "data-face" not in index and 'data-width="24" data-height="28"' in index
+    assert "data-face" not in index and "data-bound" not in index and 'data-width="24" data-height="28"' in index
     for text in texts.values():
         assert not re.search(r"https?://|url\(|@import|eval\(|innerHTML", text)
     framed = page_texts(OnnxAbout("r", "0" * 64, "0" * 64, 1.0, (), None, "u", 29, FRAMING, "0.1.0"))
@@ -223,6 +224,7 @@ def test_the_page_restores_as_pytorch_does_and_asks_nobody_else(
     (tmp_path / "none.png").write_bytes(b"no picture")
     with browser(tmp_path / "profile") as tab:
         tab.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path / "down"))
+        tab.size(1280, 1400)
         tab.call("Page.navigate", url=site)
         tab.wait("document.readyState === 'complete' && document.getElementById('status').textContent === ''")
 
@@ -232,7 +234,12 @@ def test_the_page_restores_as_pytorch_does_and_asks_nobody_else(
         tab.give("#file", tmp_path / "low.png")
         tab.wait("!document.getElementById('result').hidden")
         assert differ_by_at_most_one(canvas(tab, "after"), restored(network, low))
-        assert tab.evaluate("document.getElementById('facts').textContent").startswith("96x112 pixels in ")
+        told = tab.evaluate("document.getElementById('facts').textContent")
+        decibels = consistency_of_pictures(canvas(tab, "after")[None], low[None])[0]
+        assert re.fullmatch(rf"96x112 pixels in \d+\.\d\d s \(two passes\); consistency {decibels:.1f} dB", told)
+        # The small network states a bound of 12.5 dB.
+        assert tab.evaluate("document.getElementById('unsure').hidden")
+        tab.evaluate("document.querySelector('main').dataset.bound = '99'")
         assert tab.evaluate("document.getElementById('error').hidden")
         tab.evaluate("document.getElementById('download').click()")
         while not list((tmp_path / "down").glob("*.png")):
@@ -243,19 +250,31 @@ def test_the_page_restores_as_pytorch_does_and_asks_nobody_else(
 
         # Of a larger one the part in the frame, shrunk to the largest grid; keys move and resize the frame.
         tab.give("#file", tmp_path / "high.png")
-        told = "document.getElementById('told').textContent"
-        tab.wait(f"{told} === '96x112 pixels, shrunk to 32x37; becomes 128x148'")
+        told_now = "document.getElementById('told').textContent"
+        tab.wait(f"{told_now} === '96x112 pixels, shrunk to 32x37; becomes 128x148'")
         tab.press("-")
         tab.press("ArrowRight")
-        assert tab.evaluate(told).startswith("91x106 pixels")
+        assert tab.evaluate(told_now).startswith("91x106 pixels")
         assert tab.evaluate("document.getElementById('box').style.left") != "0%"
         for key in "+++":
             tab.press(key)
         tab.press("Enter")
         tab.wait("document.getElementById('facts').textContent.startsWith('128x148')")
+        assert tab.evaluate("document.getElementById('unsure').textContent").endswith("(consistency below 99 dB).")
+        assert not tab.evaluate("document.getElementById('unsure').hidden")
         shrunk = to_uint8(resize(to_float(high).double(), 37, 32).float())[0]
         assert differ_by_at_most_one(canvas(tab, "after"), restored(network, shrunk))
 
+        # The mouse draws another frame, which begins where it was pressed.
+        for key in "-" * 20:
+            tab.press(key)
+        stage = "document.getElementById('stage').getBoundingClientRect()"
+        x, y, side = (tab.evaluate(f"{stage}.{name}") for name in ("x", "y", "width"))
+        pixel = side / 96
+        tab.drag(*((x + place * pixel, y + place * pixel) for place in (10, 20, 34)))
+        assert tab.evaluate(told_now).startswith("24x28 pixels; becomes 96x112")
+        left = tab.evaluate("document.getElementById('box').style.left")
+        assert left.startswith("10.4")
         for width in (390, 1280):
             tab.size(width, 844)
             assert tab.evaluate("document.documentElement.scrollWidth") <= width

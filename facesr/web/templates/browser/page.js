@@ -214,7 +214,7 @@ function restore() {
   worker.postMessage({ number: ++number, ...task }, [task.pixels.data.buffer]);
 }
 
-function show({ before, after, milliseconds, mirrored }) {
+function show({ before, after, milliseconds, mirrored, decibels }) {
   for (const [id, pixels] of [["before", before], ["after", after]]) {
     $(id).width = pixels.width;
     $(id).height = pixels.height;
@@ -227,7 +227,12 @@ function show({ before, after, milliseconds, mirrored }) {
   $("sides").style.setProperty("--h", zoom * after.height);
   const passes = mirrored ? "two passes" : "one pass";
   pace = (SCALE * SCALE * milliseconds) / (after.width * after.height * (mirrored ? 2 : 1));
-  $("facts").textContent = `${after.width}x${after.height} pixels in ${(milliseconds / 1000).toFixed(2)} s (${passes})`;
+  const seconds = (milliseconds / 1000).toFixed(2);
+  $("facts").textContent =
+    `${after.width}x${after.height} pixels in ${seconds} s (${passes}); consistency ${decibels.toFixed(1)} dB`;
+  $("unsure").hidden = !(decibels < Number(facts.bound));
+  $("unsure").textContent =
+    `Less certain: shrunk again, this answer does not give its input (consistency below ${facts.bound} dB).`;
   shown = `${picture.name}_restored.png`;
   $("result").hidden = false;
   $("result-title").scrollIntoView({ block: "nearest" });

@@ -69,6 +69,13 @@ function picture(levels, width, height) {
   return found;
 }
 
+// How well an answer, shrunk again, gives its input: PSNR in dB, 0 to 100.
+function consistency(answer, levels, width, height) {
+  const again = resampled(answer, { left: 0, top: 0, width: answer.width, height: answer.height }, width, height);
+  const error = again.reduce((sum, level, place) => sum + (level - levels[place]) ** 2, 0) / levels.length;
+  return error > 0 ? Math.min(Math.max(10 * Math.log10(255 ** 2 / error), 0), 100) : 100;
+}
+
 async function run(session, low, width, height) {
   const answer = await session.run({ low: new ort.Tensor("float32", low, [1, 3, height, width]) });
   return answer.restored.data;
@@ -76,7 +83,8 @@ async function run(session, low, width, height) {
 
 async function restored(session, task) {
   const { pixels, box, width, height, scale, mirrored } = task;
-  const low = resampled(pixels, box, width, height).map((level) => level / 255);
+  const asked = resampled(pixels, box, width, height);
+  const low = asked.map((level) => level / 255);
   const [wide, high] = [scale * width, scale * height];
   const began = performance.now();
   let answer = await run(session, low, width, height);
@@ -87,7 +95,8 @@ async function restored(session, task) {
   const milliseconds = performance.now() - began;
   const levels = answer.map((value) => Math.floor(Math.min(Math.max(value, 0), 1) * 255 + 0.5));
   const before = picture(resampled(pixels, box, wide, high), wide, high);
-  return { milliseconds, mirrored, before, after: picture(levels, wide, high) };
+  const after = picture(levels, wide, high);
+  return { milliseconds, mirrored, before, after, decibels: consistency(after, asked, width, height) };
 }
 
 const opened = ort.InferenceSession.create(new URL("model.onnx", here).href, { executionProviders: ["wasm"] });
