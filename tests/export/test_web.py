@@ -24,7 +24,7 @@ from facesr.methods.onnx_about import OnnxAbout
 from facesr.methods.onnx_file import read_exported
 from facesr.metrics.consistency import consistency_of_pictures
 from facesr.png import png_remark, read_png, write_png
-from facesr.resample import downscale_uint8, resize
+from facesr.resample import cubic_kernel, downscale_uint8, resize
 from facesr.restore_photo import sidecar
 from facesr.snapshots.network import network_of
 from facesr.snapshots.snapshot import read_snapshot
@@ -207,6 +207,14 @@ def restored(network: torch.nn.Module, low: np.ndarray) -> np.ndarray:
         return to_uint8(0.5 * (network(batch) + network(batch.flip(-1)).flip(-1)))[0]
 
 
+def box_matrix(size: int, start: int, length: int, count: int) -> np.ndarray:
+    """Returns the weights (count, size) of an antialiased cubic shrinking of a part that lies far from the border."""
+    pitch = length / count
+    centre = start + (np.arange(count) + 0.5) * pitch - 0.5
+    weights = cubic_kernel((centre[:, None] - np.arange(size)) / pitch)
+    return weights / weights.sum(1, keepdims=True)
+
+
 def differ_by_at_most_one(first: np.ndarray, second: np.ndarray) -> bool:
     return first.shape == second.shape and int(np.abs(first.astype(int) - second).max()) <= 1
 
@@ -271,10 +279,16 @@ def test_the_page_restores_as_pytorch_does_and_asks_nobody_else(
         stage = "document.getElementById('stage').getBoundingClientRect()"
         x, y, side = (tab.evaluate(f"{stage}.{name}") for name in ("x", "y", "width"))
         pixel = side / 96
-        tab.drag(*((x + place * pixel, y + place * pixel) for place in (10, 20, 34)))
-        assert tab.evaluate(told_now).startswith("24x28 pixels; becomes 96x112")
-        left = tab.evaluate("document.getElementById('box').style.left")
-        assert left.startswith("10.4")
+        tab.drag(*((x + place * pixel, y + place * pixel) for place in (10, 20, 50)))
+        assert tab.evaluate(told_now).startswith("40x47 pixels, shrunk to 32x37")
+        tab.evaluate("document.getElementById('facts').textContent = ''")
+        tab.press("Enter")
+        tab.wait("document.getElementById('facts').textContent.startsWith('128x148')")
+        # What lies around the frame counts.
+        rows, columns = box_matrix(112, 10, 47, 37), box_matrix(96, 10, 40, 32)
+        shrunk = np.floor(np.einsum("ih,hwc,jw->ijc", rows, high[0], columns) + 0.5).clip(0, 255).astype(np.uint8)
+        assert differ_by_at_most_one(canvas(tab, "after"), restored(network, shrunk))
+
         for width in (390, 1280):
             tab.size(width, 844)
             assert tab.evaluate("document.documentElement.scrollWidth") <= width
