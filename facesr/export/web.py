@@ -19,11 +19,16 @@ from facesr.files import unfinished_folder
 from facesr.methods.onnx_about import OnnxAbout
 from facesr.names import shown_path
 from facesr.photos.crop import REFERENCE_HEIGHT, REFERENCE_WIDTH
+from facesr.photos.trained import PIECES
+from facesr.snapshots.shipped import PREFIX
 from facesr.task import SCALE
 from facesr.web.page import plain_text, render
 
 NOTE = "The detail in restored faces is invented. Not for identifying anyone."
 MODEL = "model.onnx"
+REFERENCE = (REFERENCE_WIDTH, REFERENCE_HEIGHT)
+# Pixels of a side of what the network is shown of a frame, whatever it was trained on.
+LEAST_GRID, MOST_GRID = 8, 192
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ def export_web(spec: str, folder: Path, runtime: Path | None = None) -> Page:
     _check_folder(folder)
     files = {f"runtime/{name}": data for name, data in runtime_files(runtime).items()}
     data, about, parity = checked_model(spec, folder / MODEL)
-    files |= {MODEL: data, **{name: text.encode() for name, text in page_texts(about).items()}}
+    files |= {MODEL: data, **{name: text.encode() for name, text in page_texts(about, name_of(spec, about)).items()}}
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with unfinished_folder(folder.parent, "web") as unfinished:
@@ -79,19 +84,27 @@ def _check_folder(folder: Path) -> None:
     check_place(folder)
 
 
-def page_texts(about: OnnxAbout) -> dict[str, str]:
+def name_of(spec: str, about: OnnxAbout) -> str:
+    """Returns what people call a network: one that comes with the package by its name there, others by their run's."""
+    return spec if spec.startswith(PREFIX) else about.run
+
+
+def page_texts(about: OnnxAbout, name: str) -> dict[str, str]:
     """Returns the page's own files, name to text."""
     framing = json.loads(about.framing) if about.framing else {}
+    width, height = (framing.get(side, most) for side, most in zip(("width", "height"), REFERENCE, strict=True))
+    thing = "picture" if framing.get("crop") == PIECES else "face"
     index = render(
         "browser/index.html",
-        title="Restore a small face",
+        title=f"Restore a small {thing}",
+        thing=thing,
         note=NOTE,
         use=about.use,
-        made_by=f"{about.run}, facesr {about.version}",
+        made_by=f"{name}, facesr {about.version}",
         runtime_version=VERSION,
         scale=SCALE,
-        low_width=framing.get("width", REFERENCE_WIDTH) // SCALE,
-        low_height=framing.get("height", REFERENCE_HEIGHT) // SCALE,
+        low_width=min(max(width // SCALE, LEAST_GRID), MOST_GRID),
+        low_height=min(max(height // SCALE, LEAST_GRID), MOST_GRID),
         bound=about.consistency_bound_db,
         face=_face_in(framing) if "face_box_centre" in framing else None,
     )

@@ -5,6 +5,7 @@ import io
 import re
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -165,7 +166,7 @@ def test_the_folder_appears_whole_or_not_at_all(
 
 
 def test_the_page_holds_no_code_of_strangers_and_asks_nobody_else() -> None:
-    texts = page_texts(ABOUT)
+    texts = page_texts(ABOUT, web.name_of("x", ABOUT))
     index = texts["index.html"]
     assert "&lt;b&gt;run" in index and "&lt;i&gt;use" in index and web.NOTE in index
     assert web.NOTE == sidecar.NOTE
@@ -174,8 +175,12 @@ def test_the_page_holds_no_code_of_strangers_and_asks_nobody_else() -> None:
     assert "data-face" not in index and "data-bound" not in index and 'data-width="24" data-height="28"' in index
     for text in texts.values():
         assert not re.search(r"https?://|url\(|@import|eval\(|innerHTML", text)
-    framed = page_texts(OnnxAbout("r", "0" * 64, "0" * 64, 1.0, (), None, "u", 29, FRAMING, "0.1.0"))
-    assert 'data-face="16.15 13.84 68.75 73.21"' in framed["index.html"]
+    framed = page_texts(OnnxAbout("r", "0" * 64, "0" * 64, 1.0, (), None, "u", 29, FRAMING, "0.1.0"), "r")
+    assert 'data-face="16.15 13.84 68.75 73.21"' in framed["index.html"] and "one face" in framed["index.html"]
+    general = replace(ABOUT, framing='{"crop": "pieces", "width": 128, "height": 16}')
+    index = page_texts(general, web.name_of("pretrained:general", general))["index.html"]
+    assert 'data-width="32" data-height="8"' in index and "Restore a small picture" in index and "a part" in index
+    assert "pretrained:general, facesr" in index and "data-face" not in index
 
 
 @pytest.fixture

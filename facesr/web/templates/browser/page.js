@@ -50,14 +50,19 @@ async function open(file) {
   number++;
   box = firstBox();
   $("part-whole").disabled = Math.max(width, height) > MOST_WHOLE;
-  const isWhole = Math.max(width, height) <= SURELY_WHOLE;
+  const isWhole = Math.max(width, height) <= (facts.thing === "face" ? SURELY_WHOLE : MOST_WHOLE);
   $(isWhole ? "part-whole" : "part-face").checked = true;
   draw();
   $("result").hidden = true;
   $("work").hidden = false;
   update();
-  if (isWhole) restore();
-  else $("box").focus({ preventScroll: true });
+  if (isQuick()) restore();
+  else if (!isWhole) $("box").focus({ preventScroll: true });
+}
+
+// A small picture as a whole is restored without being asked.
+function isQuick() {
+  return $("part-whole").checked && Math.max(picture.width, picture.height) <= SURELY_WHOLE;
 }
 
 function draw() {
@@ -133,7 +138,7 @@ function update() {
   const isLarge = !isWhole && part.width > 2 * width;
   $("advice").textContent = isLarge
     ? "The network is shown less than half of what the picture has here: the picture itself may be better than the answer."
-    : isWhole && Math.max(width, height) > 2 * GRID_HEIGHT
+    : isWhole && facts.thing === "face" && Math.max(width, height) > 2 * GRID_HEIGHT
       ? "The network knows pictures that are filled by one face; of others it is better to choose a face."
       : "";
   $("restore").disabled = isBusy || !isReady;
@@ -283,12 +288,12 @@ worker.addEventListener("message", ({ data }) => {
   if (data.isReady !== undefined) {
     isReady = data.isReady;
     if (!isReady) complain(`The network cannot be opened: ${data.error}`);
-    else if (picture && $("part-whole").checked) restore();
+    else if (picture && isQuick()) restore();
   } else {
     isBusy = false;
     if (data.error) complain(`This could not be restored: ${data.error}`);
     else if (data.number === number) show(data);
-    else if ($("part-whole").checked) restore();
+    else if (isQuick()) restore();
   }
   if (picture) update();
 });
