@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 
 from facesr.photos.colour import Pixels, strip_to_srgb, strips, to_eight_bits
 
-# Of a picture that is read, by its header, before anything is decoded.
-MAX_PIXELS = 100_000_000
+# Of a picture that is read, by its header, before anything is decoded. Cameras of "100 megapixels" have up to 102:
+# 11656x8742 and 11648x8736.
+MAX_PIXELS = 105_000_000
 # Pixels of a side that a format can hold. Source: ITU-T T.81 (JPEG), RFC 9649 (WebP).
 LARGEST_SIDE = {"JPEG": 65535, "WEBP": 16383}
 

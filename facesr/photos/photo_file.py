@@ -75,7 +75,7 @@ def read_photo(path: Path) -> Photo:
     """Returns the photograph of a file, upright; see the top of this module for what changes.
 
     Raises:
-        ImageError: the file cannot be read, is no picture, is damaged or cut short, has more than 100 megapixels, holds
+        ImageError: the file cannot be read, is no picture, is damaged or cut short, has more than 105 megapixels, holds
             several pictures (animations, pages), or is of a kind that is not restored (GIF, HEIC, raw, ...).
     """
     held = [_bytes_of(path)]

@@ -100,8 +100,8 @@ REFUSED: dict[str, tuple[bytes, str]] = {
         by_tifffile(np.ones((5, 6, 4), np.uint16), photometric="separated"),
         "holds 16 bits of colours other than grey or RGB; save it as 16-bit RGB",
     ),
-    "huge.png": (png_of_size(10_001, 10_000), "has 10001x10000 pixels, above the limit of 100 megapixels"),
-    "bomb.png": (png_of_size(100_000, 100_000), "has 100000x100000 pixels, above the limit of 100 megapixels"),
+    "huge.png": (png_of_size(10_501, 10_000), "has 10501x10000 pixels, above the limit of 105 megapixels"),
+    "bomb.png": (png_of_size(100_000, 100_000), "has 100000x100000 pixels, above the limit of 105 megapixels"),
     "nothing.png": (png_of_size(0, 10), "is a PNG file that is damaged or cut short"),
 }
 
