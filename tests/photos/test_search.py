@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from skimage import data
 
+from facesr.data.synthetic.dead_leaves import render_pictures
 from facesr.photos.detect import Detector, detector
 from facesr.photos.search import FoundFace, find_faces, is_plausible, rotation
 
@@ -67,6 +68,11 @@ def test_no_face_is_found_where_none_is(mtcnn: Detector, name: str) -> None:
     if picture.ndim == 2:
         picture = np.repeat(picture[:, :, None], 3, 2)
     assert find_faces(np.ascontiguousarray(picture[:, :, :3]), mtcnn, 10.0) == []
+
+
+def test_no_face_is_found_in_drawn_shapes(mtcnn: Detector) -> None:
+    (picture,) = render_pictures(1, 96, 96, 7, first=0)
+    assert find_faces(picture, mtcnn, 10.0) == []
 
 
 def test_a_small_face_is_found_in_an_enlarged_picture(mtcnn: Detector) -> None:
