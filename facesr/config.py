@@ -257,6 +257,7 @@ class RestoreSettings:
     faces: Any  # all | largest | numbers of faces, as the sidecar counts them
     min_face_px: Annotated[float, Range(8, 10_000)]  # narrower faces are left as they are
     max_turn: Annotated[float, Range(0, 90)]  # degrees; heads that are turned aside further are left as they are
+    frames: str | None  # films: A:B restores from frame A up to but not B, for a trial
     metadata: bool  # keep EXIF, ICC profile and text of the file
     sidecar: bool  # write NAME.restored.json beside each photograph: every face, and what became of it
     report: bool  # write out/report.html: every photograph before and after, and what became of its faces

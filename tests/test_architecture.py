@@ -28,7 +28,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("data", "losses", "embedders", "metrics", "figures", "script"), 2),
     "snapshots": 3,
     "methods": 4,
-    **dict.fromkeys(("training", "submission", "export"), 5),
+    **dict.fromkeys(("training", "submission", "export", "clips"), 5),
     "evaluation": 6,
     "restore_photo": 7,
     "api": 7,

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facesr.photos.crop import Framing, Placement, cut
-from facesr.photos.detect import MIN_FACE, Detector, Face
+from facesr.photos.detect import MIN_FACE, MIN_PROBABILITY, Detector, Face
 
 # A first look may be unsure: faces between two quarter turns are seen 45 degrees off.
 CANDIDATE_PROBABILITY = 0.7
@@ -178,7 +178,21 @@ def rotation(degrees: float) -> NDArray[np.float64]:
     return np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
 
 
-def _looked_at(picture: NDArray[np.uint8], candidate: FoundFace, detector: Detector) -> FoundFace | None:
+def followed(picture: NDArray[np.uint8], face: FoundFace, detector: Detector) -> FoundFace | None:
+    """Returns where a face that was found in a similar picture, the frame before, is in this one; None where it is not.
+
+    Only its surroundings are looked at, and a small one need not be as sure as when it is found first.
+    """
+    found = _looked_at(picture, face, detector, small_probability=MIN_PROBABILITY)
+    return found if found is not None and is_plausible(found) else None
+
+
+def _looked_at(
+    picture: NDArray[np.uint8],
+    candidate: FoundFace,
+    detector: Detector,
+    small_probability: float = SMALL_PROBABILITY,
+) -> FoundFace | None:
     """Returns the face that the detector finds at a candidate's place when it stands upright, None where none is."""
     pitch = LOOK * candidate.size / LOOK_SIDE
     linear = rotation(candidate.roll) * pitch
@@ -194,7 +208,7 @@ def _looked_at(picture: NDArray[np.uint8], candidate: FoundFace, detector: Detec
         if off > MAX_OFF_CENTRE or not 1 / MAX_SIZE_RATIO < ratio < MAX_SIZE_RATIO:
             continue
         found = _found(points @ placement[:, :2].T + placement[:, 2], face)
-        if found.size < SMALL and found.probability < SMALL_PROBABILITY:
+        if found.size < SMALL and found.probability < small_probability:
             continue
         if best is None or found.probability > best.probability:
             best = found

@@ -1,4 +1,4 @@
-"""The command ``facesr restore``: photographs in, photographs with restored faces out."""
+"""The command ``facesr restore``: photographs and films in, the same with restored faces out."""
 
 import re
 import sys
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from facesr import dist, ranks
+from facesr.clips.kind import films_below
 from facesr.config import RestoreSettings
 from facesr.errors import ConfigError, DataError, FaceSRError
 from facesr.evaluation.judges import named_judge, on_device
@@ -21,6 +22,7 @@ from facesr.photos.detect import detector
 from facesr.photos.photo_file import Photo, format_of, read_photo, suffixes_of, write_photo
 from facesr.photos.trained import usable_framing
 from facesr.restore_photo.background import Pace, background_of
+from facesr.restore_photo.clip_command import check_films, film_scale, film_target, is_film, restore_film
 from facesr.restore_photo.decide import chosen_of
 from facesr.restore_photo.photo import FaceFacts, Means, Restored, Wishes, restore_photo, scale_for
 from facesr.restore_photo.report import Report, check_place
@@ -91,11 +93,13 @@ def run(settings: RestoreSettings) -> None:
     jobs = jobs_of(settings)
     if settings.report:
         check_place(_out_of(settings), [(job.source, job.target) for job in jobs])
+    films = {job.source for job in jobs if is_film(job.source)}
     chosen_of(settings.faces, 0)
     if settings.scale not in SCALES:
         raise ConfigError(f"scale={settings.scale} is unknown; give one of {', '.join(SCALES)}.")
     if PULSE in (settings.method, settings.background):
         raise ConfigError("pulse restores no photographs; give a snapshot, a run or pretrained:NAME.")
+    check_films(sorted(films), settings)
     device = dist.choose_device(settings.device)
     method = open_method(settings.method, device)
     framing = _framing_for(method, settings.method)
@@ -109,7 +113,8 @@ def run(settings: RestoreSettings) -> None:
     _sweep(jobs)
     for job in jobs:
         try:
-            print(f"{shown_path(job.source)}: {_restore(job, settings, means, report)}", flush=True)
+            told = _film(job, settings, means) if job.source in films else _restore(job, settings, means, report)
+            print(f"{shown_path(job.source)}: {told}", flush=True)
         except FaceSRError as error:
             if len(jobs) == 1:
                 raise
@@ -151,7 +156,7 @@ def jobs_of(settings: RestoreSettings) -> list[Job]:
         if source.is_dir():
             if is_inside(out, source):
                 raise ConfigError(f"out={shown_path(out)} lies inside {shown_path(source)}; give a folder elsewhere.")
-            found = list_pictures(source)
+            found = list_pictures(source) + films_below(source)
             if not found:
                 raise DataError(f"{shown_path(source)} holds no picture; give a folder of photographs.")
             jobs += [Job(source / inner, out / inner) for inner in found]
@@ -175,6 +180,8 @@ def jobs_of(settings: RestoreSettings) -> list[Job]:
 
 def _named_by_content(job: Job) -> Path:
     """Returns where a photograph goes: what a file is, its content says, and the name of what is written tells it."""
+    if is_film(job.source):
+        return film_target(job.source, job.target)
     format = format_of(job.source)
     if format is None or job.target.suffix.lower() in suffixes_of(format):
         return job.target
@@ -196,6 +203,14 @@ def _sweep(jobs: list[Job]) -> None:
 
 def _out_of(settings: RestoreSettings) -> Path:
     return Path(settings.out or "").expanduser()
+
+
+def _film(job: Job, settings: RestoreSettings, means: Means) -> str:
+    """Restores one film, and returns what there is to say of it."""
+    scale = film_scale(job.source, settings)
+    origin = origin_of(job, settings, means, scale)
+    origin = replace(origin, settings={**origin.settings, "frames": settings.frames})
+    return restore_film(job.source, job.target, settings, means, origin)
 
 
 def _restore(job: Job, settings: RestoreSettings, means: Means, report: Report | None) -> str:

@@ -1,0 +1,220 @@
+"""Films in ``facesr restore``: what may be asked of one, where its unfinished parts lie, and what is told of it."""
+
+import json
+import re
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from facesr.clips.kind import SUFFIXES, film_format, require_reader
+from facesr.config import RestoreSettings
+from facesr.errors import ConfigError, DataError
+from facesr.files import whole_file
+from facesr.names import shown_path
+from facesr.restore_photo.photo import LOW_AGREEMENT, SMALL_FACE_PX, Means, Wishes
+from facesr.restore_photo.sidecar import MEANINGS, NOTE, REMARK, Origin, is_made_of, sidecar_of
+from facesr.weights import sha256_of
+
+# By default a film becomes 4 or 2 times as large while it stays within these pixels; what is larger plays nowhere.
+MOST_PIXELS = 1920 * 1088
+_STATE = ".{name}.unfinished"
+_SAY_EVERY_SECONDS = 10.0
+
+
+def is_film(path: Path) -> bool:
+    """Returns whether a file is a film, by its content."""
+    return film_format(path) is not None
+
+
+def film_target(source: Path, target: Path) -> Path:
+    """Returns where a film goes: under its own name, with an ending that says what it is."""
+    found = film_format(source)
+    endings = SUFFIXES.get(found or "", ())
+    return target if not endings or target.suffix.lower() in endings else target.with_name(target.name + endings[0])
+
+
+def check_films(sources: list[Path], settings: RestoreSettings) -> None:
+    """Refuses, before any work, what cannot be asked of films, and films that are not restored.
+
+    Raises:
+        FaceSRError: a key makes no sense, the package that reads films is missing, or a film is of another kind.
+    """
+    span = span_of(settings.frames)
+    if settings.frames is not None and not sources:
+        raise ConfigError(f"frames={settings.frames} is for films, and there is none; leave it out.")
+    if not sources:
+        return
+    if settings.report:
+        raise ConfigError("report=true is for photographs; leave it out, or give the films in a call of their own.")
+    require_reader()
+    from facesr.clips.stream import probe
+
+    for source in sources:
+        about = probe(source)
+        scale = scale_for_film(settings.scale, about.width, about.height)
+        subsampled = (2 if about.layout in ("yuv420p", "yuv422p") else 1, 2 if about.layout == "yuv420p" else 1)
+        if about.width * scale % subsampled[0] or about.height * scale % subsampled[1]:
+            raise ConfigError(
+                f"{shown_path(source)} has {about.width}x{about.height} pixels, and its colours need even sides; "
+                "give scale=2."
+            )
+        if about.num_frames and span[0] >= about.num_frames:
+            raise ConfigError(
+                f"frames={settings.frames}: {shown_path(source)} has {about.num_frames} frames; give smaller numbers."
+            )
+
+
+def span_of(frames: str | None) -> tuple[int, int | None]:
+    """Returns the first frame that is restored and the first after that.
+
+    Raises:
+        ConfigError: it is not written as A:B with A < B.
+    """
+    if frames is None:
+        return 0, None
+    found = re.fullmatch(r"(\d{0,9}):(\d{0,9})", frames)
+    first, end = (0, None) if found is None else (int(found[1] or 0), int(found[2]) if found[2] else None)
+    if found is None or (end is not None and end <= first):
+        raise ConfigError(f"frames={frames} is not understood; give A:B, from frame A up to but not B: frames=0:100.")
+    return first, end
+
+
+def scale_for_film(scale: str, width: int, height: int) -> int:
+    """Returns how many times as large a film becomes: what `scale` says, or 4, 2 or 1 by its size."""
+    if scale != "auto":
+        return int(scale)
+    return next((times for times in (4, 2) if width * height * times**2 <= MOST_PIXELS), 1)
+
+
+def film_scale(source: Path, settings: RestoreSettings) -> int:
+    """Returns how many times as large this film becomes."""
+    from facesr.clips.stream import probe
+
+    about = probe(source)
+    return scale_for_film(settings.scale, about.width, about.height)
+
+
+def restore_film(source: Path, target: Path, settings: RestoreSettings, means: Means, origin: Origin) -> str:
+    """Restores a film, and returns what there is to say of it.
+
+    Raises:
+        FaceSRError: it cannot be decoded or written, or something else lies where it would go.
+    """
+    from facesr.clips.stream import probe
+    from facesr.restore_photo.clip import Work, restore_clip
+
+    if target.exists():
+        if is_made_of(target, origin, sha256_of(target)):
+            return f"was restored before, {shown_path(target)}"
+        if not settings.overwrite:
+            raise ConfigError(f"{shown_path(target)} is there already; give another out, or overwrite=true.")
+    about, span = probe(source), span_of(settings.frames)
+    scale = int(origin.settings["scale"])
+    wishes = Wishes(scale, settings.faces, settings.min_face_px, settings.max_turn, settings.strength)
+    try:
+        state = _state_for(target, origin)
+        with whole_file(target) as temporary:
+            work = Work(source, about, span, state, _Progress(source))
+            restored = restore_clip(work, temporary, means, wishes, REMARK, settings.metadata)
+            _tell(target, temporary, settings, origin, restored)
+        remove_state(state)
+    except OSError as error:
+        raise DataError(f"{shown_path(target)} cannot be written: {error.strerror or error}.") from error
+    done = [plan for plan in restored.plans if not plan.reason]
+    lines = [
+        f"{restored.num_frames} frames, {len(restored.plans)} face{'' if len(restored.plans) == 1 else 's'}, "
+        f"{len(done)} restored, {about.width * scale}x{about.height * scale}, {restored.seconds:.1f} s"
+    ]
+    for number, plan in enumerate(restored.plans):
+        if plan.reason:
+            lines.append(f"  face {number} (frames {plan.first} to {plan.last}) is left as it is: {plan.reason}")
+    lines += [f"  a stream of kind {kind} cannot be carried into the new file" for kind in restored.left_out]
+    return "\n".join(lines)
+
+
+def _tell(target: Path, written: Path, settings: RestoreSettings, origin: Origin, restored: object) -> None:
+    from facesr.restore_photo.clip import RestoredClip
+
+    assert isinstance(restored, RestoredClip)
+    if not settings.sidecar:
+        sidecar_of(target).unlink(missing_ok=True)
+        return
+    tracks = []
+    for number, plan in enumerate(restored.plans):
+        agreement = restored.agreement.get(number)
+        unsure = []
+        if agreement is not None and agreement < LOW_AGREEMENT:
+            unsure.append(f"its mirror image is restored otherwise (agreement {agreement:.2f})")
+        if not plan.reason and plan.width < SMALL_FACE_PX:
+            unsure.append(f"only {plan.width:.0f} px wide")
+        tracks.append(
+            {
+                "number": number,
+                "first_frame": plan.first,
+                "last_frame": plan.last,
+                "width": round(plan.width, 2),
+                "restored": not plan.reason,
+                "reason": plan.reason or None,
+                "mean_share": round(float(plan.shares.mean()), 3),
+                "less_certain": unsure,
+                "mirror_agreement": None if agreement is None else round(agreement, 4),
+            }
+        )
+    content = {
+        "note": NOTE,
+        "origin": asdict(origin),
+        "restored_sha256": sha256_of(written),
+        "frames": restored.num_frames,
+        "streams_left_out": restored.left_out,
+        "seconds": round(restored.seconds, 3),
+        "tracks": tracks,
+        "meaning": {"mirror_agreement": MEANINGS["mirror_agreement"] + "; the median over its frames"},
+    }
+    with whole_file(sidecar_of(target)) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _state_for(target: Path, origin: Origin) -> Path:
+    """Returns the folder of what is finished of a film, emptied where it was made of something else."""
+    state = target.with_name(_STATE.format(name=target.name))
+    state.mkdir(parents=True, exist_ok=True)
+    made_of, told = state / "origin.json", json.dumps(asdict(origin), sort_keys=True)
+    if not made_of.exists() or made_of.read_text(encoding="utf-8") != told:
+        for path in state.iterdir():
+            path.unlink()
+        with whole_file(made_of) as temporary:
+            temporary.write_text(told, encoding="utf-8")
+    return state
+
+
+def remove_state(state: Path) -> None:
+    """Removes the folder of what was finished."""
+    for path in state.iterdir():
+        path.unlink()
+    state.rmdir()
+
+
+class _Progress:
+    """Tells on the console, every few seconds, how far a film is and how long it will take."""
+
+    def __init__(self, source: Path) -> None:
+        self._source, self._what = source, ""
+        self._start = self._told = time.monotonic()
+
+    def __call__(self, what: str, done: int, count: int) -> None:
+        """Takes what is being done, the frames that are done, and of how many (0: unknown)."""
+        now = time.monotonic()
+        if what != self._what:
+            self._what, self._start, self._first = what, now, done
+        if now - self._told < _SAY_EVERY_SECONDS or done == self._first:
+            return
+        self._told = now
+        left = (count - done) * (now - self._start) / (done - self._first)
+        ahead = f" of {count}, {_clock(left)} left" if count >= done else ""
+        print(f"{shown_path(self._source)}: {what}, frame {done}{ahead}", file=sys.stderr, flush=True)
+
+
+def _clock(seconds: float) -> str:
+    minutes = int(seconds) // 60
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {int(seconds) % 60} s"

@@ -1,0 +1,210 @@
+"""A film restored with a made method and made faces: timestamps, sound, colours, memory, and going on after a kill."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+av = pytest.importorskip("av")
+
+from facesr.clips import segments, track  # noqa: E402
+from facesr.clips.kind import film_format  # noqa: E402
+from facesr.clips.stream import probe  # noqa: E402
+from facesr.errors import DataError  # noqa: E402
+from facesr.methods.method import Method  # noqa: E402
+from facesr.models.interpolation import Bicubic  # noqa: E402
+from facesr.photos.search import FoundFace  # noqa: E402
+from facesr.restore_photo import clip  # noqa: E402
+from facesr.restore_photo.clip import RestoredClip, Work, restore_clip  # noqa: E402
+from facesr.restore_photo.photo import Means, Wishes  # noqa: E402
+from tests.clips.made import packets_of, times_of, uneven, write_film  # noqa: E402
+
+CPU = torch.device("cpu")
+QUICK_VP9 = {"crf": "20", "b": "0", "cpu-used": "8", "deadline": "realtime"}
+COUNT, WIDTH, HEIGHT = 14, 64, 60
+POINTS = np.array([[-4.0, -3.0], [4.0, -3.0], [0.0, 1.5], [-3.0, 5.5], [3.0, 5.5]])
+
+
+class Judge:
+    """Embeds a picture by its four quarters' means."""
+
+    name, dim, weights_sha256, differentiable = "quarters", 4, "", False
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        quarters = nn.functional.adaptive_avg_pool2d(batch.mean(1, keepdim=True), 2).flatten(1)
+        return nn.functional.normalize(quarters + 1e-3, dim=1)
+
+
+class Dotted(nn.Module):
+    """Cubic interpolation with bright dots, as a network that adds detail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cubic = Bicubic()
+
+    def forward(self, low: Tensor) -> Tensor:
+        restored: Tensor = self.cubic(low)
+        restored[..., ::4, ::4] += 0.3
+        return restored
+
+
+def face() -> FoundFace:
+    centre = np.array([31.5, 29.5])
+    return FoundFace(centre, 16.5, 20.5, 0.0, POINTS + centre, 0.99)
+
+
+@pytest.fixture(autouse=True)
+def made_faces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(track, "find_faces", lambda picture, detector, smallest: [face()])
+    monkeypatch.setattr(track, "followed", lambda picture, before, detector: face())
+    monkeypatch.setattr(clip, "SEGMENT", 5)
+    monkeypatch.setattr(clip, "REACH", 1)
+
+
+def frames(count: int = COUNT) -> list[np.ndarray]:
+    rng = np.random.default_rng(3)
+    down, across = np.mgrid[:HEIGHT, :WIDTH] / 12.0
+    still = np.stack([np.sin(across), np.cos(down), np.sin(across + down)], 2) * 50 + 128
+    return [np.clip(still + rng.normal(0, 2, still.shape), 0, 255).astype(np.uint8) for _ in range(count)]
+
+
+def restored(source: Path, out: Path, *, scale: int = 1, span: tuple[int, int | None] = (0, None)) -> RestoredClip:
+    state = out.with_suffix(".state")
+    state.mkdir(exist_ok=True)
+    means = Means(Method("made", Dotted()), None, None, Judge(), CPU)  # type: ignore[arg-type]
+    work = Work(source, probe(source), span, state, lambda what, done, count: None)
+    return restore_clip(work, out, means, Wishes(scale, "all", 10.0, 60.0, 1.0), "invented", True)
+
+
+def facts(path: Path) -> tuple[int, ...]:
+    with av.open(str(path)) as opened:
+        frame = next(opened.decode(video=0))
+        tags = (frame.color_primaries, frame.color_trc, frame.colorspace, frame.color_range)
+        return (*(int(tag) for tag in tags), frame.rotation)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "audio", "options"),
+    [
+        ("a.mp4", "libx264", "aac", None),
+        pytest.param("a.mov", "libx264", "aac", None, marks=pytest.mark.slow),
+        ("a.mkv", "libx264", "aac", None),
+        pytest.param("a.webm", "libvpx-vp9", "libopus", QUICK_VP9, marks=pytest.mark.slow),
+    ],
+)
+def test_timestamps_sound_and_tags_are_those_of_the_source(
+    tmp_path: Path, name: str, codec: str, audio: str, options: dict[str, str] | None
+) -> None:
+    source, target = tmp_path / name, tmp_path / f"out_{name}"
+    turn = 90 if name.endswith(("mp4", "mov")) else 0
+    write_film(source, frames(), uneven(COUNT), codec=codec, audio=audio, options=options, turn=turn)
+    told = restored(source, target)
+    assert told.num_frames == COUNT and told.left_out == [] and [plan.reason for plan in told.plans] == [""]
+    assert times_of(target) == times_of(source)
+    heard = packets_of(source, "audio")
+    assert len(heard) > 10 and packets_of(target, "audio") == heard
+    assert facts(target) == facts(source)[:5] and facts(source)[4] == turn
+    assert film_format(target) == film_format(source)
+    with av.open(str(target)) as opened:
+        assert "invented" in (opened.metadata.get("comment") or opened.metadata.get("COMMENT"))
+
+
+def test_a_film_of_an_even_rate_in_avi(tmp_path: Path) -> None:
+    source, target = tmp_path / "a.avi", tmp_path / "out.avi"
+    write_film(source, frames(), codec="mpeg4", audio="pcm_s16le", options={}, colours=(2, 2, 2, 0))
+    restored(source, target, scale=2)
+    assert times_of(target) == times_of(source) and packets_of(target, "audio") == packets_of(source, "audio")
+
+
+def test_a_killed_command_goes_on_and_gives_the_same_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, whole, killed = (tmp_path / name for name in ("a.mp4", "whole.mp4", "killed.mp4"))
+    write_film(source, frames(), uneven(COUNT))
+    restored(source, whole)
+    written = segments.write_segment
+    calls: list[Path] = []
+
+    def dies_at_the_third(path: Path, *rest: object) -> None:
+        calls.append(path)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        written(path, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(clip, "write_segment", dies_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        restored(source, killed)
+    restored(source, killed)
+    assert [path.name for path in calls[2:]] == ["frames000002.part", "frames000002.part"]
+    assert packets_of(killed, "video") == packets_of(whole, "video") and len(packets_of(whole, "video")) == COUNT
+
+
+def test_a_part_of_a_film_keeps_its_times_and_its_sound(tmp_path: Path) -> None:
+    source, target = tmp_path / "a.mp4", tmp_path / "out.mp4"
+    write_film(source, frames(), uneven(COUNT))
+    restored(source, target, span=(3, 9))
+    wanted = times_of(source)[3:10]
+    assert times_of(target) == wanted[:6]
+    heard = [one for one in packets_of(source, "audio") if wanted[0] <= one[1] < wanted[6]]
+    assert packets_of(target, "audio") == heard
+
+
+def test_what_has_no_face_keeps_its_samples(tmp_path: Path) -> None:
+    from facesr.clips.pixels import planes_of, to_rgb, with_changes
+    from facesr.clips.stream import frames_of
+
+    source = tmp_path / "a.mp4"
+    write_film(source, frames(2), colours=(5, 6, 5, 2))
+    about, frame = probe(source), next(frames_of(source))
+    rgb = to_rgb(frame, about)
+    after = rgb.copy()
+    after[20:30, 20:30] = np.clip(after[20:30, 20:30].astype(int) + 10, 0, 255)
+    new = with_changes(frame, rgb, after, about)
+    luma, was = planes_of(new)[0], planes_of(frame)[0]
+    outside = np.ones(luma.shape, bool)
+    outside[20:30, 20:30] = False
+    assert np.array_equal(luma[outside], was[outside])
+    # Full range, BT.601: ten levels more in every channel are ten levels more of luma.
+    assert abs(float((luma.astype(int) - was)[~outside].mean()) - 10.0) < 0.6
+
+
+def test_the_number_of_frames_in_memory_does_not_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[int] = []
+    finish = clip._finish
+
+    def counted(number: int, window: object, *rest: object) -> None:
+        held.append(len(window))  # type: ignore[arg-type]
+        finish(number, window, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(clip, "_finish", counted)
+    source = tmp_path / "a.mp4"
+    write_film(source, frames(), uneven(COUNT), audio=None)
+    restored(source, tmp_path / "out.mp4")
+    assert len(held) == COUNT and max(held) == 3
+
+
+@pytest.mark.parametrize(
+    ("colours", "layout", "what"),
+    [
+        ((9, 16, 9, 1), "yuv420p", "HDR (PQ)"),
+        ((9, 18, 9, 1), "yuv420p", "HLG"),
+        ((1, 1, 1, 1), "yuv420p10le", "8 bits"),
+    ],
+)
+def test_what_is_not_restored_is_refused(
+    tmp_path: Path, colours: tuple[int, int, int, int], layout: str, what: str
+) -> None:
+    source = tmp_path / "a.mp4"
+    write_film(source, frames(2), colours=colours, layout=layout, audio=None)
+    with pytest.raises(DataError) as raised:
+        probe(source)
+    assert what in str(raised.value) and "a.mp4" in str(raised.value)
+
+
+def test_the_faces_are_kept_as_they_were_followed(tmp_path: Path) -> None:
+    source = tmp_path / "a.mp4"
+    write_film(source, frames(), audio=None)
+    restored(source, tmp_path / "out.mp4")
+    kept = json.loads((tmp_path / "out.state" / "faces000000.json").read_text())
+    assert track.to_plain(track.from_plain(kept[0])) == kept[0]
