@@ -22,6 +22,7 @@ HEAVY = (
     "tensorboard",
     "facenet_pytorch",
     "torch._dynamo",
+    "sympy",
 )
 LIMIT_BYTES = 2 << 30
 
@@ -72,6 +73,12 @@ def test_no_light_module_loads_anything_heavy() -> None:
 def test_no_command_loads_the_compiler_of_torch() -> None:
     code = "import evaluate, train, torch; from facesr.resample import downscale; downscale(torch.zeros(1, 3, 8, 8))"
     assert "torch._dynamo" not in loaded_by(code)
+
+
+@pytest.mark.slow
+def test_opening_a_snapshot_loads_neither_the_compiler_of_torch_nor_what_no_method_needs() -> None:
+    code = "import torch, facesr.methods.open as o; o.open_method('pretrained:asc19_final', torch.device('cpu'))"
+    assert loaded_by(code) == ["torch", "safetensors"]
 
 
 def test_heavy_packages_are_found() -> None:

@@ -7,10 +7,12 @@ only one whose names and shapes are those of the file is built, and only one tha
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.overrides import TorchFunctionMode
 
 from facesr.build import build
 from facesr.errors import CheckpointError, FaceSRError
@@ -22,6 +24,20 @@ from facesr.weights import check_fit, load_into
 # A normalisation may register a weight anew, so what is registered is more than what there is in the end.
 _REGISTRATIONS = 4
 _SIDE_PX = 16
+
+
+# What fills a tensor in place with numbers that are drawn.
+_FILLING = frozenset({Tensor.normal_, Tensor.uniform_})
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves first weights out: on the meta device there are none, but drawing them loads torch's compiler (2 s)."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in _FILLING or getattr(func, "__module__", "") == nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 class _TooLarge(Exception):
@@ -49,7 +65,7 @@ def network_of(snapshot: Snapshot, path: Path) -> nn.Module:
 
 def _check_without_memory(snapshot: Snapshot, path: Path) -> None:
     try:
-        with torch.device("meta"), _at_most_the_weights_of(snapshot.state):
+        with _Unfilled(), torch.device("meta"), _at_most_the_weights_of(snapshot.state):
             shell: nn.Module = build(snapshot.generator, Place.GENERATOR)
     except _TooLarge:
         raise CheckpointError(
