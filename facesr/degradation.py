@@ -3,8 +3,8 @@
 A degradation is called with a batch and the place of its first picture in a run, and returns whole grey levels as an
 8-bit file would hold them. Whatever is random in it is a pure function of (seed, place of the picture): a resumed run
 draws what the uninterrupted one would have drawn, and a picture gets the same on one rank and on eight, in a batch or
-alone. The official one is for the whole batch at once; the others go picture by picture, noise and JPEG on the CPU,
-because every picture has parameters of its own. `blur` and `shrink` are differentiable, the whole is not: it rounds.
+alone. The official and the random one are for the whole batch at once, on its device. A chain, which studies use, goes
+picture by picture with OpenCV's own JPEG. `blur` and `shrink` are differentiable, the whole is not: it rounds.
 """
 
 import math
@@ -21,15 +21,17 @@ from torch.nn import functional
 
 from facesr import draws
 from facesr.errors import ConfigError
+from facesr.faults.canvas import resized
+from facesr.faults.kernels import DOWNSCALERS, gaussian_kernel, motion_kernel, shrink
+from facesr.faults.passes import Pass, saved, through
 from facesr.image import luma, round_to_grey_levels, to_float, to_uint8
 from facesr.ranges import Range, Share
-from facesr.resample import downscale_to_grey_levels, resize
+from facesr.resample import downscale_to_grey_levels, resize_matrix
 from facesr.task import SCALE
 
-DOWNSCALERS = ("official", "bicubic", "nearest", "bilinear", "area", "lanczos")
-LANCZOS_LOBES = 3
-# Kernels end where a Gaussian has fallen to a hundredth.
-_SIGMAS = 3.0
+_RANGES = (
+    "blur_sigma", "motion_px", "resize", "noise_sigma", "poisson_photons", "jpeg_quality", "enlarge", "small",
+)  # fmt: skip
 
 Generator = np.random.Generator
 
@@ -59,82 +61,6 @@ class Step(Protocol):
 def generators_at(seed: int, position: int, count: int) -> list[Generator]:
     """Returns one random generator for each of the `count` pictures from `position` on."""
     return draws.generators_at(seed, position, count, draws.DEGRADATION)
-
-
-def shrink(batch: Tensor, downscaler: str, height: int, width: int) -> Tensor:
-    """Returns the batch (N, 3, H, W) resized to (N, 3, height, width), unrounded and unclamped.
-
-    ``official`` is the competition's antialiased cubic interpolation (`facesr.resample`), ``lanczos`` antialiased with
-    three lobes, ``area`` the mean over a pixel's area; ``bicubic`` (a = -0.75), ``bilinear`` and ``nearest`` (the pixel
-    at or after the centre) look at the neighbours only and alias.
-
-    Raises:
-        ConfigError: the downscaler is unknown.
-
-    Source: OpenCV's resize with INTER_CUBIC, INTER_LINEAR and INTER_AREA, and Pillow's with LANCZOS and NEAREST, which
-    ``tests/test_degradation.py`` compares with.
-    """
-    match downscaler:
-        case "official":
-            return resize(batch, height, width)
-        case "lanczos":
-            rows, columns = (
-                torch.from_numpy(lanczos_matrix(*sizes)).to(batch)
-                for sizes in ((batch.shape[-2], height), (batch.shape[-1], width))
-            )
-            return torch.matmul(torch.matmul(rows, batch), columns.t())
-        case "bicubic" | "bilinear":
-            return functional.interpolate(batch, (height, width), mode=downscaler, align_corners=False)
-        case "area":
-            return functional.interpolate(batch, (height, width), mode="area")
-        case "nearest":
-            return functional.interpolate(batch, (height, width), mode="nearest-exact")
-    raise ConfigError(f"downscaler {downscaler} is unknown; choose one of {', '.join(DOWNSCALERS)}.")
-
-
-def lanczos_matrix(size_in: int, size_out: int) -> NDArray[np.float64]:
-    """Returns the (size_out, size_in) matrix that resizes one axis with a Lanczos window of three lobes, rows sum to 1.
-
-    When shrinking, the kernel is stretched by the factor; at the border it is cut off.
-
-    Source: C. E. Duchon, "Lanczos filtering in one and two dimensions", J. Appl. Meteor. 18, 1979, equation 9.
-    """
-    stretch = max(size_in / size_out, 1.0)
-    centre = (np.arange(size_out) + 0.5) * size_in / size_out
-    x = (np.arange(size_in) + 0.5 - centre[:, None]) / stretch
-    weights = np.where(np.abs(x) < LANCZOS_LOBES, np.sinc(x) * np.sinc(x / LANCZOS_LOBES), 0.0)
-    matrix: NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
-    return matrix
-
-
-def gaussian_kernel(sigma_x: float, sigma_y: float, radians: float = 0.0) -> NDArray[np.float64]:
-    """Returns a Gaussian kernel (K, K) that sums to 1; its standard deviations, in pixels, lie along turned axes."""
-    reach = np.arange(-math.ceil(_SIGMAS * max(sigma_x, sigma_y)), math.ceil(_SIGMAS * max(sigma_x, sigma_y)) + 1)
-    y, x = np.meshgrid(reach, reach, indexing="ij")
-    along = math.cos(radians) * x + math.sin(radians) * y
-    across = math.cos(radians) * y - math.sin(radians) * x
-    # A width of zero leaves the middle alone.
-    kernel = np.exp(-0.5 * ((along / max(sigma_x, 1e-6)) ** 2 + (across / max(sigma_y, 1e-6)) ** 2))
-    total: NDArray[np.float64] = kernel / kernel.sum()
-    return total
-
-
-def motion_kernel(length_px: int, degrees: float) -> NDArray[np.float64]:
-    """Returns the kernel (K, K) of a straight, even movement over `length_px` pixels, which sums to 1.
-
-    0 degrees is sideways and 90 upright. The path's points, one pixel apart, are shared among their four neighbours.
-    """
-    radius = (length_px - 1) // 2 + 1
-    kernel = np.zeros((2 * radius + 1, 2 * radius + 1))
-    for offset in np.arange(length_px) - (length_px - 1) / 2:
-        # Rounded, so that a sine of 1e-17 does not spread a straight path over two rows.
-        x = round(radius + offset * math.cos(math.radians(degrees)), 9)
-        y = round(radius - offset * math.sin(math.radians(degrees)), 9)
-        left, top = math.floor(x), math.floor(y)
-        for row, share_y in ((top, 1 - (y - top)), (top + 1, y - top)):
-            for column, share_x in ((left, 1 - (x - left)), (left + 1, x - left)):
-                kernel[row, column] += share_y * share_x / length_px
-    return kernel
 
 
 def blur(picture: Tensor, kernel: NDArray[np.float64]) -> Tensor:
@@ -258,15 +184,30 @@ class Chain:
 
 
 @dataclass(frozen=True)
+class _Plan:
+    """What is done to one picture."""
+
+    first: Pass
+    second: Pass
+    quality: int  # of the last JPEG; 0 for none
+    grows: bool  # in the first pass
+
+
+@dataclass(frozen=True)
 class SecondOrder:
     """Blur, resize, noise, JPEG, and all of it once more, with parameters drawn for each picture.
 
     Ranges are [mild end, harsh end]; values are drawn evenly between the mild end and `strength` of the way to the
-    harsh one. The first pass ends between full size and `resize`, the second one at a quarter of the full size.
+    harsh one. The first pass ends between full size and `resize`, or above full size by `enlarge`; the second one at a
+    quarter of the full size, or at a picture smaller by `small`, which is then enlarged to the quarter as `facesr
+    restore` enlarges a small face. At the end some are saved as JPEG once more.
+
+    The whole batch is degraded at once on its device; noise is drawn on the CPU. The noise of counted light is normal
+    with the variance of the counts.
 
     Source: X. Wang et al., "Real-ESRGAN: training real-world blind super-resolution with pure synthetic data", ICCV
-    workshops 2021, section 3.2. Left out are its generalised and plateau-shaped kernels, its sinc filter, and enlarging
-    in the first pass; motion blur is ours.
+    workshops 2021, section 3.2. Left out are its generalised and plateau-shaped kernels and its sinc filter; motion
+    blur, small pictures, the last JPEG and the share of official ones are ours.
 
     Raises:
         ConfigError: a range, a share or a downscaler is not as it has to be.
@@ -276,18 +217,28 @@ class SecondOrder:
     blur_sigma: Sequence[
         Annotated[float, Range(0, 100)]
     ]  # pixels of the picture as it is then, on each of two turned axes
-    motion_share: Share  # of passes that blur by motion instead
+    motion_share: Share  # of blurs that are motion instead
     motion_px: Sequence[Annotated[float, Range(1, 1_000)]]
     resize: Sequence[Annotated[float, Range(0.25, 1)]]  # factor of the first pass
     downscalers: Sequence[str]  # one is drawn for each pass
     noise_sigma: Sequence[Annotated[float, Range(0, 255)]]  # grey levels
-    poisson_share: Share  # of passes with Poisson noise instead
+    poisson_share: Share  # of noises that are Poisson noise instead
     poisson_photons: Sequence[Annotated[float, Range(1, 1e9)]]
-    grey_share: Share  # of passes with noise that is the same in all channels
+    grey_share: Share  # of noises that are the same in all channels
     jpeg_quality: Sequence[Annotated[float, Range(1, 100)]]
+    # Runs of before these keys had none of this.
+    official_share: Share = 0.0  # of pictures that get the official downscaling and nothing else
+    blur_share: Share = 1.0  # of passes that blur
+    noise_share: Share = 1.0  # of passes with noise
+    jpeg_share: Share = 1.0  # of passes that end as JPEG
+    enlarge_share: Share = 0.0  # of first passes that enlarge instead
+    enlarge: Sequence[Annotated[float, Range(1, 4)]] = (1.0, 1.0)
+    small_share: Share = 0.0  # of second passes that end below a quarter
+    small: Sequence[Annotated[float, Range(0.1, 1)]] = (1.0, 1.0)  # as a factor of the quarter
+    resaved_share: Share = 0.0  # of pictures that are saved as JPEG once more, at a quarter
 
     def __post_init__(self) -> None:
-        for name in ("blur_sigma", "motion_px", "resize", "noise_sigma", "poisson_photons", "jpeg_quality"):
+        for name in _RANGES:
             values = getattr(self, name)
             if len(values) != 2:
                 raise ConfigError(f"degradation.{name}={list(values)} has to be two numbers: mild, harsh.")
@@ -300,27 +251,69 @@ class SecondOrder:
     def __call__(self, high: Tensor, seed: int, position: int) -> Tensor:
         """Returns the low-resolution batch."""
         height, width = high.shape[-2:]
-        pictures: list[Tensor] = []
-        for picture, generator in zip(high, generators_at(seed, position, len(high)), strict=True):
-            factor = self._between(self.resize, generator)
-            once = self._pass(picture, generator, round(height * factor), round(width * factor))
-            pictures.append(self._pass(once, generator, height // SCALE, width // SCALE))
-        return round_to_grey_levels(torch.stack(pictures))
+        low = high.new_empty((len(high), 3, height // SCALE, width // SCALE), dtype=torch.float32)
+        generators = generators_at(seed, position, len(high))
+        plans = [self._plan(generator, height, width) for generator in generators]
+        plain = [i for i, plan in enumerate(plans) if plan is None]
+        if plain:
+            low[plain] = downscale_to_grey_levels(high[plain])
+        # A canvas's size must not depend on the batch, so the few pictures that grow have one of their own.
+        grown = (round(height * max(self.enlarge)), round(width * max(self.enlarge)))
+        for grows, shape in ((False, (height, width)), (True, grown)):
+            chosen = {i: plan for i, plan in enumerate(plans) if plan and plan.grows == grows}
+            if chosen:
+                places, own = list(chosen), [generators[i] for i in chosen]
+                low[places] = self._together(high[places].float(), list(chosen.values()), own, shape)
+        return low
+
+    def _together(
+        self, high: Tensor, plans: Sequence[_Plan], generators: Sequence[Generator], shape: tuple[int, int]
+    ) -> Tensor:
+        height, width = high.shape[-2:]
+        quarter = (height // SCALE, width // SCALE)
+        firsts, seconds = [plan.first for plan in plans], [plan.second for plan in plans]
+        canvas = through(high, [(height, width)] * len(plans), firsts, generators, shape)
+        canvas = through(canvas, [step.size for step in firsts], seconds, generators, quarter)
+        grid = [quarter] * len(plans)
+        if self.small_share:
+            sizes = [step.size for step in seconds]
+            canvas = resized(canvas, sizes, grid, [resize_matrix] * len(plans), quarter)
+        return saved(round_to_grey_levels(canvas), grid, [plan.quality for plan in plans])
+
+    def _plan(self, generator: Generator, height: int, width: int) -> _Plan | None:
+        """Returns what is done to a picture; None for the official downscaling alone."""
+        if generator.random() < self.official_share:
+            return None
+        enlarges = generator.random() < self.enlarge_share
+        factor_first = self._between(self.enlarge if enlarges else self.resize, generator)
+        first = self._pass(generator, round(height * factor_first), round(width * factor_first))
+        factor = self._between(self.small, generator) if generator.random() < self.small_share else 1.0
+        size = (max(1, round(height // SCALE * factor)), max(1, round(width // SCALE * factor)))
+        second = self._pass(generator, *size)
+        return _Plan(first, second, self._quality(generator, self.resaved_share), factor_first > 1.0)
+
+    def _pass(self, generator: Generator, height: int, width: int) -> Pass:
+        kernel = None
+        if generator.random() < self.blur_share:
+            if generator.random() < self.motion_share:
+                kernel = motion_kernel(round(self._between(self.motion_px, generator)), generator.uniform(0.0, 180.0))
+            else:
+                widths = [self._between(self.blur_sigma, generator) for _ in range(2)]
+                kernel = gaussian_kernel(widths[0], widths[1], generator.uniform(0.0, math.pi))
+        downscaler = str(generator.choice(list(self.downscalers)))
+        sigma = photons = 0.0
+        grey = False
+        if generator.random() < self.noise_share:
+            grey = bool(generator.random() < self.grey_share)
+            if generator.random() < self.poisson_share:
+                photons = self._between(self.poisson_photons, generator)
+            else:
+                sigma = self._between(self.noise_sigma, generator)
+        quality = self._quality(generator, self.jpeg_share)
+        return Pass((height, width), kernel, downscaler, sigma, photons, grey, quality)
+
+    def _quality(self, generator: Generator, share: float) -> int:
+        return round(self._between(self.jpeg_quality, generator)) if generator.random() < share else 0
 
     def _between(self, ends: Sequence[float], generator: Generator) -> float:
         return float(ends[0] + self.strength * generator.random() * (ends[1] - ends[0]))
-
-    def _pass(self, picture: Tensor, generator: Generator, height: int, width: int) -> Tensor:
-        if generator.random() < self.motion_share:
-            picture = MotionBlur(round(self._between(self.motion_px, generator)))(picture, generator)
-        else:
-            widths = [self._between(self.blur_sigma, generator) for _ in range(2)]
-            picture = blur(picture, gaussian_kernel(widths[0], widths[1], generator.uniform(0.0, math.pi)))
-        downscaler = str(generator.choice(list(self.downscalers)))
-        picture = shrink(picture[None], downscaler, height, width)[0].clamp(0.0, 1.0)
-        grey = bool(generator.random() < self.grey_share)
-        if generator.random() < self.poisson_share:
-            picture = PoissonNoise(self._between(self.poisson_photons, generator), grey)(picture, generator)
-        else:
-            picture = GaussianNoise(self._between(self.noise_sigma, generator), grey)(picture, generator)
-        return Jpeg(round(self._between(self.jpeg_quality, generator)))(picture, generator)

@@ -12,7 +12,6 @@ from PIL import Image
 
 from facesr.build import load_settings
 from facesr.config import EvaluateSettings
-from facesr.degradation import DOWNSCALERS
 from facesr.embedders.builtin import SmallRecogniser
 from facesr.errors import ConfigError, FaceSRError, ImageError
 from facesr.evaluation import command as evaluate
@@ -22,6 +21,7 @@ from facesr.evaluation.flow import evaluate as score_folder
 from facesr.evaluation.result import Subject
 from facesr.evaluation.studies.operators import OPERATORS, Case, cases_of, degradation_of, require_originals, write_low
 from facesr.evaluation.studies.robustness import Score, robustness_csv, robustness_png, robustness_sheet, run_cases
+from facesr.faults.kernels import DOWNSCALERS
 from facesr.figures.sheet import Cell, sheet_png
 from facesr.methods.folder import PICTURES, RestoreOptions, restore_folder
 from facesr.methods.low import LowPictures

@@ -1,0 +1,1 @@
+"""What spoils a picture on its way to low resolution: kernels of blur, resizing, JPEG, for whole batches."""
