@@ -99,7 +99,8 @@ def _rules(module: nn.Module) -> dict[nn.Module, Callable[[nn.Module, Inputs, Te
 def count_macs_of(module: nn.Module, *inputs: Tensor) -> int:
     """Returns the multiply-accumulates with learned weights of one call of `module` with these inputs.
 
-    The network runs once without gradients, in the mode it is in.
+    The network runs once, in the mode it is in, and with gradients: without them a network may take a layer's weights
+    and multiply them in another order (models/srresnet.py), which no hook sees.
 
     Raises:
         TypeError: a layer has learned values and stands in no table of this module, or it was never called.
@@ -114,7 +115,7 @@ def count_macs_of(module: nn.Module, *inputs: Tensor) -> int:
 
     hooks = [layer.register_forward_hook(add) for layer in rules]
     try:
-        with torch.no_grad():
+        with torch.enable_grad():
             module(*inputs)
     finally:
         for hook in hooks:

@@ -8,7 +8,9 @@ when the statistics of training and test pictures differ). Without them a face's
 other faces of its batch, nor on how many ranks share it.
 """
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from facesr.models.initialization import RESIDUAL_SCALE, he_normal_, icnr_
 from facesr.models.sizes import check_counts
@@ -65,5 +67,29 @@ class SRResNet(nn.Module):
         """Returns the restored pictures (N, 3, 4h, 4w), unclamped, for `low` (N, 3, h, w) in [0, 1]."""
         shallow = self.head_activation(self.head(low))
         deep = shallow + self.after_blocks(self.blocks(shallow))
-        restored: Tensor = self.tail(self.enlarge(deep))
+        large = self.enlarge(deep)
+        # A program that traces the network sees the plain convolution.
+        if isinstance(large, Tensor) and large.device.type == "cpu" and not torch.is_grad_enabled():
+            return row_by_row(large, self.tail)
+        restored: Tensor = self.tail(large)
         return restored
+
+
+def row_by_row(features: Tensor, convolution: nn.Conv2d) -> Tensor:
+    """Returns what a square convolution of odd side, with padding to the same size, gives (N, C, H, W).
+
+    The same products, but each row of the kernel has output channels of its own, which are shifted and added
+    afterwards: a CPU computes several output channels at once, and three leave most of a vector register empty
+    (docs/performance.md).
+    """
+    weight, radius = convolution.weight, convolution.kernel_size[0] // 2
+    num_out, num_in, rows, columns = weight.shape
+    flat = weight.permute(2, 0, 1, 3).reshape(rows * num_out, num_in, 1, columns)
+    parts = functional.conv2d(functional.pad(features, (0, 0, radius, radius)), flat, padding=(0, radius))
+    height = features.shape[-2]
+    bias = convolution.bias
+    assert bias is not None
+    restored = bias[:, None, None] + parts[:, :num_out, :height]
+    for row in range(1, rows):
+        restored += parts[:, row * num_out : (row + 1) * num_out, row : row + height]
+    return restored

@@ -102,7 +102,7 @@ def made(group: str, name: str) -> nn.Module:
 
 def of_torch(network: nn.Module, *inputs: Tensor) -> float:
     """Returns the multiply-accumulates that torch counts by operations, not by layers."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.enable_grad(), FlopCounterMode(display=False) as counter:
         network(*inputs)
     return counter.get_total_flops() / 2
 

@@ -1,10 +1,11 @@
 """SRResNet against the layer list of its paper, written with plain functions."""
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facesr.models.srresnet import SRResNet
+from facesr.models.srresnet import SRResNet, row_by_row
 
 
 def convolve(state: dict[str, Tensor], name: str, features: Tensor) -> Tensor:
@@ -84,3 +85,19 @@ def test_starts_near_the_identity_of_its_blocks() -> None:
         change = SRResNet().blocks(features) - features
     # Sixteen branches of variance 2 * 0.1^2 each.
     assert 0.3 < change.std() < 0.8
+
+
+@pytest.mark.parametrize("side", [1, 3, 9])
+def test_a_convolution_row_by_row_is_the_convolution(side: int) -> None:
+    generator = torch.Generator().manual_seed(side)
+    convolution = torch.nn.Conv2d(5, 3, side, padding=side // 2).double()
+    features = torch.rand(2, 5, 7, 11, generator=generator, dtype=torch.float64)
+    torch.testing.assert_close(row_by_row(features, convolution), convolution(features), atol=1e-12, rtol=0)
+
+
+def test_without_gradients_the_pictures_are_the_same() -> None:
+    network, low = SRResNet(num_channels=8, num_blocks=1), torch.rand(2, 3, 7, 6)
+    with torch.no_grad():
+        restored = network(low)
+    assert not restored.requires_grad
+    torch.testing.assert_close(restored, network(low).detach(), atol=1e-6, rtol=0)
