@@ -8,7 +8,6 @@ timestamps and sound. The warping error is taken with the true movement, in grey
 
 import argparse
 import itertools
-import resource
 import sys
 import tempfile
 import time
@@ -29,6 +28,7 @@ from facesr.metrics.identity_similarity import cosine, embed
 from facesr.photos.crop import Framing, cut
 from facesr.photos.detect import detector
 from facesr.photos.search import find_faces
+from facesr.processes import peak_memory_mib
 from facesr.restore_photo import clip
 from facesr.restore_photo.clip import Work, restore_clip
 from facesr.restore_photo.decide import placed
@@ -137,8 +137,7 @@ def compare(asked: argparse.Namespace, folder: Path) -> None:
             flush=True,
         )
     tell_jitter(told, count, size)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"peak memory {peak:.0f} MB for {count} frames of {size[0]}x{size[1]}", flush=True)
+    print(f"peak memory {peak_memory_mib() or 0:.0f} MiB for {count} frames of {size[0]}x{size[1]}", flush=True)
 
 
 def tell_jitter(told: clip.RestoredClip, count: int, size: tuple[int, int]) -> None:

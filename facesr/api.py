@@ -80,7 +80,7 @@ def list_methods() -> list[str]:
     """Returns the names of the methods that come with the package; a run or a snapshot file is a method, too.
 
     >>> list_methods()
-    ['bicubic', 'nearest', 'pretrained:asc19_final', 'pretrained:asc19_psnr']
+    ['bicubic', 'nearest', 'pretrained:asc19_final', 'pretrained:asc19_psnr', 'pretrained:general']
     """
     return [*INTERPOLATIONS, *(f"{PREFIX}{name}" for name in shipped_names())]
 

@@ -180,7 +180,7 @@ def _state_for(target: Path, origin: Origin) -> Path:
     state = target.with_name(_STATE.format(name=target.name))
     state.mkdir(parents=True, exist_ok=True)
     made_of, told = state / "origin.json", json.dumps(asdict(origin), sort_keys=True)
-    if not made_of.exists() or made_of.read_text(encoding="utf-8") != told:
+    if not made_of.exists() or made_of.read_text(encoding="utf-8-sig") != told:
         for path in state.iterdir():
             path.unlink()
         with whole_file(made_of) as temporary:

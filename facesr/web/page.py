@@ -30,7 +30,7 @@ def plain_text(name: str) -> str:
     Raises:
         FileNotFoundError: there is no such file.
     """
-    return resources.files("facesr.web").joinpath("templates", *name.split("/")).read_text(encoding="utf-8")
+    return resources.files("facesr.web").joinpath("templates", *name.split("/")).read_text(encoding="utf-8-sig")
 
 
 def png_address(png: bytes) -> str:
