@@ -17,13 +17,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from facesr import draws
 from facesr.errors import ConfigError
-from facesr.faults.canvas import resized
+from facesr.faults.canvas import blurred, resized
 from facesr.faults.kernels import DOWNSCALERS, gaussian_kernel, motion_kernel, shrink
-from facesr.faults.passes import Pass, saved, through
+from facesr.faults.passes import Generator, Pass, saved, through
 from facesr.image import luma, round_to_grey_levels, to_float, to_uint8
 from facesr.ranges import Range, Share
 from facesr.resample import downscale_to_grey_levels, resize_matrix
@@ -32,8 +31,6 @@ from facesr.task import SCALE
 _RANGES = (
     "blur_sigma", "motion_px", "resize", "noise_sigma", "poisson_photons", "jpeg_quality", "enlarge", "small",
 )  # fmt: skip
-
-Generator = np.random.Generator
 
 
 class Degradation(Protocol):
@@ -65,10 +62,8 @@ def generators_at(seed: int, position: int, count: int) -> list[Generator]:
 
 def blur(picture: Tensor, kernel: NDArray[np.float64]) -> Tensor:
     """Returns the picture (3, H, W) weighted by an odd, square kernel; beyond the border its last pixels go on."""
-    radius = kernel.shape[0] // 2
-    padded = functional.pad(picture[None], (radius,) * 4, mode="replicate")
-    weight = torch.from_numpy(kernel).to(picture).expand(3, 1, -1, -1)
-    return functional.conv2d(padded, weight, groups=3)[0]
+    height, width = picture.shape[-2:]
+    return blurred(picture[None], [(height, width)], [kernel])[0]
 
 
 @dataclass(frozen=True)

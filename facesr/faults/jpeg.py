@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from facesr.faults.canvas import Sizes, extended
+from facesr.task import LUMA
 
 BLOCK = 8
 _MCU = 2 * BLOCK  # luma pixels that share a block of each colour
@@ -28,7 +29,7 @@ _CHROMA = (
     17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99, 99, 99, 47, 66, 99, 99, 99,
     99, 99, 99,
 ) + (99,) * 32  # fmt: skip
-_TO_COLOURS = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
+_TO_COLOURS = (LUMA, (-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
 _FROM_COLOURS = ((1.0, 0.0, 1.402), (1.0, -0.344136286, -0.714136286), (1.0, 1.772, 0.0))
 
 

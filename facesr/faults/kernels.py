@@ -29,7 +29,7 @@ def shrink(batch: Tensor, downscaler: str, height: int, width: int) -> Tensor:
         ConfigError: the downscaler is unknown.
 
     Source: OpenCV's resize with INTER_CUBIC, INTER_LINEAR and INTER_AREA, and Pillow's with LANCZOS and NEAREST, which
-    ``tests/test_degradation.py`` compares with.
+    ``tests/faults/test_kernels.py`` compares with.
     """
     match downscaler:
         case "official":
