@@ -21,10 +21,9 @@ from facesr.names import shown_path
 from facesr.photos.crop import REFERENCE_HEIGHT, REFERENCE_WIDTH
 from facesr.photos.trained import PIECES
 from facesr.snapshots.shipped import PREFIX
-from facesr.task import SCALE
+from facesr.task import NOTE, SCALE
 from facesr.web.page import plain_text, render
 
-NOTE = "The detail in restored faces is invented. Not for identifying anyone."
 MODEL = "model.onnx"
 REFERENCE = (REFERENCE_WIDTH, REFERENCE_HEIGHT)
 # Pixels of a side of what the network is shown of a frame, whatever it was trained on.

@@ -74,7 +74,7 @@ class Background:
         height, width = part.shape[:2]
         top = float(np.iinfo(part.dtype).max)
         missing = [(0, max(0, LEAST_SIDE_PX - side)) for side in (height, width)]
-        whole = np.pad(part, (*missing, (0, 0)), "edge") if height * width and any(m[1] for m in missing) else part
+        whole = np.pad(part, (*missing, (0, 0)), "edge")
         low = torch.from_numpy(whole.astype(np.float32)).permute(2, 0, 1)[None].to(self.device) / top
         large = restore_batch(self.method.generator, low).float()
         if scale != SCALE:

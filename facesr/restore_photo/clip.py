@@ -20,15 +20,14 @@ from facesr.clips.stream import About, frames_of
 from facesr.clips.track import Follower, Tracklet, from_plain, is_cut, linked, thumbnail, to_plain
 from facesr.files import whole_file
 from facesr.image import to_float, to_uint8
-from facesr.methods.restore import restore_pictures
 from facesr.metrics.identity_similarity import embed
-from facesr.photos.crop import REFERENCE_HEIGHT, REFERENCE_WIDTH, Framing, cut
+from facesr.photos.crop import cut
 from facesr.photos.paste import Patch, matched, paste, pitch_of, scaled
 from facesr.photos.search import FoundFace
 from facesr.resample import upscale
 from facesr.restore_photo.clip_plan import Plan, planned
-from facesr.restore_photo.decide import low_placement, placed, restored_framing
-from facesr.restore_photo.photo import FINER, MOST_DETAIL_HELD, Means, Wishes, detail_of
+from facesr.restore_photo.decide import COMPETITION, low_placement, placed, restored_framing
+from facesr.restore_photo.photo import FINER, MOST_DETAIL_HELD, Means, Wishes, alike, detail_of, restored_both_ways
 from facesr.task import SCALE
 
 # Frames of a segment: what a kill loses at most, and how often the coded film has a frame that stands alone.
@@ -68,7 +67,7 @@ class Followed:
 
 @dataclass
 class Held:
-    """A frame that waits for its neighbours; `crops`, `shares` by the number of the plan."""
+    """A frame that waits for its neighbours; `crops` and `agreement` by the number of the plan."""
 
     frame: VideoFrame
     crops: dict[int, Crop] = field(default_factory=dict)
@@ -112,8 +111,7 @@ def follow(work: Work, means: Means, wishes: Wishes) -> Followed:
     """Returns the faces of a film, followed in stretches of `SEGMENT` frames that are kept, and linked."""
 
     def embedded(picture: NDArray[np.uint8], face: FoundFace) -> NDArray[np.float32]:
-        framing = Framing(width=REFERENCE_WIDTH, height=REFERENCE_HEIGHT)
-        crop = cut(picture, placed(face, framing), framing)
+        crop = cut(picture, placed(face, COMPETITION), COMPETITION)
         return np.asarray(embed(means.judge, to_float(crop[None]).to(means.device))[0], np.float32)
 
     times, durations, cuts, tracklets = list[int](), list[int](), list[int](), list[Tracklet]()
@@ -212,27 +210,14 @@ def _prepared(number: int, frame: VideoFrame, work: Work, plans: Sequence[Plan],
     for grid in sorted({plan.grid for _, plan in here}, key=lambda grid: grid.width):
         own = [(place, plan) for place, plan in here if plan.grid == grid]
         low = np.stack([cut(rgb, low_placement(plan.placement_at(number)), grid) for _, plan in own])
-        straight = _answers(low, means)
-        mirrored = _answers(low[:, :, ::-1], means)[:, :, ::-1]
-        mean = 0.5 * (straight.astype(np.float32) + mirrored)
+        straight, mirrored, mean = restored_both_ways(low, means, lambda finding: None)
         smooth = to_uint8(upscale(to_float(low))).astype(np.float32)
-        judged = (number - own[0][1].first) % JUDGED_EVERY == 0 or any(plan.first == number for _, plan in own)
-        if judged:
-            one, other = (
-                embed(means.judge, to_float(np.ascontiguousarray(some)).to(means.device))
-                for some in (straight, mirrored)
-            )
-            for (place, _), value in zip(own, (one * other).sum(1), strict=True):
+        if (number - own[0][1].first) % JUDGED_EVERY == 0 or any(plan.first == number for _, plan in own):
+            for (place, _), value in zip(own, alike(straight, mirrored, means), strict=True):
                 held.agreement[place] = float(value)
         for index, (place, _) in enumerate(own):
             held.crops[place] = Crop(smooth[index], mean[index])
     return held
-
-
-def _answers(low: NDArray[np.uint8], means: Means) -> NDArray[np.uint8]:
-    return restore_pictures(
-        means.method, np.ascontiguousarray(low), device=means.device, on_finding=lambda finding: None
-    )
 
 
 def _finish(

@@ -6,15 +6,19 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from facesr.clips.kind import SUFFIXES, film_format, require_reader
+from facesr.clips.kind import SUFFIXES, require_reader
 from facesr.config import RestoreSettings
 from facesr.errors import ConfigError, DataError
 from facesr.files import whole_file
 from facesr.names import shown_path
-from facesr.restore_photo.photo import LOW_AGREEMENT, SMALL_FACE_PX, Means, Wishes
-from facesr.restore_photo.sidecar import MEANINGS, NOTE, REMARK, Origin, is_made_of, sidecar_of
+from facesr.restore_photo.photo import Means, Wishes, doubts
+from facesr.restore_photo.sidecar import MEANINGS, REMARK, Origin, is_made_of, sidecar_of, write_sidecar
 from facesr.weights import sha256_of
+
+if TYPE_CHECKING:
+    from facesr.clips.stream import About
 
 # By default a film becomes 4 or 2 times as large while it stays within these pixels; what is larger plays nowhere.
 MOST_PIXELS = 1920 * 1088
@@ -22,20 +26,14 @@ _STATE = ".{name}.unfinished"
 _SAY_EVERY_SECONDS = 10.0
 
 
-def is_film(path: Path) -> bool:
-    """Returns whether a file is a film, by its content."""
-    return film_format(path) is not None
+def film_target(format: str, target: Path) -> Path:
+    """Returns where a film of a `film_format` goes: under its own name, with an ending that says what it is."""
+    endings = SUFFIXES[format]
+    return target if target.suffix.lower() in endings else target.with_name(target.name + endings[0])
 
 
-def film_target(source: Path, target: Path) -> Path:
-    """Returns where a film goes: under its own name, with an ending that says what it is."""
-    found = film_format(source)
-    endings = SUFFIXES.get(found or "", ())
-    return target if not endings or target.suffix.lower() in endings else target.with_name(target.name + endings[0])
-
-
-def check_films(sources: list[Path], settings: RestoreSettings) -> None:
-    """Refuses, before any work, what cannot be asked of films, and films that are not restored.
+def check_films(sources: list[Path], settings: RestoreSettings) -> dict[Path, "About"]:
+    """Refuses, before any work, what cannot be asked of films, and films that are not restored; returns what each is.
 
     Raises:
         FaceSRError: a key makes no sense, the package that reads films is missing, or a film is of another kind.
@@ -44,14 +42,14 @@ def check_films(sources: list[Path], settings: RestoreSettings) -> None:
     if settings.frames is not None and not sources:
         raise ConfigError(f"frames={settings.frames} is for films, and there is none; leave it out.")
     if not sources:
-        return
+        return {}
     if settings.report:
         raise ConfigError("report=true is for photographs; leave it out, or give the films in a call of their own.")
     require_reader()
     from facesr.clips.stream import probe
 
-    for source in sources:
-        about = probe(source)
+    found = {source: probe(source) for source in sources}
+    for source, about in found.items():
         scale = scale_for_film(settings.scale, about.width, about.height)
         subsampled = (2 if about.layout in ("yuv420p", "yuv422p") else 1, 2 if about.layout == "yuv420p" else 1)
         if about.width * scale % subsampled[0] or about.height * scale % subsampled[1]:
@@ -63,6 +61,7 @@ def check_films(sources: list[Path], settings: RestoreSettings) -> None:
             raise ConfigError(
                 f"frames={settings.frames}: {shown_path(source)} has {about.num_frames} frames; give smaller numbers."
             )
+    return found
 
 
 def span_of(frames: str | None) -> tuple[int, int | None]:
@@ -87,21 +86,14 @@ def scale_for_film(scale: str, width: int, height: int) -> int:
     return next((times for times in (4, 2) if width * height * times**2 <= MOST_PIXELS), 1)
 
 
-def film_scale(source: Path, settings: RestoreSettings) -> int:
-    """Returns how many times as large this film becomes."""
-    from facesr.clips.stream import probe
-
-    about = probe(source)
-    return scale_for_film(settings.scale, about.width, about.height)
-
-
-def restore_film(source: Path, target: Path, settings: RestoreSettings, means: Means, origin: Origin) -> str:
+def restore_film(
+    source: Path, about: "About", target: Path, settings: RestoreSettings, means: Means, origin: Origin
+) -> str:
     """Restores a film, and returns what there is to say of it.
 
     Raises:
         FaceSRError: it cannot be decoded or written, or something else lies where it would go.
     """
-    from facesr.clips.stream import probe
     from facesr.restore_photo.clip import Work, restore_clip
 
     if target.exists():
@@ -109,7 +101,7 @@ def restore_film(source: Path, target: Path, settings: RestoreSettings, means: M
             return f"was restored before, {shown_path(target)}"
         if not settings.overwrite:
             raise ConfigError(f"{shown_path(target)} is there already; give another out, or overwrite=true.")
-    about, span = probe(source), span_of(settings.frames)
+    span = span_of(settings.frames)
     scale = int(origin.settings["scale"])
     wishes = Wishes(scale, settings.faces, settings.min_face_px, settings.max_turn, settings.strength)
     try:
@@ -143,11 +135,6 @@ def _tell(target: Path, written: Path, settings: RestoreSettings, origin: Origin
     tracks = []
     for number, plan in enumerate(restored.plans):
         agreement = restored.agreement.get(number)
-        unsure = []
-        if agreement is not None and agreement < LOW_AGREEMENT:
-            unsure.append(f"its mirror image is restored otherwise (agreement {agreement:.2f})")
-        if not plan.reason and plan.width < SMALL_FACE_PX:
-            unsure.append(f"only {plan.width:.0f} px wide")
         tracks.append(
             {
                 "number": number,
@@ -157,22 +144,18 @@ def _tell(target: Path, written: Path, settings: RestoreSettings, origin: Origin
                 "restored": not plan.reason,
                 "reason": plan.reason or None,
                 "mean_share": round(float(plan.shares.mean()), 3),
-                "less_certain": unsure,
+                "less_certain": [] if plan.reason else doubts(agreement, plan.width),
                 "mirror_agreement": None if agreement is None else round(agreement, 4),
             }
         )
-    content = {
-        "note": NOTE,
-        "origin": asdict(origin),
-        "restored_sha256": sha256_of(written),
+    facts = {
         "frames": restored.num_frames,
         "streams_left_out": restored.left_out,
         "seconds": round(restored.seconds, 3),
         "tracks": tracks,
-        "meaning": {"mirror_agreement": MEANINGS["mirror_agreement"] + "; the median over its frames"},
     }
-    with whole_file(sidecar_of(target)) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    meaning = {"mirror_agreement": MEANINGS["mirror_agreement"] + "; the median over its frames"}
+    write_sidecar(target, origin, sha256_of(written), facts, meaning)
 
 
 def _state_for(target: Path, origin: Origin) -> Path:

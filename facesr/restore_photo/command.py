@@ -5,10 +5,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from facesr import dist, ranks
-from facesr.clips.kind import films_below
+from facesr.clips.kind import film_format, films_below
 from facesr.config import RestoreSettings
 from facesr.errors import ConfigError, DataError, FaceSRError
 from facesr.evaluation.judges import named_judge, on_device
@@ -22,11 +22,12 @@ from facesr.photos.detect import detector
 from facesr.photos.photo_file import Photo, format_of, read_photo, suffixes_of, write_photo
 from facesr.photos.trained import usable_framing
 from facesr.restore_photo.background import Pace, background_of
-from facesr.restore_photo.clip_command import check_films, film_scale, film_target, is_film, restore_film
+from facesr.restore_photo.clip_command import check_films, film_target, restore_film, scale_for_film
 from facesr.restore_photo.decide import chosen_of
 from facesr.restore_photo.photo import FaceFacts, Means, Restored, Wishes, restore_photo, scale_for
 from facesr.restore_photo.report import Report, check_place
 from facesr.restore_photo.sidecar import (
+    MEANINGS,
     REMARK,
     Facts,
     Origin,
@@ -40,6 +41,9 @@ from facesr.restore_photo.sidecar import (
 from facesr.script import run_script
 from facesr.weights import sha256_of
 
+if TYPE_CHECKING:
+    from facesr.clips.stream import About
+
 JUDGE = "builtin"
 CUBIC = "bicubic"
 # What the sidecar calls the background of a photograph that is not enlarged.
@@ -49,10 +53,11 @@ SCALES = ("auto", "1", "2", "3", "4")
 
 @dataclass(frozen=True)
 class Job:
-    """One photograph: where it lies and where its restoration goes."""
+    """One photograph or film: where it lies and where its restoration goes."""
 
     source: Path
     target: Path
+    is_film: bool = False
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -93,13 +98,12 @@ def run(settings: RestoreSettings) -> None:
     jobs = jobs_of(settings)
     if settings.report:
         check_place(_out_of(settings), [(job.source, job.target) for job in jobs])
-    films = {job.source for job in jobs if is_film(job.source)}
     chosen_of(settings.faces, 0)
     if settings.scale not in SCALES:
         raise ConfigError(f"scale={settings.scale} is unknown; give one of {', '.join(SCALES)}.")
     if PULSE in (settings.method, settings.background):
         raise ConfigError("pulse restores no photographs; give a snapshot, a run or pretrained:NAME.")
-    check_films(sorted(films), settings)
+    films = check_films(sorted({job.source for job in jobs if job.is_film}), settings)
     device = dist.choose_device(settings.device)
     method = open_method(settings.method, device)
     framing = _framing_for(method, settings.method)
@@ -113,7 +117,10 @@ def run(settings: RestoreSettings) -> None:
     _sweep(jobs)
     for job in jobs:
         try:
-            told = _film(job, settings, means) if job.source in films else _restore(job, settings, means, report)
+            if job.is_film:
+                told = _film(job, films[job.source], settings, means)
+            else:
+                told = _restore(job, settings, means, report)
             print(f"{shown_path(job.source)}: {told}", flush=True)
         except FaceSRError as error:
             if len(jobs) == 1:
@@ -165,7 +172,7 @@ def jobs_of(settings: RestoreSettings) -> list[Job]:
         else:
             raise DataError(f"{shown_path(source)} does not exist; give a photograph or a folder of them.")
     taken: dict[str, Path] = {}
-    jobs = [replace(job, target=_named_by_content(job)) for job in jobs]
+    jobs = [_named_by_content(job) for job in jobs]
     for job in jobs:
         if job.target.exists() and job.target.samefile(job.source):
             raise ConfigError(f"{shown_path(job.source)} would be written over; give another folder as out.")
@@ -178,17 +185,20 @@ def jobs_of(settings: RestoreSettings) -> list[Job]:
     return jobs
 
 
-def _named_by_content(job: Job) -> Path:
-    """Returns where a photograph goes: what a file is, its content says, and the name of what is written tells it."""
-    if is_film(job.source):
-        return film_target(job.source, job.target)
+def _named_by_content(job: Job) -> Job:
+    """Returns a job as its file's content has it: what a file is, and the name of what is written tells it."""
+    film = film_format(job.source)
+    if film is not None:
+        return replace(job, target=film_target(film, job.target), is_film=True)
     format = format_of(job.source)
     if format is None or job.target.suffix.lower() in suffixes_of(format):
-        return job.target
+        return job
     suffix = suffixes_of(format)[0]
     # "IMG.2020" has no suffix of a picture: what stands behind its dot is part of its name.
     known = job.target.suffix.lower() in SUFFIXES
-    return job.target.with_suffix(suffix) if known else job.target.with_name(job.target.name + suffix)
+    return replace(
+        job, target=job.target.with_suffix(suffix) if known else job.target.with_name(job.target.name + suffix)
+    )
 
 
 def _sweep(jobs: list[Job]) -> None:
@@ -205,12 +215,12 @@ def _out_of(settings: RestoreSettings) -> Path:
     return Path(settings.out or "").expanduser()
 
 
-def _film(job: Job, settings: RestoreSettings, means: Means) -> str:
+def _film(job: Job, about: "About", settings: RestoreSettings, means: Means) -> str:
     """Restores one film, and returns what there is to say of it."""
-    scale = film_scale(job.source, settings)
+    scale = scale_for_film(settings.scale, about.width, about.height)
     origin = origin_of(job, settings, means, scale)
     origin = replace(origin, settings={**origin.settings, "frames": settings.frames})
-    return restore_film(job.source, job.target, settings, means, origin)
+    return restore_film(job.source, about, job.target, settings, means, origin)
 
 
 def _restore(job: Job, settings: RestoreSettings, means: Means, report: Report | None) -> str:
@@ -294,7 +304,7 @@ def _write(
     def tell(written: Path) -> None:
         # The JSON file first: a kill between the two leaves one without a photograph, and the same command goes on.
         if settings.sidecar:
-            write_sidecar(job.target, origin, sha256_of(written), faces, facts)
+            write_sidecar(job.target, origin, sha256_of(written), facts | {"faces": told_of(faces)}, MEANINGS)
         else:
             # One of an earlier call would tell of another picture.
             sidecar_of(job.target).unlink(missing_ok=True)

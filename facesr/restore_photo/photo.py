@@ -1,7 +1,7 @@
 """Restoring one photograph: background, faces, and what is to be told of each face."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -199,16 +199,9 @@ def _faces(
     grid, framing = decisions[0].grid, restored_framing(decisions[0].grid)
     low = np.stack([cut(pixels, low_placement(decision.placement), grid) for decision in decisions])
     found: dict[int, Finding] = {}
-    straight = _restored(low, means, found)
-    # The mirror image is always restored as well: the mean is better, and how much the two agree warns.
-    mirrored = _restored(low[:, :, ::-1], means, found)[:, :, ::-1]
-    mean = 0.5 * (straight.astype(np.float32) + mirrored)
+    straight, mirrored, mean = restored_both_ways(low, means, lambda finding: found.__setitem__(finding.place, finding))
     final = (mean + 0.5).astype(np.uint8)
-    own, other, seen, whole = (
-        embed(means.judge, to_float(np.ascontiguousarray(some)).to(means.device))
-        for some in (straight, mirrored, low, final)
-    )
-    agreement, input_cosine = (own * other).sum(1), (seen * whole).sum(1)
+    agreement, input_cosine = alike(straight, mirrored, means), alike(low, final, means)
     consistency = consistency_of_pictures(final, low)
     smooth = to_uint8(upscale(to_float(low))).astype(np.float32)
     patches, told = [], []
@@ -223,10 +216,7 @@ def _faces(
         reasons = []
         if number in found:
             reasons.append(f"restored by {found[number].restored_by} instead: it contradicted its input")
-        if agreement[number] < LOW_AGREEMENT:
-            reasons.append(f"its mirror image is restored otherwise (agreement {agreement[number]:.2f})")
-        if face.width < SMALL_FACE_PX:
-            reasons.append(f"only {face.width:.0f} px wide")
+        reasons += doubts(float(agreement[number]), face.width)
         figures = (float(agreement[number]), float(input_cosine[number]), float(consistency[number]))
         told.append(FaceFacts(face, "", *figures, less_certain=tuple(reasons)))
     return patches, told
@@ -238,10 +228,47 @@ def detail_of(difference: NDArray[np.float32], framing: Framing) -> float:
     return float(np.sqrt((weight * difference**2).sum() / (3.0 * weight.sum())))
 
 
-def _restored(low: NDArray[np.uint8], means: Means, found: dict[int, Finding]) -> NDArray[np.uint8]:
-    return restore_pictures(
-        means.method,
-        np.ascontiguousarray(low),
-        device=means.device,
-        on_finding=lambda finding: found.__setitem__(finding.place, finding),
-    )
+def doubts(agreement: float | None, width: float) -> list[str]:
+    """Returns why a face is less certain than others.
+
+    Args:
+        agreement: cosine between the judge's embeddings of both ways to restore it; None where it was not asked.
+        width: in pixels of the photograph.
+    """
+    found = []
+    if agreement is not None and agreement < LOW_AGREEMENT:
+        found.append(f"its mirror image is restored otherwise (agreement {agreement:.2f})")
+    if width < SMALL_FACE_PX:
+        found.append(f"only {width:.0f} px wide")
+    return found
+
+
+def restored_both_ways(
+    low: NDArray[np.uint8], means: Means, on_finding: Callable[[Finding], None]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]:
+    """Returns faces as they are restored, as their mirror images are, turned back, and the mean of both.
+
+    The mirror image is always restored as well: the mean is better, and how much the two agree warns.
+
+    Args:
+        low: uint8 (N, h, w, 3).
+        means: what they are restored with.
+        on_finding: called for each face that the guard's fallback restored, either way.
+
+    Returns:
+        uint8, uint8 and float32 (N, 4h, 4w, 3), in grey levels.
+    """
+
+    def restored(some: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        some = np.ascontiguousarray(some)
+        return restore_pictures(means.method, some, device=means.device, on_finding=on_finding)
+
+    straight, mirrored = restored(low), restored(low[:, :, ::-1])[:, :, ::-1]
+    return straight, mirrored, 0.5 * (straight.astype(np.float32) + mirrored)
+
+
+def alike(one: NDArray[np.uint8], other: NDArray[np.uint8], means: Means) -> NDArray[np.float32]:
+    """Returns (N,) cosines between the judge's embeddings of faces, uint8 (N, h, w, 3), of any size each."""
+    first, second = (embed(means.judge, to_float(np.ascontiguousarray(some)).to(means.device)) for some in (one, other))
+    found: NDArray[np.float32] = (first * second).sum(1)
+    return found

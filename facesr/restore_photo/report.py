@@ -22,7 +22,7 @@ from facesr.files import whole_file
 from facesr.names import folded, one_line, shown_path
 from facesr.photos.colour import Pixels, strips, to_eight_bits
 from facesr.photos.photo_file import Photo
-from facesr.restore_photo.sidecar import NOTE
+from facesr.task import NOTE
 from facesr.web.page import jpeg_address, render
 
 NAME = "report.html"

@@ -1,6 +1,7 @@
 """What is written beside a restored photograph: NAME.restored.json, with every face and what became of it."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,11 @@ from typing import Any
 from facesr import __version__
 from facesr.files import whole_file
 from facesr.restore_photo.photo import FaceFacts
+from facesr.task import NOTE
 
 SUFFIX = ".restored.json"
 Facts = dict[str, Any]
 REMARK = f"faces restored by facesr {__version__}: the detail in them is invented"
-NOTE = "The detail in restored faces is invented. Not for identifying anyone."
 # One line for each figure, so that nobody has to guess what it says, above all of the cosine.
 MEANINGS = {
     "mirror_agreement": "cosine between a judge's embeddings of the face restored directly and by way of its mirror "
@@ -51,22 +52,22 @@ def sidecar_of(photo: Path) -> Path:
     return photo.with_name(photo.name + SUFFIX)
 
 
-def write_sidecar(photo: Path, origin: Origin, sha256: str, faces: tuple[FaceFacts, ...], facts: Facts) -> None:
-    """Writes the sidecar of a photograph.
+def write_sidecar(photo: Path, origin: Origin, sha256: str, facts: Facts, meaning: Mapping[str, str]) -> None:
+    """Writes the sidecar of a photograph or film.
 
     Args:
         photo: the restored file. origin: what it was made of.
         sha256: of the restored file.
-        faces: what is told of each.
-        facts: further figures of the whole: its scale, the photograph's width and height (`photo_size`), seconds.
+        facts: of the whole (of a photograph its scale, its width and height as `photo_size`, seconds), and of each
+            face (`told_of`) or track.
+        meaning: what figures say, by their names.
     """
     content = {
         "note": NOTE,
         "origin": asdict(origin),
         "restored_sha256": sha256,
         **facts,
-        "faces": told_of(faces),
-        "meaning": MEANINGS,
+        "meaning": dict(meaning),
     }
     with whole_file(sidecar_of(photo)) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

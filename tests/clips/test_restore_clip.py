@@ -21,21 +21,12 @@ from facesr.restore_photo import clip  # noqa: E402
 from facesr.restore_photo.clip import RestoredClip, Work, restore_clip  # noqa: E402
 from facesr.restore_photo.photo import Means, Wishes  # noqa: E402
 from tests.clips.made import packets_of, times_of, uneven, write_film  # noqa: E402
+from tests.judges import Quarters  # noqa: E402
 
 CPU = torch.device("cpu")
 QUICK_VP9 = {"crf": "20", "b": "0", "cpu-used": "8", "deadline": "realtime"}
 COUNT, WIDTH, HEIGHT = 14, 64, 60
 POINTS = np.array([[-4.0, -3.0], [4.0, -3.0], [0.0, 1.5], [-3.0, 5.5], [3.0, 5.5]])
-
-
-class Judge:
-    """Embeds a picture by its four quarters' means."""
-
-    name, dim, weights_sha256, differentiable = "quarters", 4, "", False
-
-    def __call__(self, batch: Tensor) -> Tensor:
-        quarters = nn.functional.adaptive_avg_pool2d(batch.mean(1, keepdim=True), 2).flatten(1)
-        return nn.functional.normalize(quarters + 1e-3, dim=1)
 
 
 class Dotted(nn.Module):
@@ -74,7 +65,7 @@ def frames(count: int = COUNT) -> list[np.ndarray]:
 def restored(source: Path, out: Path, *, scale: int = 1, span: tuple[int, int | None] = (0, None)) -> RestoredClip:
     state = out.with_suffix(".state")
     state.mkdir(exist_ok=True)
-    means = Means(Method("made", Dotted()), None, None, Judge(), CPU)  # type: ignore[arg-type]
+    means = Means(Method("made", Dotted()), None, None, Quarters(), CPU)  # type: ignore[arg-type]
     work = Work(source, probe(source), span, state, lambda what, done, count: None)
     return restore_clip(work, out, means, Wishes(scale, "all", 10.0, 60.0, 1.0), "invented", True)
 

@@ -16,6 +16,7 @@ from facesr.restore_photo import photo as module
 from facesr.restore_photo.background import background_of
 from facesr.restore_photo.decide import chosen_of, decided, grid_for, low_placement, placed, restored_framing
 from facesr.restore_photo.photo import Means, Wishes, interpolated, restore_photo, scale_for
+from tests.judges import Quarters
 
 CPU = torch.device("cpu")
 POINTS = np.array([[-0.25, -0.2], [0.25, -0.2], [0.0, 0.1], [-0.2, 0.35], [0.2, 0.35]])
@@ -25,16 +26,6 @@ def face(x: float, y: float, width: float = 16.5, roll: float = 0.0) -> FoundFac
     """Returns a made face whose box has the competition's proportions, 66 to 82."""
     landmarks = (POINTS * width) @ rotation(roll).T + np.array([x, y])
     return FoundFace(np.array([x, y]), width, width * 82 / 66, roll, landmarks, 0.99)
-
-
-class Judge:
-    """Embeds a picture by its four quarters' means."""
-
-    name, dim, weights_sha256, differentiable = "quarters", 4, "", False
-
-    def __call__(self, batch: Tensor) -> Tensor:
-        quarters = nn.functional.adaptive_avg_pool2d(batch.mean(1, keepdim=True), 2).flatten(1)
-        return nn.functional.normalize(quarters + 1e-3, dim=1)
 
 
 class Striped(nn.Module):
@@ -52,7 +43,7 @@ class Striped(nn.Module):
 
 def means(generator: nn.Module, background: Method | None = None) -> Means:
     behind = None if background is None else background_of(background, CPU)
-    return Means(Method("made", generator), behind, None, Judge(), CPU)  # type: ignore[arg-type]
+    return Means(Method("made", generator), behind, None, Quarters(), CPU)  # type: ignore[arg-type]
 
 
 def smooth(height: int, width: int, depth: type[np.uint8] | type[np.uint16] = np.uint8) -> NDArray[np.uint8]:
