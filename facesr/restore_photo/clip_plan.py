@@ -34,6 +34,7 @@ class Plan:
         first: number of its first frame.
         faces: where it is, smoothed, frame by frame.
         grid: of what the network is shown, the same in every frame.
+        is_turned: whether it is turned upright, in every frame.
         shares: (n,) share of the change that is made in each frame, in [0, 1].
         reason: why it is left as it is throughout; empty where it is restored.
     """
@@ -41,6 +42,7 @@ class Plan:
     first: int
     faces: list[FoundFace]
     grid: Framing
+    is_turned: bool
     shares: NDArray[np.float64]
     reason: str = ""
 
@@ -60,7 +62,7 @@ class Plan:
 
     def placement_at(self, number: int) -> Placement:
         """Returns the placement of the restored crop on a frame."""
-        return placed(self.faces[number - self.first], restored_framing(self.grid))
+        return placed(self.faces[number - self.first], restored_framing(self.grid), self.is_turned)
 
 
 def planned(
@@ -89,25 +91,23 @@ def _plan(
 ) -> Plan:
     faces = smoothed(track.faces)
     # Upright or turned is decided for all frames, or a head that rolls slowly past the bound would jump.
-    rolled = abs(float(np.median([face.roll for face in faces]))) > UPRIGHT_DEGREES
-    faces = [face if rolled else replace(face, roll=0.0) for face in faces]
-    if rolled:
-        faces = [replace(face, roll=face.roll + np.sign(face.roll) * 1e-6) for face in faces]
+    roll = float(np.median([face.roll for face in faces]))
+    is_turned = abs(roll) > UPRIGHT_DEGREES
     middle = sorted(faces, key=lambda face: face.width)[len(faces) // 2]
     turn = float(np.median([face.yaw for face in faces]))
-    usual = replace(middle, landmarks=sorted(faces, key=lambda face: abs(face.yaw - turn))[0].landmarks)
+    usual = replace(middle, roll=roll, landmarks=sorted(faces, key=lambda face: abs(face.yaw - turn))[0].landmarks)
     decision = decided(usual, size, wishes.scale, is_chosen, wishes.min_face_px, wishes.max_turn, trained)
     widths = np.array([face.width for face in faces])
     # The grid is the one for the face where it is large.
     grid = grid_for(float(np.quantile(widths, 0.9)) * wishes.scale, trained)
     if decision.reason:
-        return Plan(track.first, faces, grid, np.zeros(len(faces)), decision.reason)
+        return Plan(track.first, faces, grid, is_turned, np.zeros(len(faces)), decision.reason)
     most = MOST_ENLARGED * restored_framing(grid).zoom * BOX_SIZE[0] / wishes.scale
     yaws = np.array([face.yaw for face in faces])
     shares = np.clip((most * (1 + _SIZE_RAMP) - widths) / (most * _SIZE_RAMP), 0.0, 1.0)
     shares *= np.clip((widths - wishes.min_face_px * (1 - _SIZE_RAMP)) / (wishes.min_face_px * _SIZE_RAMP), 0.0, 1.0)
     shares *= np.clip((wishes.max_turn + _TURN_RAMP - yaws) / _TURN_RAMP, 0.0, 1.0)
-    return Plan(track.first, faces, grid, shares * _fades(track, scenes), "")
+    return Plan(track.first, faces, grid, is_turned, shares * _fades(track, scenes))
 
 
 def _fades(track: Tracklet, scenes: Sequence[int]) -> NDArray[np.float64]:

@@ -77,14 +77,20 @@ def restored_framing(grid: Framing) -> Framing:
     return Framing(width=SCALE * grid.width, height=SCALE * grid.height)
 
 
-def placed(face: FoundFace, framing: Framing) -> Placement:
+def placed(face: FoundFace, framing: Framing, is_turned: bool | None = None) -> Placement:
     """Returns the placement of a crop on the photograph, in the framing that the shipped networks know.
 
-    The face's box gets the area of 66x82 around (48, 56) of 96x112. A face that is rolled by more than the
-    competition's are is turned upright.
+    The face's box gets the area of 66x82 around (48, 56) of 96x112.
+
+    Args:
+        face: where it is.
+        framing: of the crop.
+        is_turned: whether it is turned upright; by default where it is rolled by more than the competition's faces are.
     """
+    if is_turned is None:
+        is_turned = abs(face.roll) > UPRIGHT_DEGREES
     pitch = math.sqrt(face.width * face.height / (BOX_SIZE[0] * BOX_SIZE[1])) / framing.zoom
-    linear = pitch * (rotation(face.roll) if abs(face.roll) > UPRIGHT_DEGREES else np.eye(2))
+    linear = pitch * (rotation(face.roll) if is_turned else np.eye(2))
     return np.column_stack([linear, face.centre - linear @ framing.from_reference(np.array(BOX_CENTRE))])
 
 
