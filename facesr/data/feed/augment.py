@@ -160,8 +160,9 @@ def _grid(matrix: Tensor, height: int, width: int, full_height: int, full_width:
     """Returns the sampling grid (N, height, width, 2) in grid_sample's coordinates for (N, 2, 3) pixel maps."""
     y = torch.arange(height, device=matrix.device, dtype=torch.float32) - (height - 1) / 2
     x = torch.arange(width, device=matrix.device, dtype=torch.float32) - (width - 1) / 2
-    points = torch.stack([x[None, :].expand(height, -1), y[:, None].expand(-1, width), torch.ones(height, width)], -1)
-    mapped = torch.einsum("nij,hwj->nhwi", matrix, points.to(matrix.device))
+    one = torch.ones(height, width, device=matrix.device)
+    points = torch.stack([x[None, :].expand(height, -1), y[:, None].expand(-1, width), one], -1)
+    mapped = torch.einsum("nij,hwj->nhwi", matrix, points)
     return mapped * torch.tensor([2.0 / full_width, 2.0 / full_height], device=matrix.device)
 
 
