@@ -70,10 +70,17 @@ def _matrix(size_in: int, size_out: int, dtype: torch.dtype, device: torch.devic
     return cached(size_in, size_out, dtype, device)
 
 
-# torch.compile can trace neither the cache nor NumPy: a compiled graph of fixed size takes the matrix as a constant,
+def _matrices(
+    rows: tuple[int, int], columns: tuple[int, int], dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    # In one call, because torch 2.11 refuses a second constant of one function in a graph.
+    return _matrix(*rows, dtype, device), _matrix(*columns, dtype, device)
+
+
+# torch.compile can trace neither the cache nor NumPy: a compiled graph of fixed size takes the matrices as constants,
 # one of varying size calls the cache outside the graph. This is the mark of torch.compiler.assume_constant_result,
 # which itself would load the compiler.
-_matrix._dynamo_marked_constant = True  # type: ignore[attr-defined]
+_matrices._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def resize(batch: Tensor, height: int, width: int) -> Tensor:
@@ -86,8 +93,7 @@ def resize(batch: Tensor, height: int, width: int) -> Tensor:
     """
     if not batch.is_floating_point():
         raise TypeError(f"resize needs floating-point pictures, not {batch.dtype}")
-    rows = _matrix(batch.shape[-2], height, batch.dtype, batch.device)
-    columns = _matrix(batch.shape[-1], width, batch.dtype, batch.device)
+    rows, columns = _matrices((batch.shape[-2], height), (batch.shape[-1], width), batch.dtype, batch.device)
     with torch.autocast(batch.device.type, enabled=False):
         return torch.matmul(torch.matmul(rows, batch), columns.t())
 
