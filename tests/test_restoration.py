@@ -23,6 +23,7 @@ from facesr.places import Place
 from facesr.snapshots.interpolation import interpolated
 from facesr.snapshots.interpolation import main as write_blend_as_told
 from facesr.snapshots.interpolation_parts import InterpolationParts, interpolation_sha256
+from facesr.snapshots.shipped import snapshot_file
 from facesr.snapshots.snapshot import Snapshot, read_snapshot, write_snapshot
 from facesr.tiles import Tiles
 from facesr.weights import sha256_of
@@ -277,6 +278,13 @@ def test_a_blend_as_a_file(pair: tuple[str, str], tmp_path: Path, capsys: pytest
         moment.loss_judges,
         moment.config_sha256,
     )
+
+
+def test_what_ships_can_be_interpolated_by_its_name(tmp_path: Path) -> None:
+    out = tmp_path / "same.safetensors"
+    assert write_blend_as_told(["pretrained:general", "pretrained:general", "--weight", "0.5", "--out", str(out)]) == 0
+    kept, written = read_snapshot(snapshot_file("pretrained:general")).state, read_snapshot(out).state
+    assert all(torch.equal(written[name], weight) for name, weight in kept.items())
 
 
 def test_a_blend_that_is_refused_writes_nothing(

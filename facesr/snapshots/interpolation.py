@@ -13,7 +13,8 @@ from facesr.arguments import Parser, number
 from facesr.errors import ConfigError, exit_code_of
 from facesr.ranges import Share
 from facesr.snapshots.interpolation_parts import InterpolationParts
-from facesr.snapshots.snapshot import Snapshot, read_snapshot, snapshot_at, write_snapshot
+from facesr.snapshots.shipped import snapshot_file
+from facesr.snapshots.snapshot import Snapshot, read_snapshot, write_snapshot
 
 # A manifest's texts have at most 200 characters, and an interpolation's name holds two names.
 _MAX_NAME_LENGTH = 90
@@ -82,8 +83,7 @@ def parts_of(first: Snapshot, second: Snapshot, weight: float) -> InterpolationP
 
 
 def write_interpolation(first_path: Path, second_path: Path, weight: float, out: Path) -> str:
-    """Writes the interpolation of two snapshot files, or best ones of run folders, as a snapshot and returns its
-    sha256.
+    """Writes the interpolation of two snapshots (files, run folders or ``pretrained:NAME``) and returns its sha256.
 
     Raises:
         CheckpointError: a snapshot is missing or damaged, or the file cannot be written.
@@ -93,7 +93,7 @@ def write_interpolation(first_path: Path, second_path: Path, weight: float, out:
         raise ConfigError(f"--weight {weight:g} is out of range; give a share from 0 to 1.")
     if out.exists():
         raise ConfigError(f"{out} exists; choose another --out, or remove it.")
-    first, second = read_snapshot(snapshot_at(first_path)), read_snapshot(snapshot_at(second_path))
+    first, second = (read_snapshot(snapshot_file(str(path))) for path in (first_path, second_path))
     check_same_network(first, first_path, second, second_path)
     return write_snapshot(out, interpolated(first, second, weight))
 
@@ -101,7 +101,7 @@ def write_interpolation(first_path: Path, second_path: Path, weight: float, out:
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code, 2 on a user's error."""
     parser = Parser(prog="facesr interpolate", description="Writes the mean of two snapshots.")
-    parser.add_argument("first", type=Path, help="snapshot file or run folder")
+    parser.add_argument("first", type=Path, help="snapshot file, run folder or pretrained:NAME")
     parser.add_argument("second", type=Path, help="another of the same network")
     parser.add_argument(
         "--weight", type=number(Share), required=True, help="the second one's share of the weights, 0 to 1"
