@@ -31,7 +31,6 @@ RUNS = (
     "experiment=asc19_flagship discriminator=none ~losses.adversarial",
     "experiment=asc19_pixel_grown",
     "experiment=asc19_pixel_long",
-    "experiment=asc19_wild",
     "experiment=asc19_blind",
     "experiment=asc19_srgan",
     "experiment=asc19_esrgan",
