@@ -62,10 +62,12 @@ def frames(count: int = COUNT) -> list[np.ndarray]:
     return [np.clip(still + rng.normal(0, 2, still.shape), 0, 255).astype(np.uint8) for _ in range(count)]
 
 
-def restored(source: Path, out: Path, *, scale: int = 1, span: tuple[int, int | None] = (0, None)) -> RestoredClip:
+def restored(
+    source: Path, out: Path, *, scale: int = 1, span: tuple[int, int | None] = (0, None), background: object = None
+) -> RestoredClip:
     state = out.with_suffix(".state")
     state.mkdir(exist_ok=True)
-    means = Means(Method("made", Dotted()), None, None, Quarters(), CPU)  # type: ignore[arg-type]
+    means = Means(Method("made", Dotted()), background, None, Quarters(), CPU)  # type: ignore[arg-type]
     work = Work(source, probe(source), span, state, lambda what, done, count: None)
     return restore_clip(work, out, means, Wishes(scale, "all", 10.0, 60.0, 1.0), "invented", True)
 
@@ -176,21 +178,50 @@ def test_the_number_of_frames_in_memory_does_not_grow(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("colours", "layout", "what"),
+    ("colours", "codec", "layout", "options", "what"),
     [
-        ((9, 16, 9, 1), "yuv420p", "HDR (PQ)"),
-        ((9, 18, 9, 1), "yuv420p", "HLG"),
-        ((1, 1, 1, 1), "yuv420p10le", "8 bits"),
+        ((9, 16, 9, 1), "libx264", "yuv420p", {}, "HDR (PQ)"),
+        ((9, 18, 9, 1), "libx264", "yuv420p", {}, "HLG"),
+        ((1, 1, 1, 1), "libx264", "yuv420p10le", {}, "8 bits"),
+        ((2, 2, 2, 0), "qtrle", "argb", {}, "transparency"),
+        ((1, 1, 1, 1), "libx264", "yuv420p", {"x264-params": "tff=1"}, "interlaced"),
     ],
 )
 def test_what_is_not_restored_is_refused(
-    tmp_path: Path, colours: tuple[int, int, int, int], layout: str, what: str
+    tmp_path: Path, colours: tuple[int, int, int, int], codec: str, layout: str, options: dict[str, str], what: str
 ) -> None:
-    source = tmp_path / "a.mp4"
-    write_film(source, frames(2), colours=colours, layout=layout, audio=None)
+    source = tmp_path / "a.mov"
+    write_film(source, frames(2), codec=codec, colours=colours, layout=layout, options=options, audio=None)
     with pytest.raises(DataError) as raised:
         probe(source)
-    assert what in str(raised.value) and "a.mp4" in str(raised.value)
+    assert what in str(raised.value) and "a.mov" in str(raised.value)
+
+
+def test_subtitles_are_carried_packet_by_packet(tmp_path: Path) -> None:
+    source, target = tmp_path / "a.mkv", tmp_path / "out.mkv"
+    write_film(source, frames(), audio=None, subtitles=("First line", "and a second, later"))
+    assert restored(source, target).left_out == []
+    shown = packets_of(source, "subtitle")
+    assert [text for text, _ in shown] == [b"First line", b"and a second, later"]
+    assert packets_of(target, "subtitle") == shown
+
+
+class Flat:
+    """A background network whose answer is one grey level."""
+
+    def enlarged(self, pixels: np.ndarray, scale: int, is_grey: bool) -> np.ndarray:
+        return np.full((pixels.shape[0] * scale, pixels.shape[1] * scale, 3), 200, np.uint8)
+
+
+def test_the_background_is_restored_by_its_network_where_the_film_grows(tmp_path: Path) -> None:
+    source, target = tmp_path / "a.mp4", tmp_path / "out.mp4"
+    write_film(source, frames(6), audio=None)
+    restored(source, target, scale=2, background=Flat())
+    with av.open(str(target)) as opened:
+        shown = np.stack([frame.to_ndarray(format="rgb24") for frame in opened.decode(video=0)]).astype(int)
+    assert shown.shape == (6, 2 * HEIGHT, 2 * WIDTH, 3)
+    outside, inside = shown[:, :12], shown[:, HEIGHT - 8 : HEIGHT + 8, WIDTH - 8 : WIDTH + 8]
+    assert np.abs(outside - 200).max() <= 3 and np.abs(inside - 200).max() > 5
 
 
 def test_the_faces_are_kept_as_they_were_followed(tmp_path: Path) -> None:
