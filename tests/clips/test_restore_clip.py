@@ -20,13 +20,13 @@ from facesr.photos.search import FoundFace  # noqa: E402
 from facesr.restore_photo import clip  # noqa: E402
 from facesr.restore_photo.clip import RestoredClip, Work, restore_clip  # noqa: E402
 from facesr.restore_photo.photo import Means, Wishes  # noqa: E402
+from tests.clips.faces import face_at  # noqa: E402
 from tests.clips.made import packets_of, times_of, uneven, write_film  # noqa: E402
 from tests.judges import Quarters  # noqa: E402
 
 CPU = torch.device("cpu")
 QUICK_VP9 = {"crf": "20", "b": "0", "cpu-used": "8", "deadline": "realtime"}
 COUNT, WIDTH, HEIGHT = 14, 64, 60
-POINTS = np.array([[-4.0, -3.0], [4.0, -3.0], [0.0, 1.5], [-3.0, 5.5], [3.0, 5.5]])
 
 
 class Dotted(nn.Module):
@@ -43,8 +43,7 @@ class Dotted(nn.Module):
 
 
 def face() -> FoundFace:
-    centre = np.array([31.5, 29.5])
-    return FoundFace(centre, 16.5, 20.5, 0.0, POINTS + centre, 0.99)
+    return face_at(31.5, 29.5)
 
 
 @pytest.fixture(autouse=True)

@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 from facesr.clips import track
 from facesr.clips.track import MAX_GAP, Follower, Tracklet, is_cut, linked, smoothed, thumbnail
 from facesr.photos.search import FoundFace
+from tests.clips.faces import face_at
 
 PERSON, ANOTHER = np.eye(4, dtype=np.float32)[:2]
-POINTS = np.array([[-4.0, -3.0], [4.0, -3.0], [0.0, 1.5], [-3.0, 5.5], [3.0, 5.5]])
 
 
 def face(x: float, y: float = 30.0, size: float = 20.0, roll: float = 0.0) -> FoundFace:
-    centre = np.array([x, y])
-    return FoundFace(centre, size, size, roll, POINTS + centre, 0.9)
+    return face_at(x, y, size, size, roll)
 
 
 def tracklet(first: int, places: Sequence[float], embedding: NDArray[np.float32] = PERSON) -> Tracklet:
