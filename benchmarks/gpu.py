@@ -1,7 +1,7 @@
 """How much of a training step a CUDA device computes: the step, the device's own time in it, the number of kernels.
 
     uv run benchmarks/gpu.py [--batch-size 64] [--seconds 1.5]
-    uv run benchmarks/gpu.py --run "experiment=asc19_pixel generator=facesr_fast" --batch-size 128
+    uv run benchmarks/gpu.py --run "experiment=asc19_pixel generator=facesr_small" --batch-size 128
 
 Where the step takes much longer than the device computes, it waits for the CPU that launches the kernels: larger
 batches, several runs on one device or compile=true help. Faces are noise, so no data is needed; losses start at once.
@@ -10,23 +10,20 @@ An experiment that trains with a recogniser needs its weights. What making the f
 """
 
 import argparse
-import copy
-import dataclasses
 import sys
-import time
 
 import torch
+from timing import seconds_of
 from torch.profiler import ProfilerActivity, profile
+from training import noise, settings_for
 
 from facesr.build import load_settings
 from facesr.config import TrainSettings
 from facesr.dist import choose_device
-from facesr.image import round_to_grey_levels
 from facesr.training.precision import choose_precision
 from facesr.training.run import build_players
-from facesr.training.step import GanState, train_step
+from facesr.training.step import train_step
 
-WIDTH, HEIGHT = 96, 112
 RUNS = (
     "experiment=asc19_flagship discriminator=none ~losses.adversarial",
     "experiment=asc19_pixel_grown",
@@ -37,38 +34,24 @@ RUNS = (
     "experiment=asc19_sicnn",
     "experiment=asc19_fsrgan ~losses.prior",  # noise has no landmarks
 )
-PROFILED_STEPS = 3
-
-
-def players(run: str, device: torch.device) -> GanState:
-    """Returns the networks of a run, from random weights, all of their losses active."""
-    settings = load_settings("train", TrainSettings, run.split())
-    losses = copy.deepcopy(settings.losses)
-    for node in losses.values():
-        node["start_kimg"] = 0
-    precision = choose_precision(settings.precision, device)
-    return build_players(dataclasses.replace(settings, losses=losses, precision=precision, start_from=None), device)
+WARM_UP_STEPS, PROFILED_STEPS = 5, 3
 
 
 def measure(run: str, num_faces: int, seconds: float, device: torch.device) -> str:
     """Returns the row of one run."""
-    gan = players(run, device)
-    coarse = torch.rand(num_faces, 3, HEIGHT // 8, WIDTH // 8, generator=torch.Generator().manual_seed(1))
-    faces = round_to_grey_levels(torch.nn.functional.interpolate(coarse, (HEIGHT, WIDTH), mode="bilinear")).to(device)
-    for _ in range(5):
-        train_step(gan, [faces], 1.0)
-    torch.cuda.synchronize()
-    start, num_steps = time.perf_counter(), 0
-    while num_steps < 5 or time.perf_counter() - start < seconds:
-        train_step(gan, [faces], 1.0)
-        num_steps += 1
-        if num_steps % 5 == 0:
-            torch.cuda.synchronize()
-    torch.cuda.synchronize()
-    step = (time.perf_counter() - start) / num_steps
+    base = load_settings("train", TrainSettings, run.split())
+    precision = choose_precision(base.precision, device)
+    gan = build_players(settings_for(base, tuple(base.losses), precision, base.channels_last), device)
+    faces = noise(num_faces, device, base.channels_last)
+
+    def steps(number: int = 1) -> None:
+        for _ in range(number):
+            train_step(gan, [faces], kimg=1.0)
+
+    steps(WARM_UP_STEPS)
+    step = seconds_of(steps, device, seconds)
     with profile(activities=[ProfilerActivity.CUDA]) as profiled:
-        for _ in range(PROFILED_STEPS):
-            train_step(gan, [faces], 1.0)
+        steps(PROFILED_STEPS)
         torch.cuda.synchronize()
     events = [event for event in profiled.key_averages() if event.self_device_time_total > 0]
     busy = sum(event.self_device_time_total for event in events) / PROFILED_STEPS / 1e6
