@@ -32,6 +32,7 @@ FLOORS: dict[str, int] = {
     "evaluation": 6,
     "restore_photo": 7,
     "api": 7,
+    "leaderboard": 7,
     "__main__": 9,
 }
 HYDRA_DOORS = {PACKAGE / "build.py", PACKAGE / "overrides.py"}

@@ -1,0 +1,1 @@
+"""Versions of the board's tables, for Alembic."""

@@ -1,0 +1,13 @@
+"""Alembic runs this to bring a database to another version; `facesr/leaderboard/schema.py` calls it."""
+
+from alembic import context
+
+from facesr.leaderboard.tables import Base
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    render_as_batch=True,  # SQLite changes a table only by making it anew
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,157 @@
+"""A database behind a web service: SQLite or PostgreSQL, one writer at a time on both.
+
+    database = Database("sqlite:////srv/contest/board.sqlite")
+    with database.write() as session:      # committed at the end, or nothing of it
+        session.add(row)
+    with database.read() as session:
+        rows = session.scalars(select(Row)).all()
+
+Writers take turns (BEGIN IMMEDIATE on SQLite, an advisory lock on PostgreSQL). So what a writer has read stays true
+until it commits: limits, queues and chained logs need no thought about two writers at once.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import DateTime, Engine, create_engine, event, func, make_url, select, text
+from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.orm import Session
+from sqlalchemy.types import TypeDecorator
+
+from facesr.errors import ConfigError, DataError
+
+# Any number will do, as long as every writer of this program takes the same.
+_WRITER_LOCK = 0x66616365
+_BUSY_SECONDS = 30.0
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment with its time zone, kept in UTC; SQLite itself would forget the zone."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Returns what is stored.
+
+        Raises:
+            ValueError: the moment has no time zone.
+        """
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a moment without a time zone cannot be stored")
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Returns what was stored, in UTC."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+class Database:
+    """An SQLite file or a PostgreSQL database.
+
+    Attributes:
+        engine: of SQLAlchemy.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 16) -> None:
+        """Opens a database.
+
+        Args:
+            url: as SQLAlchemy writes it: ``sqlite:////FILE`` or ``postgresql+psycopg://USER@HOST/NAME``.
+            pool_size: connections that are held open; as many threads can be served at once.
+
+        Raises:
+            ConfigError: the address is none, or of another kind of database.
+        """
+        try:
+            parsed = make_url(url)
+            if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+                raise ConfigError(
+                    f"database={parsed.get_backend_name()}... is not supported; "
+                    "give sqlite:////FILE or postgresql+psycopg://USER@HOST/NAME."
+                )
+            self.engine = _engine(url, pool_size)
+        except (ArgumentError, NoSuchModuleError, ValueError) as error:
+            # The address itself may hold a password, so it is not repeated.
+            raise ConfigError(
+                "database has an address that cannot be read; give sqlite:////FILE or "
+                "postgresql+psycopg://USER@HOST/NAME."
+            ) from error
+        self._writing = self.engine.execution_options(facesr_writes=True)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether it is a file of SQLite."""
+        return self.engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """Yields a session that sees one state of the database and changes nothing."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            try:
+                yield session
+            finally:
+                session.rollback()
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """Yields a session; at the end everything is committed, or nothing of it if the block fails."""
+        with Session(self._writing, expire_on_commit=False) as session, session.begin():
+            if not self.is_sqlite:
+                session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITER_LOCK})
+            yield session
+
+    def now(self, session: Session) -> datetime:
+        """Returns the time by the database's clock: workers on other machines may have other ones."""
+        if self.is_sqlite:
+            return datetime.now(UTC)
+        moment = session.scalar(select(func.clock_timestamp()))
+        assert isinstance(moment, datetime)
+        return moment.astimezone(UTC)
+
+    def check(self) -> None:
+        """Connects once.
+
+        Raises:
+            DataError: the database cannot be reached.
+        """
+        try:
+            with self.read() as session:
+                session.execute(text("SELECT 1"))
+        except DBAPIError as error:
+            where = self.engine.url.render_as_string(hide_password=True)
+            raise DataError(f"database {where} cannot be opened ({_reason(error)}); check its address.") from error
+
+    def close(self) -> None:
+        """Closes all connections."""
+        self.engine.dispose()
+
+
+def _engine(url: str, pool_size: int) -> Engine:
+    if make_url(url).get_backend_name() != "sqlite":
+        return create_engine(url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True)
+    engine = create_engine(url, pool_size=pool_size, max_overflow=0, connect_args={"timeout": _BUSY_SECONDS})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    # The driver's own transactions begin too late for a writer that reads first; ours begin in _begin_sqlite.
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Any) -> None:
+    writes = connection.get_execution_options().get("facesr_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _reason(error: DBAPIError) -> str:
+    return str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
