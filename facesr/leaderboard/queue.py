@@ -125,8 +125,8 @@ def finish_refused(database: Database, session: Session, job: Job, sentence: str
         chain.append(database, session, f"worker {row.worker}", "re-scoring refused", {"submission": row.code})
         return True
     row.state, row.problem = REFUSED, sentence[:500]
-    data = {"submission": row.code, "reason": row.problem}
-    chain.append(database, session, f"worker {row.worker}", "archive refused", data)
+    # The log may be read by everybody; the sentence is for the team.
+    chain.append(database, session, f"worker {row.worker}", "archive refused", {"submission": row.code})
     return True
 
 

@@ -1,0 +1,247 @@
+"""The ranked table of a phase: which submission of each team counts, its place, and what is shown beside it.
+
+The board has two views of a phase: ``public`` scores are means over the public faces; ``private`` ones over the others,
+and nobody but the organiser sees them before the end. Where all faces are public there is one view.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from facesr.leaderboard.chain import Head, head
+from facesr.leaderboard.competition import Phase, Place
+from facesr.leaderboard.entries import SCORED
+from facesr.leaderboard.queue import unpacked
+from facesr.leaderboard.ranking import Rank, ladder, ranks
+from facesr.leaderboard.split import is_public
+from facesr.leaderboard.tables import Evaluation, PhaseTimes, Round, Submission, Team
+
+PUBLIC, PRIVATE = "public", "private"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A scored submission in a view.
+
+    Attributes:
+        submission: the row.
+        team: whose it is.
+        means: metric -> mean over the faces of the view.
+        rank: its place with its score and interval; None for one that has no place (baselines, disqualified ones).
+        shown_score: the score that the board shows; with a Ladder not always its own.
+        white_box: whether the ranking judge was in the training loss; None where that is not said.
+        mean_watts: of the restoration, by its manifest; None where it is not stated.
+        within_power_limit: None without a limit or a statement.
+        num_entries: scored submissions of the team in the phase.
+    """
+
+    submission: Submission
+    team: Team
+    means: Mapping[str, float]
+    rank: Rank | None
+    shown_score: float
+    white_box: bool | None
+    mean_watts: float | None
+    within_power_limit: bool | None
+    num_entries: int
+
+    @property
+    def place(self) -> str:
+        """The place as text: ``2``, ``1-3``, or "" for none."""
+        if self.rank is None:
+            return ""
+        return str(self.rank.first) if self.rank.first == self.rank.last else f"{self.rank.first}-{self.rank.last}"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A phase's table.
+
+    Attributes:
+        phase: its settings.
+        view: ``public`` or ``private``.
+        entries: those that have a place, by score, equal ones by time; then baselines and disqualified ones.
+        num_faces: that the scores are means of.
+        columns: metric -> unit and direction, of the round that is shown.
+        ranking_metric: which ranks, None before the first score.
+        higher_is_better: of it.
+        made: when the round that is shown was begun.
+        log: the last line of the log that the table stands on.
+    """
+
+    phase: Phase
+    view: str
+    entries: tuple[Entry, ...]
+    num_faces: int
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    ranking_metric: str | None = None
+    higher_is_better: bool = True
+    made: datetime | None = None
+    log: Head = Head(0, "")
+
+    @property
+    def held_out(self) -> list[str]:
+        """Metrics of the held-out judges."""
+        return [name for name in self.columns if name.startswith("is/") and name != self.ranking_metric]
+
+
+@dataclass(frozen=True)
+class _Scored:
+    submission: Submission
+    team: Team
+    public: dict[str, NDArray[np.float64]]
+    private: dict[str, NDArray[np.float64]]
+
+    def of(self, view: str) -> dict[str, NDArray[np.float64]]:
+        return self.public if view == PUBLIC else self.private
+
+
+def standing(place: Place, session: Session, phase: Phase, view: str, round_id: int | None = None) -> Standing:
+    """Returns the table of a phase.
+
+    Args:
+        place: the competition's folder; its key says which faces are public.
+        session: of a database that is read.
+        phase: its settings.
+        view: ``public`` or ``private``; whoever shows the latter has made sure that it may be seen.
+        round_id: a round of scoring, by default the published one.
+    """
+    this = shown_round(session, phase.name) if round_id is None else session.get(Round, round_id)
+    if this is None:
+        return Standing(phase, view, (), 0, log=head(session))
+    is_seen = np.array([is_public(place.key, phase.name, key, phase.public_share) for key in this.ids])
+    scored = _scored(session, this, is_seen)
+    counting = _counting(scored, phase, this, view)
+    shown = _shown_scores(scored, phase, this, view)
+    ranked = [one for one in counting if not one.team.is_baseline and not _is_out(one)]
+    better = -1.0 if this.higher_is_better else 1.0
+    ranked.sort(key=lambda one: (better * _mean(one, this, view), one.submission.received, one.submission.id))
+    places = _places(ranked, this, view)
+    others = sorted(
+        (one for one in counting if one.team.is_baseline or _is_out(one)),
+        key=lambda one: (_is_out(one), better * _mean(one, this, view)),
+    )
+    numbers: dict[int, int] = {}
+    for one in scored:
+        numbers[one.team.id] = numbers.get(one.team.id, 0) + 1
+    entries = [
+        _entry(one, rank, phase, this, view, shown[one.submission.id], numbers[one.team.id])
+        for one, rank in [*zip(ranked, places, strict=True), *((one, None) for one in others)]
+    ]
+    return Standing(
+        phase=phase,
+        view=view,
+        entries=tuple(entries),
+        num_faces=int(is_seen.sum() if view == PUBLIC else (~is_seen).sum()),
+        columns=this.columns,
+        ranking_metric=this.ranking_metric,
+        higher_is_better=this.higher_is_better,
+        made=this.created,
+        log=head(session),
+    )
+
+
+def shown_round(session: Session, phase: str) -> Round | None:
+    """Returns the round whose scores a phase shows, None before the first score."""
+    times = session.get(PhaseTimes, phase)
+    return None if times is None or times.published_round is None else session.get(Round, times.published_round)
+
+
+def _scored(session: Session, this: Round, is_seen: NDArray[np.bool_]) -> list[_Scored]:
+    """Returns all submissions that have scores in a round and were not withdrawn, oldest first."""
+    rows = session.execute(
+        select(Submission, Team, Evaluation.values)
+        .join(Evaluation, Evaluation.submission_id == Submission.id)
+        .join(Team, Team.id == Submission.team_id)
+        .where(Evaluation.round_id == this.id, Submission.state == SCORED, Submission.withdrawn.is_(None))
+        .order_by(Submission.received, Submission.id)
+    )
+    found = []
+    for submission, team, values in rows:
+        columns = unpacked(this, values)
+        found.append(
+            _Scored(
+                submission,
+                team,
+                {name: column[is_seen] for name, column in columns.items()},
+                {name: column[~is_seen] for name, column in columns.items()},
+            )
+        )
+    return found
+
+
+def _counting(scored: Sequence[_Scored], phase: Phase, this: Round, view: str) -> list[_Scored]:
+    """Returns the submission of each team that counts.
+
+    It is found by public scores: the best of many private ones would be good by chance as well. Only among those that
+    a team chose, the better private one counts at the end.
+    """
+    sign = 1.0 if this.higher_is_better else -1.0
+    by_team: dict[int, list[_Scored]] = {}
+    for one in scored:
+        # A disqualified submission makes room for the team's next one, so that the team stays on the board.
+        if not one.submission.disqualified:
+            by_team.setdefault(one.team.id, []).append(one)
+    counting = []
+    for those in by_team.values():
+        chosen = [one for one in those if one.submission.chosen is not None]
+        if phase.rank_rule == "last":
+            counting.append(those[-1])
+        elif phase.rank_rule == "chosen" and chosen:
+            counting.append(max(chosen, key=lambda one: sign * _mean(one, this, view)))
+        else:
+            # max gives the first of equal ones, the earlier.
+            counting.append(max(those, key=lambda one: sign * _mean(one, this, PUBLIC)))
+    return counting
+
+
+def _shown_scores(scored: Sequence[_Scored], phase: Phase, this: Round, view: str) -> dict[int, float]:
+    """Returns submission -> the score that is shown."""
+    if phase.ladder_step is None or view == PRIVATE:
+        return {one.submission.id: _mean(one, this, view) for one in scored}
+    shown: dict[int, float] = {}
+    teams = {one.team.id for one in scored}
+    for team in teams:
+        those = [one for one in scored if one.team.id == team]
+        steps = ladder([_mean(one, this, PUBLIC) for one in those], phase.ladder_step, this.higher_is_better)
+        shown |= {one.submission.id: value for one, value in zip(those, steps, strict=True)}
+    return shown
+
+
+def _places(ranked: Sequence[_Scored], this: Round, view: str) -> list[Rank]:
+    if not ranked:
+        return []
+    table = np.stack([one.of(view)[this.ranking_metric] for one in ranked])
+    return ranks(table, higher_is_better=this.higher_is_better)
+
+
+def _entry(one: _Scored, rank: Rank | None, phase: Phase, this: Round, view: str, shown: float, number: int) -> Entry:
+    facts = one.submission.facts
+    judges = facts.get("loss_judges")
+    watts = facts.get("mean_watts")
+    limit = phase.power_limit_watts
+    return Entry(
+        submission=one.submission,
+        team=one.team,
+        means={name: float(column.mean()) for name, column in one.of(view).items()},
+        rank=rank,
+        shown_score=shown,
+        white_box=None if judges is None else this.ranking_metric.removeprefix("is/") in judges,
+        mean_watts=watts,
+        within_power_limit=None if limit is None or watts is None else watts <= limit,
+        num_entries=number,
+    )
+
+
+def _is_out(one: _Scored) -> bool:
+    return bool(one.team.disqualified or one.submission.disqualified)
+
+
+def _mean(one: _Scored, this: Round, view: str) -> float:
+    return float(one.of(view)[this.ranking_metric].mean())
