@@ -83,7 +83,7 @@ class Standing:
     ranking_metric: str | None = None
     higher_is_better: bool = True
     made: datetime | None = None
-    log: Head = Head(0, "")
+    log: Head = field(default_factory=lambda: Head(0, ""))
 
     @property
     def held_out(self) -> list[str]:

@@ -1,0 +1,223 @@
+"""Making a competition: its folder, settings with comments, references, secret, database and baselines."""
+
+import hashlib
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from string import Template
+
+from facesr.errors import ConfigError, DataError
+from facesr.leaderboard import chain, entries, phases, teams
+from facesr.leaderboard.competition import KEY, SETTINGS, Phase, Place
+from facesr.leaderboard.faults import NotFound
+from facesr.leaderboard.schema import upgrade
+from facesr.methods.low import LowPictures
+from facesr.png import list_png
+from facesr.web.database import Database
+
+DEMO_FACES = 48
+BASELINES = ("bicubic", "pretrained:asc19_psnr", "pretrained:asc19_final")
+_DAYS = 30
+_MAX_BASELINE_BYTES = 1 << 32
+
+_SETTINGS_TEXT = Template("""\
+# A face super-resolution competition. Check a change by: facesr board phase FOLDER
+title: $title
+description: >
+  $description
+contact: ""                       # whom teams may write to
+max_archive_mib: 256              # a larger archive is refused
+# database: postgresql+psycopg://USER@HOST/NAME     instead of board.sqlite in this folder
+
+phases:
+  - name: final                   # in addresses and commands: a-z, 0-9 and -
+    title: ID similarity
+    protocol: $protocol         # asc19_final: 24x28 to 96x112; asc19_preliminary: perceptual index; open: any sizes
+    starts: $starts   # UTC
+    ends: $ends
+    references: references/final  # folder with high/ (originals, secret) and low/ (what teams get)
+    ranking_judge: builtin        # the recogniser that ranks: a name of configs/embedder
+    held_out_judges: []           # shown beside it, for example [edgeface, mobilefacenet_ms1m]
+    public_share: $share             # share of the faces whose scores are shown before the end; the others decide
+    rank_rule: best               # best: by public score; last: the newest; chosen: by the team
+    num_chosen: 2                 # with chosen: how many
+    # ladder_step: 0.001          # a new public score is shown only if it is better by more than this
+    # power_limit_watts: 3000     # mean power of the restoration, as the manifest states it
+    num_examples: 3               # faces that everybody may see
+    limits:
+      scored_per_day: 5           # a day is one of UTC; what fails on the organiser's side counts for nothing
+      refused_per_day: 20
+      scored_in_all: 100
+      waiting: 2                  # at once
+""")
+
+
+def make_competition(
+    folder: Path,
+    *,
+    high: Path | None = None,
+    low: Path | None = None,
+    title: str | None = None,
+    protocol: str = "asc19_final",
+    database_url: str | None = None,
+) -> str:
+    """Makes a competition in a new folder, and returns the organiser's token, which is shown this once.
+
+    Args:
+        folder: it must not exist yet, or be empty.
+        high: originals; without them synthetic faces are drawn, so that everything can be tried.
+        low: the low-resolution pictures of these originals.
+        title: of the competition.
+        protocol: a name of configs/protocol/.
+        database_url: of a PostgreSQL database, by default an SQLite file in the folder.
+
+    Raises:
+        FaceSRError: the folder is not empty, the pictures do not fit the protocol, or nothing can be written.
+    """
+    if (high is None) != (low is None):
+        raise ConfigError("--high and --low belong together; give both, or none for synthetic faces.")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"{folder} exists and is not empty; give a new folder.")
+    if database_url is not None:
+        Database(database_url).check()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # In a folder of its own, so that a stop leaves nothing that looks like a competition.
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as name:
+            made = Path(name) / "competition"
+            made.mkdir(mode=0o750)
+            _copy_references(made / "references" / "final", high, low, protocol)
+            _write_secret(made / KEY)
+            text = _settings_text(title, protocol, is_demo=high is None, database_url=database_url)
+            (made / SETTINGS).write_text(text, encoding="utf-8")
+            Place(made)
+            if folder.exists():
+                folder.rmdir()
+            shutil.move(made, folder)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be written ({error.strerror}); choose another place.") from error
+    place = Place(folder)
+    place.store()
+    database = Database(place.url)
+    try:
+        upgrade(database)
+        with database.write() as session:
+            if chain.head(session).seq:
+                raise DataError("the database holds a competition already; give an empty one.")
+            data = {"title": place.competition.title, "references": _digests(place)}
+            chain.append(database, session, "organiser", "competition made", data)
+            phases.sync(database, session, place.competition)
+            return teams.issue_token(database, session, teams.ORGANISER, label="made with the competition")
+    finally:
+        database.close()
+
+
+def add_baselines(place: Place, database: Database, methods: Sequence[str] = BASELINES) -> list[str]:
+    """Restores every phase's faces with methods and queues them as baselines; returns the methods' names.
+
+    Raises:
+        FaceSRError: a method is unknown, or cannot be packed.
+    """
+    # Restoring needs torch, which the rest of a board does without.
+    import torch
+
+    from facesr.leaderboard.scoring import protocol_named
+    from facesr.methods.folder import RestoreOptions, restore_folder
+    from facesr.methods.open import open_method
+    from facesr.submission.pack import pack
+    from facesr.tiles import Tiles
+
+    device = torch.device("cpu")
+    opened = {name: open_method(name, device) for name in methods}
+    for phase in place.competition.phases:
+        protocol, low = protocol_named(phase.protocol), LowPictures.open(place.low(phase))
+        with tempfile.TemporaryDirectory(prefix="facesr-baselines-") as scratch:
+            for spec, method in opened.items():
+                name = spec.removeprefix("pretrained:")
+                restored = restore_folder(
+                    method, low, RestoreOptions(device, 64, False, Tiles(192, 24)), Path(scratch), reuse=False
+                )
+                packed = pack(
+                    restored.path, Path(scratch) / f"{name}.zip", team=name, protocol=protocol, low=low.folder
+                )
+                _queue_baseline(place, database, phase, name, packed.path)
+    return list(opened)
+
+
+def _queue_baseline(place: Place, database: Database, phase: Phase, name: str, archive: Path) -> None:
+    with archive.open("rb") as file:
+        stored = place.store().put(iter(lambda: file.read(1 << 20), b""), _MAX_BASELINE_BYTES)
+    with database.write() as session:
+        try:
+            team = teams.team_named(session, name)
+        except NotFound:
+            team = teams.new_team(database, session, name, is_baseline=True)
+        entries.receive(database, session, team, phase, stored, is_baseline=True)
+
+
+def _copy_references(to: Path, high: Path | None, low: Path | None, protocol: str) -> None:
+    if high is None or low is None:
+        if protocol == "asc19_preliminary":
+            from facesr.data.export import export_dead_leaves
+
+            export_dead_leaves(to)
+            return
+        from facesr.data.export import export_synthetic
+
+        export_synthetic(to, DEMO_FACES)
+        return
+    pairs = {"high": list_png(high), "low": list_png(low)}
+    if set(pairs["high"]) != set(pairs["low"]):
+        raise DataError(f"{high} and {low} do not hold the same names; both need exactly the same ones.")
+    LowPictures.open(low)
+    for name, files in pairs.items():
+        (to / name).mkdir(parents=True)
+        for key, path in files.items():
+            shutil.copyfile(path, to / name / f"{key}.png")
+
+
+def _write_secret(path: Path) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="ascii") as file:
+        file.write(secrets.token_hex(32) + "\n")
+
+
+def _settings_text(title: str | None, protocol: str, *, is_demo: bool, database_url: str | None) -> str:
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    text = _SETTINGS_TEXT.substitute(
+        title=_quoted(title or ("A demo on synthetic faces" if is_demo else "Face super-resolution")),
+        description="Restore faces 4x. The score is the ID similarity of the restored and the original face.",
+        protocol=protocol,
+        starts=f"{now:%Y-%m-%dT%H:%M:%SZ}",
+        ends=f"{now + timedelta(days=_DAYS):%Y-%m-%dT%H:%M:%SZ}",
+        share="0.5",
+    )
+    if protocol == "asc19_preliminary":
+        text = text.replace("    title: ID similarity\n", "    title: Perceptual index\n")
+    if database_url is None:
+        return text
+    head, mark, rest = text.partition("# database: ")
+    return f"{head}database: {_quoted(database_url)}\n{mark}{rest}"
+
+
+def _quoted(text: str) -> str:
+    """Returns a text as a YAML scalar on one line."""
+    if not text.isprintable():
+        raise ConfigError("--title has to be one line of printable characters.")
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _digests(place: Place) -> dict[str, str]:
+    """Returns a digest of the references of every phase: names and bytes of all files."""
+    found: dict[str, str] = {}
+    for phase in place.competition.phases:
+        for kind, folder in (("high", place.high(phase)), ("low", place.low(phase))):
+            digest = hashlib.sha256()
+            for key, path in sorted(list_png(folder).items()):
+                digest.update(f"{key}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\0".encode())
+            found[f"{phase.name}/{kind}"] = digest.hexdigest()
+    return found

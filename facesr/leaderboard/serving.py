@@ -1,0 +1,122 @@
+"""Serving a board: the web server in this process, workers in others, all of them stopped together."""
+
+import argparse
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+from facesr.leaderboard.operations import opened
+from facesr.names import shown_path
+
+_log = logging.getLogger("facesr.board")
+# A worker that dies at once is not started more often than this.
+_RESTART_SECONDS = 5.0
+_STOP_SECONDS = 10.0
+# What was half received by a server that was killed.
+_ABANDONED_SECONDS = 3600.0
+
+
+def serve(options: argparse.Namespace) -> None:
+    """Serves the board until it is stopped."""
+    import uvicorn
+
+    from facesr.leaderboard.app import create_app
+
+    _log_to_stderr()
+    with opened(options.folder) as (place, database):
+        place.store().sweep(_ABANDONED_SECONDS)
+        app = create_app(place, database, trusted_proxy=options.behind_proxy)
+        config = uvicorn.Config(
+            app,
+            host=options.host,
+            port=options.port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=options.behind_proxy,
+            forwarded_allow_ips="*" if options.behind_proxy else None,
+            # Against clients that hold connections open and send nothing.
+            timeout_keep_alive=10,
+            h11_max_incomplete_event_size=32 * 1024,
+            limit_concurrency=256,
+            timeout_graceful_shutdown=10,
+        )
+        print(f"{place.competition.title}: http://{options.host}:{options.port} (Ctrl-C stops it)", flush=True)
+        with _workers(str(options.folder), options.workers):
+            uvicorn.Server(config).run()
+
+
+def worker(options: argparse.Namespace) -> None:
+    """Scores what waits until it is stopped; a submission that it has begun goes back into the queue."""
+    from facesr.leaderboard.worker import Worker
+
+    _log_to_stderr()
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    name = options.name or f"{socket.gethostname()}-{os.getpid()}"
+    parent = os.getppid()
+    with opened(options.folder) as (place, database):
+        if options.name is not None and options.name.startswith("beside-"):
+            threading.Thread(target=_follow, args=(parent, stop), daemon=True).start()
+        print(f"worker {name} of {shown_path(options.folder)}", flush=True)
+        count = Worker(place, database, name, options.device).run(stop, until_idle=options.until_idle)
+    print(f"worker {name} ends; it dealt with {count} submissions", flush=True)
+
+
+def _follow(parent: int, stop: threading.Event) -> None:
+    """Stops this worker when the server that started it is gone, however that ended."""
+    while not stop.wait(1.0):
+        if os.getppid() != parent:
+            stop.set()
+
+
+@contextlib.contextmanager
+def _workers(folder: str, count: int) -> Iterator[None]:
+    """Runs workers in processes of their own until the block ends; one that dies is started again."""
+    over = threading.Event()
+    running: dict[int, subprocess.Popen[bytes]] = {}
+
+    def start(number: int) -> None:
+        command = [sys.executable, "-m", "facesr", "board", "worker", folder, "--name", f"beside-{number}"]
+        # A group of its own: Ctrl-C at the terminal is for the server, which stops its workers itself.
+        running[number] = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+
+    def watch() -> None:
+        while not over.wait(1.0):
+            for number, process in list(running.items()):
+                if process.poll() is not None and not over.is_set():
+                    _log.error("worker %d ended with exit code %s; it is started again", number, process.returncode)
+                    over.wait(_RESTART_SECONDS)
+                    if not over.is_set():
+                        start(number)
+
+    for number in range(1, count + 1):
+        start(number)
+    thread = threading.Thread(target=watch, name="facesr-workers", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        for process in running.values():
+            process.terminate()
+        until = time.monotonic() + _STOP_SECONDS
+        for process in running.values():
+            try:
+                process.wait(max(0.1, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()  # what it was scoring is taken up by the next worker when its lease ends
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
