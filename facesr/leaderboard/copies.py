@@ -1,0 +1,200 @@
+"""A competition in one file: every row, every file of the store, settings, references and the secret key.
+
+The rows are read in one transaction, so a backup that is made while the board runs is one state of it. They are kept
+as JSON, so a board can move from SQLite to PostgreSQL and back.
+"""
+
+import argparse
+import base64
+import io
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from sqlalchemy import Table, func, insert, select, text
+from sqlalchemy.orm import Session
+
+from facesr.errors import DataError
+from facesr.files import whole_file
+from facesr.leaderboard.checking import first_fault
+from facesr.leaderboard.competition import KEY, SETTINGS, SQLITE, STORE, Place
+from facesr.leaderboard.operations import opened
+from facesr.leaderboard.schema import upgrade
+from facesr.leaderboard.tables import Base, Event
+from facesr.names import shown_path
+from facesr.web.database import Database
+
+ROWS = "rows.json"
+FORMAT = "facesr-board-backup-1"
+_MAX_ROWS_BYTES = 1 << 32
+
+
+def backup(options: argparse.Namespace) -> None:
+    """Writes the competition into one file, readable by its owner alone: it holds the secret key."""
+    path: Path = options.file
+    if path.exists():
+        raise DataError(f"{shown_path(path)} exists; give a new file.")
+    with opened(options.folder) as (place, database):
+        if path.resolve().is_relative_to(place.folder.resolve()):
+            raise DataError(f"{shown_path(path)} lies in the competition's folder; give a file outside.")
+        try:
+            with whole_file(path, durably=True) as temporary:
+                handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                with os.fdopen(handle, "wb") as file, tarfile.open(fileobj=file, mode="w") as tar:
+                    num_rows = _write_rows(tar, database)
+                    num_files = _write_files(tar, place)
+        except OSError as error:
+            raise DataError(f"{shown_path(path)} cannot be written ({error.strerror or error}).") from error
+    print(f"{shown_path(path)}: {num_rows} rows and {num_files} files; keep it secret, it holds the competition's key")
+
+
+def restore(options: argparse.Namespace) -> None:
+    """Makes a competition's folder from a backup, and checks it against its log."""
+    folder: Path = options.folder
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"{shown_path(folder)} exists and is not empty; give a new folder.")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as name:
+            made = Path(name) / "competition"
+            made.mkdir(mode=0o750)
+            rows = _unpack(options.file, made)
+            place = Place(made, options.database)
+            database = Database(place.url)
+            try:
+                num_rows = _load(database, rows)
+                with database.read() as session:
+                    fault = first_fault(session, place.store())
+            finally:
+                database.close()
+            if fault is not None:
+                raise DataError(f"{shown_path(options.file)} does not fit its own log: {fault}.")
+            if folder.exists():
+                folder.rmdir()
+            shutil.move(made, folder)
+    except (OSError, tarfile.TarError) as error:
+        raise DataError(f"{shown_path(options.file)} cannot be brought back: {error}.") from error
+    if options.database is not None:
+        print(f"set database: in {folder}/{SETTINGS} to the new address")
+    print(f"{shown_path(folder)}: {num_rows} rows, the log is whole; next: facesr board serve {shown_path(folder)}")
+
+
+def _tables() -> list[Table]:
+    """Returns all tables, those that others refer to first."""
+    return list(Base.metadata.sorted_tables)
+
+
+def _write_rows(tar: tarfile.TarFile, database: Database) -> int:
+    with database.read() as session:
+        if not database.is_sqlite:  # one state for all tables; SQLite's readers have that anyway
+            session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+        tables = {table.name: list(_rows(session, table)) for table in _tables()}
+    data = json.dumps({"format": FORMAT, "tables": tables}, allow_nan=False).encode()
+    info = tarfile.TarInfo(ROWS)
+    info.size, info.mode = len(data), 0o600
+    tar.addfile(info, io.BytesIO(data))
+    return sum(map(len, tables.values()))
+
+
+def _rows(session: Session, table: Table) -> Iterator[dict[str, Any]]:
+    for row in session.execute(select(table).order_by(*table.primary_key.columns)):
+        yield {name: _plain(value) for name, value in row._mapping.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return {"moment": value.isoformat(timespec="microseconds")}
+    if isinstance(value, bytes):
+        return {"base64": base64.b64encode(value).decode()}
+    return {"json": value} if isinstance(value, dict | list) else value
+
+
+def _value(plain: Any) -> Any:
+    if not isinstance(plain, dict):
+        return plain
+    ((kind, value),) = plain.items()
+    if kind == "moment":
+        return datetime.fromisoformat(value)
+    return base64.b64decode(value, validate=True) if kind == "base64" else value
+
+
+def _write_files(tar: tarfile.TarFile, place: Place) -> int:
+    """Adds the settings, the key, the references and the store; what is being received belongs to no row yet."""
+    count = 0
+    for path in sorted(place.folder.rglob("*")):
+        name = path.relative_to(place.folder)
+        if not path.is_file() or path.is_symlink() or name.parts[:2] == (STORE, "incoming") or name.name[0] == ".":
+            continue
+        if name.parts[0] in (SETTINGS, KEY, STORE, "references"):
+            tar.add(path, f"files/{name.as_posix()}", recursive=False)
+            count += 1
+    return count
+
+
+def _unpack(path: Path, to: Path) -> Mapping[str, Any]:
+    """Writes a backup's files below a folder and returns its rows.
+
+    Raises:
+        DataError: it is no backup, or a name in it leads elsewhere.
+    """
+    rows: Any = None
+    with tarfile.open(path, "r:") as tar:
+        for member in tar:
+            name = PurePosixPath(member.name)
+            if member.name == ROWS and member.size <= _MAX_ROWS_BYTES:
+                file = tar.extractfile(member)
+                assert file is not None
+                rows = json.load(file)
+                continue
+            if not member.isfile() or name.is_absolute() or ".." in name.parts or name.parts[0] != "files":
+                raise DataError(f"{shown_path(path)} is no backup of a board; give a file of facesr board backup.")
+            target = to.joinpath(*name.parts[1:])
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source = tar.extractfile(member)
+            assert source is not None
+            handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if target.name == KEY else 0o640)
+            with os.fdopen(handle, "wb") as out:
+                shutil.copyfileobj(source, out)
+    if not isinstance(rows, dict) or rows.get("format") != FORMAT:
+        raise DataError(f"{shown_path(path)} is no backup of a board; give a file of facesr board backup.")
+    tables: Mapping[str, Any] = rows["tables"]
+    return tables
+
+
+def _load(database: Database, tables: Mapping[str, Any]) -> int:
+    """Puts rows into an empty database and returns how many.
+
+    Raises:
+        DataError: the database holds a competition already.
+    """
+    upgrade(database)
+    count = 0
+    with database.write() as session:
+        if session.scalar(select(func.count()).select_from(Event)):
+            raise DataError(f"the database holds a competition already; give an empty one, or remove {SQLITE}.")
+        for table in _tables():
+            rows = [{name: _value(value) for name, value in row.items()} for row in tables.get(table.name, [])]
+            if rows:
+                session.execute(insert(table), rows)
+                count += len(rows)
+        if not database.is_sqlite:
+            _advance_sequences(session)
+    return count
+
+
+def _advance_sequences(session: Session) -> None:
+    """Has PostgreSQL number new rows behind those that were loaded with their numbers."""
+    for table in _tables():
+        if "id" in table.c:
+            session.execute(
+                text(
+                    f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'), "
+                    f"(SELECT COALESCE(MAX(id), 0) + 1 FROM {table.name}), false)"
+                )
+            )
