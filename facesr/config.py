@@ -239,6 +239,9 @@ class SubmitSettings:
     restored_dir: str  # collects restored folders, evaluate.py's too; archives are packed from them
     reuse: bool  # take an intact folder of the same restoration instead of restoring again
     overwrite: bool  # replace another file at `out`
+    board: str | None  # address of a leaderboard that the archive is sent to
+    token: str | None  # file with the team's token for it
+    phase: str  # name of the phase there
     protocol: EvaluationProtocol
     pulse: PulseSettings
     latent_generator: Node  # what method=pulse searches; `generator` on the command line

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -11,6 +12,7 @@ from facesr.errors import ConfigError
 from facesr.guard import guard_line
 from facesr.names import shown_path
 from facesr.script import run_script
+from facesr.submission.send import check_board, is_in_the_clear, read_token, send
 from facesr.submission.verify import VerifiedSubmission, opened_submission
 
 if TYPE_CHECKING:
@@ -37,9 +39,12 @@ def verify(settings: SubmitSettings) -> None:
     if not settings.guard:
         raise ConfigError("guard=off has no meaning together with verify; leave one of them out.")
     path = Path(settings.verify or "").expanduser()
+    destination = _destination(settings)
     with opened_submission(path, settings.protocol, _low(settings) if settings.low else None) as submission:
         print(f"{shown_path(path)} is a valid submission")
         print(table(submission))
+        if destination is not None:
+            _send(path, submission.sha256, destination)
 
 
 def submit(settings: SubmitSettings) -> None:
@@ -59,6 +64,7 @@ def submit(settings: SubmitSettings) -> None:
         raise ConfigError("give one of checkpoint=RUN_OR_FILE and method=bicubic (they are the same key).")
     # Whatever can be wrong is found before the pictures are restored.
     team, out = check_team(settings.team), named_out(settings.out)
+    destination = _destination(settings)
     kept_in = Path(settings.restored_dir).expanduser()
     check_places(_low(settings), out, kept_in, settings.script)
     low = LowPictures.open(_low(settings), settings.protocol)
@@ -86,6 +92,38 @@ def submit(settings: SubmitSettings) -> None:
     state = "was there already, byte for byte" if packed.unchanged else "is written"
     print(f"{shown_path(out)} {state}, and it is verified")
     print(table(packed.submission, restored))
+    if destination is not None:
+        _send(packed.path, packed.submission.sha256, destination)
+
+
+@dataclass(frozen=True)
+class _Destination:
+    """Where an archive is sent: a phase of a board, and the team's token there."""
+
+    board: str
+    token: str
+    phase: str
+
+
+def _destination(settings: SubmitSettings) -> _Destination | None:
+    if settings.board is None:
+        if settings.token is not None:
+            raise ConfigError("token needs board=URL, the address that the archive is sent to.")
+        return None
+    if settings.token is None:
+        raise ConfigError("board needs token=FILE, the file with your team's token.")
+    board = check_board(settings.board)
+    if is_in_the_clear(board):
+        print(f"note: {board} is not encrypted; your token can be read on the way. Ask the organiser for https.")
+    return _Destination(board, read_token(Path(settings.token).expanduser()), settings.phase)
+
+
+def _send(archive: Path, sha256: str, to: _Destination) -> None:
+    sent = send(archive, sha256, to.board, to.token, to.phase, say=print)
+    state = "was sent before" if sent.known else "is sent"
+    place = "" if sent.place is None else f", place {sent.place} in the queue"
+    print(f"{shown_path(archive)} {state}: {sent.state}{place}")
+    print(f"  {sent.page}")
 
 
 def _low(settings: SubmitSettings) -> Path:
