@@ -55,6 +55,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         "shared": (not (shared_dir() / "asc19").is_dir(), f"no real data at {shared_dir()}"),
         "gpu": (not torch.cuda.is_available(), "no CUDA device"),
         "browser": (missing_browser(), "no Chromium on the PATH"),
+        "postgres": (not list(Path("/usr/lib/postgresql").glob("*/bin/initdb")), "no PostgreSQL"),
     }
     kept: list[pytest.Item] = []
     dropped: list[pytest.Item] = []

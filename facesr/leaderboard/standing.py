@@ -19,7 +19,7 @@ from facesr.leaderboard.competition import Phase, Place
 from facesr.leaderboard.entries import SCORED
 from facesr.leaderboard.queue import unpacked
 from facesr.leaderboard.ranking import Rank, ladder, ranks
-from facesr.leaderboard.split import is_public
+from facesr.leaderboard.split import public_mask
 from facesr.leaderboard.tables import Evaluation, PhaseTimes, Round, Submission, Team
 
 PUBLIC, PRIVATE = "public", "private"
@@ -115,8 +115,10 @@ def standing(place: Place, session: Session, phase: Phase, view: str, round_id: 
     this = shown_round(session, phase.name) if round_id is None else session.get(Round, round_id)
     if this is None:
         return Standing(phase, view, (), 0, log=head(session))
-    is_seen = np.array([is_public(place.key, phase.name, key, phase.public_share) for key in this.ids])
-    scored = _scored(session, this, is_seen)
+    is_seen = public_mask(place.key, phase.name, this.ids, phase.public_share)
+    # Where no face is kept back, there is one view.
+    is_kept = np.ones_like(is_seen) if is_seen.all() else ~is_seen
+    scored = _scored(session, this, is_seen, is_kept)
     counting = _counting(scored, phase, this, view)
     shown = _shown_scores(scored, phase, this, view)
     ranked = [one for one in counting if not one.team.is_baseline and not _is_out(one)]
@@ -138,7 +140,7 @@ def standing(place: Place, session: Session, phase: Phase, view: str, round_id: 
         phase=phase,
         view=view,
         entries=tuple(entries),
-        num_faces=int(is_seen.sum() if view == PUBLIC else (~is_seen).sum()),
+        num_faces=int((is_seen if view == PUBLIC else is_kept).sum()),
         columns=this.columns,
         ranking_metric=this.ranking_metric,
         higher_is_better=this.higher_is_better,
@@ -153,7 +155,7 @@ def shown_round(session: Session, phase: str) -> Round | None:
     return None if times is None or times.published_round is None else session.get(Round, times.published_round)
 
 
-def _scored(session: Session, this: Round, is_seen: NDArray[np.bool_]) -> list[_Scored]:
+def _scored(session: Session, this: Round, is_seen: NDArray[np.bool_], is_kept: NDArray[np.bool_]) -> list[_Scored]:
     """Returns all submissions that have scores in a round and were not withdrawn, oldest first."""
     rows = session.execute(
         select(Submission, Team, Evaluation.values)
@@ -170,7 +172,7 @@ def _scored(session: Session, this: Round, is_seen: NDArray[np.bool_]) -> list[_
                 submission,
                 team,
                 {name: column[is_seen] for name, column in columns.items()},
-                {name: column[~is_seen] for name, column in columns.items()},
+                {name: column[is_kept] for name, column in columns.items()},
             )
         )
     return found

@@ -92,11 +92,9 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """Yields a session that sees one state of the database and changes nothing."""
+        # No rollback at the end: it would empty the rows, which may be read after the session.
         with Session(self.engine, expire_on_commit=False) as session:
-            try:
-                yield session
-            finally:
-                session.rollback()
+            yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
