@@ -3,7 +3,7 @@
     facesr COMMAND ...          facesr --help lists the commands, facesr COMMAND --help what one of them takes
 
 train, evaluate and submit take KEY=VALUE, as train.py, evaluate.py and submit.py do, and so does restore behind the
-names of photographs; the others take options.
+names of photographs; the others take options. board needs the extra of that name.
 """
 
 import importlib
@@ -22,6 +22,7 @@ COMMANDS = {
     "restore": ("facesr.restore_photo.command", "restore the faces in photographs"),
     "evaluate": ("facesr.evaluation.command", "score restored faces, a method or an archive; studies"),
     "submit": ("facesr.submission.command", "make a submission archive, or verify one"),
+    "board": ("facesr.leaderboard.command", "organise a competition: its leaderboard"),
     "compare": ("facesr.evaluation.compare", "set runs beside each other: settings and final scores"),
     "prepare": ("facesr.data.prepare.prepare", "make a dataset out of a folder of photographs"),
     "patches": ("facesr.data.prepare.patches", "make a dataset of patches out of general pictures"),
@@ -48,7 +49,6 @@ def help_text() -> str:
     return "\n".join(
         [
             "facesr: train, evaluate and submit 4x face super-resolution.",
-            "",
             "usage: facesr COMMAND [KEY=VALUE ...]     facesr COMMAND --help tells what it takes",
             "",
             *lines,
