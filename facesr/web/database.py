@@ -96,6 +96,8 @@ class Database:
             try:
                 yield session
             finally:
+                # A rollback empties the rows that the session holds; what was read is for use after it, too.
+                session.expunge_all()
                 session.rollback()
 
     @contextmanager
