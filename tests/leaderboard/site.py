@@ -107,9 +107,7 @@ class Site:
     @property
     def examples(self) -> list[str]:
         """Ids of the agreed example faces."""
-        return list(
-            example_ids(self.place.key, "final", IDS, self.phase.public_share, self.phase.num_examples)
-        )
+        return list(example_ids(self.place.key, "final", IDS, self.phase.public_share, self.phase.num_examples))
 
     def _values(self, seed: int, score: float | tuple[float, float]) -> Mapping[str, Any]:
         noise = np.random.default_rng(seed).normal(0, 0.02, len(IDS))
