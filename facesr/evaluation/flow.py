@@ -27,7 +27,7 @@ from facesr.evaluation.report.report import report_html
 from facesr.evaluation.report.tables import per_image_csv
 from facesr.evaluation.result import Evaluation, Subject, describe_judges, summary_of
 from facesr.evaluation.scoring import score
-from facesr.methods.method import SYNTHETIC
+from facesr.methods.record import SYNTHETIC
 from facesr.metrics import default_metrics
 from facesr.png import png_remark
 from facesr.protocols import Embedder, Metric

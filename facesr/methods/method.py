@@ -15,8 +15,6 @@ INTERPOLATIONS: dict[str, type[nn.Module]] = {"bicubic": Bicubic, "nearest": Nea
 # The search of facesr.methods.pulse, whose generator has settings of its own.
 PULSE = "pulse"
 EQUAL_SHARES = 0.5
-# What the remark of a picture begins with whose face a method has invented.
-SYNTHETIC = "synthetic face"
 
 
 @dataclass(frozen=True)

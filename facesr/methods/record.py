@@ -23,6 +23,8 @@ from facesr.snapshots.interpolation_parts import InterpolationParts
 
 # Without and with optional keys.
 RESTORATION_FORMATS = ("facesr-restoration-1", "facesr-restoration-2")
+# What the remark of a picture begins with whose face a method has invented.
+SYNTHETIC = "synthetic face"
 _MAX_ITEMS = 64
 # Digits of a whole number; a longer one is no amount of anything here, and slow to read.
 _MAX_DIGITS = 1000

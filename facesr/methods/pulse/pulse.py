@@ -23,13 +23,14 @@ from facesr.config import EvaluateSettings, PulseSettings, SubmitSettings
 from facesr.errors import ConfigError
 from facesr.image import to_float, to_uint8
 from facesr.log import Console, Progress
-from facesr.methods.method import PULSE, SYNTHETIC, Method
+from facesr.methods.method import PULSE, Method
 from facesr.methods.pulse.kept import Kept, key_of
 from facesr.methods.pulse.operator import OPERATORS, Operator, operator_for
 from facesr.methods.pulse.schedule import SCHEDULES
 from facesr.methods.pulse.search import OPTIMIZERS, PRECISIONS, Found, Watcher, search
 from facesr.methods.pulse.sphere import Variables
 from facesr.methods.pulse.status import tell
+from facesr.methods.record import SYNTHETIC
 from facesr.places import Place
 from facesr.protocols import LatentGenerator
 from facesr.weights import cache_dir
