@@ -92,8 +92,9 @@ def words_of(command: str) -> list[str]:
     for prefix in (["uv", "run"], [".venv/bin/python"], ["python"]):
         if words[: len(prefix)] == prefix:
             words = words[len(prefix) :]
-    while words and words[0] in ("--with", "--no-sync"):  # uv's options: a package for this command alone; none anew
-        words = words[2 if words[0] == "--with" else 1 :]
+    # uv's options: a package for this command alone, an extra of this project; none anew.
+    while words and words[0] in ("--with", "--extra", "--no-sync"):
+        words = words[1 if words[0] == "--no-sync" else 2 :]
     if words and words[0] == "torchrun":
         while not words[0].endswith(".py"):
             words = words[1:]
