@@ -146,6 +146,11 @@ def _column(metric: Metric, inputs: MetricInputs, batch: Sequence[Pair]) -> list
     return [float(value) for value in values]
 
 
+def pictures_sha256(pictures: Iterable[tuple[Pair, Picture]]) -> str:
+    """Returns the digest that `Scores.pixels_sha256` has for pictures that come sorted by id."""
+    return _digest(_pixels(pair, picture) for pair, picture in pictures)
+
+
 def _pixels(pair: Pair, picture: Picture) -> str:
     head = f"{pair.id}\0{pair.size[0]}x{pair.size[1]}\0".encode()
     return hashlib.sha256(head + picture.tobytes()).hexdigest()
