@@ -1,0 +1,154 @@
+"""The board as a web application: its routes behind `facesr.web.security.Guard`."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+from starlette.types import Scope
+
+from facesr.errors import FaceSRError
+from facesr.leaderboard import api, api_changes, feeds, organiser_pages, pages, submission_pages, team_pages
+from facesr.leaderboard.answers import page, refused
+from facesr.leaderboard.board import AskedNow, Board
+from facesr.leaderboard.competition import Place
+from facesr.leaderboard.faults import BoardError
+from facesr.leaderboard.uploads import FORM_BYTES
+from facesr.web.database import Database
+from facesr.web.security import SMALL_BODY_BYTES, Guard, Rates, Refusal, log_requests_to_stderr
+from facesr.web.store import TooLarge
+
+_log = logging.getLogger("facesr.board")
+OPENAPI = "/api/v1/openapi.json"
+_WORDS = {
+    404: ("not_found", "there is no such page."),
+    405: ("bad_method", "this address does not take this method."),
+}
+
+
+def create_app(place: Place, database: Database, *, trusted_proxy: bool = False, rates: Rates | None = None) -> FastAPI:
+    """Returns the web application of a competition.
+
+    Args:
+        place: the competition's folder.
+        database: of the board; its tables are up to date. The caller closes it.
+        trusted_proxy: whether a proxy before the board says who asks (the last X-Forwarded-For) and how
+            (X-Forwarded-Proto).
+        rates: how much visitors may ask.
+
+    Raises:
+        DataError: the competition's secret is missing.
+    """
+    limits = rates or Rates()
+    board = Board(place, database, limits)
+    log_requests_to_stderr()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        board.standings.close()
+
+    app = FastAPI(
+        title=place.competition.title,
+        version="1",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    app.state.board = board
+    for part in (pages, submission_pages, team_pages, organiser_pages, api, api_changes, feeds):
+        app.include_router(part.router)
+    _add_description(app)
+    _add_faults(app, board)
+
+    def body_limit(scope: Scope) -> int:
+        path: str = scope["path"]
+        if scope["method"] != "POST":
+            return SMALL_BODY_BYTES
+        if team_pages.is_upload(path):
+            return board.max_archive_bytes + FORM_BYTES
+        is_sent = path.startswith("/api/v1/phases/") and path.endswith("/submissions")
+        return board.max_archive_bytes if is_sent else SMALL_BODY_BYTES
+
+    app.add_middleware(
+        Guard,
+        answer=lambda scope, refusal: refused(board, scope, refusal),
+        body_limit=body_limit,
+        metrics=board.metrics,
+        rates=limits,
+        trusted_proxy=trusted_proxy,
+    )
+    return app
+
+
+def _add_description(app: FastAPI) -> None:
+    """Adds OpenAPI's description, and a page with its operations that loads nothing from elsewhere."""
+
+    def described() -> dict[str, Any]:
+        found = app.openapi()
+        found.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        return found
+
+    @app.get(OPENAPI, include_in_schema=False)
+    def openapi() -> Response:
+        return JSONResponse(described())
+
+    @app.api_route("/api", methods=["GET", "HEAD"], include_in_schema=False)
+    def operations(asked: AskedNow) -> Response:
+        listed = [
+            (method.upper(), path, operation.get("summary", ""), operation.get("description", ""))
+            for path, methods in described()["paths"].items()
+            for method, operation in methods.items()
+        ]
+        return page(asked, "api.html", "API", operations=listed, openapi=OPENAPI)
+
+
+def _add_faults(app: FastAPI, board: Board) -> None:
+    """Has every exception that is somebody's mistake answered in one sentence."""
+
+    @app.exception_handler(FaceSRError)
+    async def fault(request: Request, error: FaceSRError) -> Response:
+        return refused(board, request.scope, _refusal_of(error))
+
+    @app.exception_handler(HTTPException)
+    async def missing(request: Request, error: HTTPException) -> Response:
+        kind, sentence = _WORDS.get(error.status_code, ("bad_request", "this request is not understood."))
+        response = refused(board, request.scope, Refusal(error.status_code, kind, sentence))
+        for key, value in (error.headers or {}).items():
+            response.headers[key] = value
+        return response
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        if first["loc"][0] == "path":
+            return refused(board, request.scope, Refusal(404, "not_found", "there is no such page."))
+        sentence = f"{'.'.join(str(part) for part in first['loc'][1:])[:60]} has a value that is not taken here."
+        return refused(board, request.scope, Refusal(400, "bad_request", sentence))
+
+    @app.exception_handler(DBAPIError)
+    @app.exception_handler(PoolTimeoutError)
+    async def away(request: Request, error: Exception) -> Response:
+        _log.error("the database failed: %s", getattr(error, "orig", error))
+        sentence = "the database cannot be reached now; try again in a minute."
+        return refused(board, request.scope, Refusal(503, "fault", sentence, 60))
+
+
+def _refusal_of(error: FaceSRError) -> Refusal:
+    if isinstance(error, Refusal):
+        return error
+    if isinstance(error, BoardError):
+        return Refusal(error.status, error.kind, str(error))
+    if isinstance(error, TooLarge):
+        return Refusal(413, "too_large", str(error))
+    # About the organiser's machine; its paths are not for visitors.
+    _log.error("%s", error)
+    return Refusal(503, "fault", "something on the organiser's side is not in order; try again later.", 60)

@@ -1,0 +1,202 @@
+"""The parts of a running board that its pages share, and what a request brings along."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+from urllib.parse import parse_qsl
+
+import numpy as np
+from fastapi import Depends, Request
+from numpy.typing import NDArray
+from sqlalchemy.orm import Session
+
+from facesr.errors import ConfigError
+from facesr.leaderboard.access import Doorkeeper, Viewer
+from facesr.leaderboard.cache import Rendered, Standings
+from facesr.leaderboard.competition import Competition, Phase, Place
+from facesr.leaderboard.faults import NotFound
+from facesr.leaderboard.phases import times_of
+from facesr.leaderboard.sight import Sight, sight_of
+from facesr.leaderboard.slots import Slots
+from facesr.leaderboard.split import is_public
+from facesr.leaderboard.tables import PhaseTimes, Round
+from facesr.web.database import Database
+from facesr.web.metrics import Metrics
+from facesr.web.security import Rates, Refusal, Visit, visit_of
+from facesr.web.sessions import Sessions
+from facesr.web.store import Store
+
+_MAX_FIELDS = 40
+
+
+@dataclass(frozen=True)
+class PhaseNow:
+    """A phase at this moment.
+
+    Attributes:
+        settings: of competition.yaml.
+        times: when it runs.
+        now: this moment.
+        sight: what of it the viewer may see.
+    """
+
+    settings: Phase
+    times: PhaseTimes
+    now: datetime
+    sight: Sight
+
+
+class Board:
+    """A running board.
+
+    Attributes:
+        place: the competition's folder.
+        database: of the board.
+        store: of archives and pictures.
+        sessions: cookies and form tokens.
+        door: who asks.
+        standings: the ranked tables.
+        rendered: pages as they were sent.
+        metrics: counts of requests.
+        slots: archives that are being received.
+    """
+
+    def __init__(self, place: Place, database: Database, rates: Rates) -> None:
+        self.place = place
+        self.database = database
+        self.store: Store = place.store()
+        self.sessions = Sessions(place.key)
+        self.door = Doorkeeper(database, self.sessions, rates)
+        self.standings = Standings(place, database)
+        self.rendered = Rendered()
+        self.metrics = Metrics()
+        self.slots = Slots()
+        self._key = place.key
+
+    @property
+    def competition(self) -> Competition:
+        """The settings."""
+        return self.place.competition
+
+    @property
+    def max_archive_bytes(self) -> int:
+        """The most bytes of an archive."""
+        return self.competition.max_archive_mib << 20
+
+    def phase(self, name: str) -> Phase:
+        """Returns the settings of a phase.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        try:
+            return self.competition.phase(name)
+        except ConfigError as error:
+            raise NotFound("there is no such phase.") from error
+
+    def phase_now(self, session: Session, phase: Phase, viewer: Viewer) -> PhaseNow:
+        """Returns a phase with what of it may be seen now."""
+        times, now = times_of(session, phase.name), self.database.now(session)
+        return PhaseNow(phase, times, now, sight_of(phase, times, now, is_organiser=viewer.is_organiser))
+
+    def faces(self, this: Round, phase: Phase, view: str) -> NDArray[np.bool_]:
+        """Returns which of a round's faces belong to a view, bool (N,)."""
+        seen = _public_faces(self._key, phase.name, tuple(this.ids), phase.public_share)
+        return seen if view == "public" else ~seen
+
+
+@functools.lru_cache(64)
+def _public_faces(key: bytes, phase: str, ids: tuple[str, ...], share: float) -> NDArray[np.bool_]:
+    found = np.array([is_public(key, phase, face, share) for face in ids], dtype=bool)
+    found.flags.writeable = False
+    return found
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a request brings along.
+
+    Attributes:
+        board: the board.
+        viewer: who asks, by the cookie.
+        visit: from where.
+        cookie: of the session, or of a visitor without one; forms are signed for it.
+        path: of the address.
+    """
+
+    board: Board
+    viewer: Viewer
+    visit: Visit
+    cookie: str
+    path: str
+
+    def form_token(self, form: str) -> str:
+        """Returns the token that a form brings along."""
+        return self.board.sessions.form_token(self.cookie, form)
+
+
+def cookie_name(visit: Visit, what: str = "session") -> str:
+    """Returns the name of a cookie; the prefix has browsers insist on Secure, this host and all of its paths."""
+    return f"__Host-facesr-{what}" if visit.is_https else f"facesr-{what}"
+
+
+def asked(request: Request) -> Asked:
+    """Returns what a request brings along."""
+    board, visit = board_of(request), visit_of(request.scope)
+    session = request.cookies.get(cookie_name(visit), "")[:300]
+    viewer = board.door.by_cookie(session)
+    visitor = request.cookies.get(cookie_name(visit, "visitor"), "")[:64]
+    return Asked(board, viewer, visit, viewer.cookie or visitor, request.url.path)
+
+
+def board_of(request: Request) -> Board:
+    """Returns the board that a request is for."""
+    found = request.app.state.board
+    assert isinstance(found, Board)
+    return found
+
+
+async def form_of(request: Request) -> dict[str, str]:
+    """Returns the fields of a form without files.
+
+    Raises:
+        Refusal: it is no such form.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    body = await request.body()
+    if kind != "application/x-www-form-urlencoded":
+        raise Refusal(415, "bad_form", "this is not the form of a page.")
+    try:
+        pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=_MAX_FIELDS)
+    except ValueError as error:
+        raise Refusal(400, "bad_form", "the form cannot be read.") from error
+    if any("\0" in text for pair in pairs for text in pair):
+        raise Refusal(400, "bad_form", "the form holds characters that are no text.")
+    return dict(pairs)
+
+
+AskedNow = Annotated[Asked, Depends(asked)]
+Form = Annotated[dict[str, str], Depends(form_of)]
+
+
+def require_form_token(asked: Asked, request: Request, form: str, token: str) -> None:
+    """Checks that a form was sent from a page of the board, by whoever it was made for.
+
+    Raises:
+        Refusal: it was not; 403.
+    """
+    is_foreign = request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
+    if is_foreign or not asked.board.sessions.is_form_token(asked.cookie, form, token):
+        raise Refusal(403, "bad_form", "this form is not from this page, or is too old; load the page anew.")
+
+
+def checked(form: str) -> Callable[[Request, Asked, dict[str, str]], dict[str, str]]:
+    """Returns a dependency: the fields of a form whose token was checked."""
+
+    def fields(request: Request, asked: AskedNow, fields: Form) -> dict[str, str]:
+        require_form_token(asked, request, form, fields.get("form_token", ""))
+        return fields
+
+    return fields

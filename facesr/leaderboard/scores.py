@@ -1,0 +1,227 @@
+"""Scores of single submissions, as far as they may be seen; and the pictures of the agreed example faces."""
+
+import functools
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from facesr.evaluation.bootstrap import interval_of_mean
+from facesr.leaderboard.access import Viewer
+from facesr.leaderboard.board import Board, PhaseNow
+from facesr.leaderboard.entries import SCORED
+from facesr.leaderboard.faults import NotFound
+from facesr.leaderboard.queue import unpacked
+from facesr.leaderboard.ranking import ladder
+from facesr.leaderboard.split import example_ids
+from facesr.leaderboard.standing import shown_round
+from facesr.leaderboard.tables import Evaluation, Round, Submission, Team
+
+RESAMPLES, SEED = 2000, 0
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of a submission in a view.
+
+    Attributes:
+        ids: of the faces of the view; whoever shows them has made sure that they may be seen.
+        columns: metric -> values (N,).
+        ranking_metric: which ranks.
+        higher_is_better: of it.
+    """
+
+    ids: tuple[str, ...]
+    columns: dict[str, NDArray[np.float64]]
+    ranking_metric: str
+    higher_is_better: bool
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A mean over faces with its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Example:
+    """An example face: digests of low-resolution input, restored picture and original."""
+
+    low: str
+    restored: str
+    high: str
+
+
+def visible(session: Session, code: str, viewer: Viewer) -> tuple[Submission, Team]:
+    """Returns a submission that a viewer may see: any for the organiser, a team's own, and scored ones for everybody.
+
+    Raises:
+        NotFound: there is none; the sentence is the same for one that may not be seen.
+    """
+    row = session.execute(
+        select(Submission, Team).join(Team, Team.id == Submission.team_id).where(Submission.code == code)
+    ).first()
+    if row is not None:
+        submission, team = row
+        is_own = viewer.team_id is not None and submission.team_id == viewer.team_id
+        is_open = submission.state == SCORED and submission.withdrawn is None
+        if is_own or is_open or viewer.is_organiser:
+            return submission, team
+    raise NotFound("there is no such submission.")
+
+
+def scores_of(board: Board, session: Session, submission: Submission, phase: PhaseNow, view: str) -> Scores | None:
+    """Returns the scores of a submission in a view; None where it has none.
+
+    Raises:
+        NotFound: the view may not be seen.
+    """
+    phase.sight.view(view)
+    found = _evaluation(session, submission)
+    if found is None:
+        return None
+    this, evaluation = found
+    faces = board.faces(this, phase.settings, view)
+    if not faces.any():
+        return None
+    columns = {name: column[faces] for name, column in unpacked(this, evaluation.values).items()}
+    ids = tuple(face for face, is_in in zip(this.ids, faces.tolist(), strict=True) if is_in)
+    return Scores(ids, columns, this.ranking_metric, this.higher_is_better)
+
+
+def _evaluation(session: Session, submission: Submission) -> tuple[Round, Evaluation] | None:
+    this = shown_round(session, submission.phase)
+    if this is None:
+        return None
+    evaluation = session.scalar(
+        select(Evaluation).where(Evaluation.submission_id == submission.id, Evaluation.round_id == this.id)
+    )
+    return None if evaluation is None else (this, evaluation)
+
+
+def summary_of(values: NDArray[np.float64]) -> Summary:
+    """Returns the mean of values (N,) with its 95 % bootstrap interval; (N,) N >= 1."""
+    low, high = interval_of_mean(np.ascontiguousarray(values), RESAMPLES, SEED)
+    return Summary(float(values.mean()), low, high)
+
+
+def public_means(
+    board: Board, session: Session, phase: PhaseNow, submissions: Sequence[Submission]
+) -> dict[int, float]:
+    """Returns submission -> the public score that its team sees; with a Ladder that is not always its own.
+
+    Args:
+        board: the board.
+        session: of its database.
+        phase: of the submissions.
+        submissions: of one team, oldest first.
+    """
+    means = _means(board, session, phase, submissions, "public")
+    this = shown_round(session, phase.settings.name)
+    if this is None or not phase.sight.is_stepped or phase.settings.ladder_step is None:
+        return means
+    kept = [one.id for one in submissions if one.id in means and one.withdrawn is None]
+    steps = ladder([means[key] for key in kept], phase.settings.ladder_step, this.higher_is_better)
+    return dict(zip(kept, steps, strict=True))
+
+
+def private_means(
+    board: Board, session: Session, phase: PhaseNow, submissions: Sequence[Submission]
+) -> dict[int, float]:
+    """Returns submission -> its private score.
+
+    Raises:
+        NotFound: private scores may not be seen.
+    """
+    phase.sight.view("private")
+    return _means(board, session, phase, submissions, "private")
+
+
+def _means(
+    board: Board, session: Session, phase: PhaseNow, submissions: Sequence[Submission], view: str
+) -> dict[int, float]:
+    this = shown_round(session, phase.settings.name)
+    if this is None or not submissions:
+        return {}
+    faces = board.faces(this, phase.settings, view)
+    if not faces.any():
+        return {}
+    rows = session.execute(
+        select(Evaluation.submission_id, Evaluation.values).where(
+            Evaluation.round_id == this.id, Evaluation.submission_id.in_([one.id for one in submissions])
+        )
+    )
+    return {key: float(unpacked(this, values)[this.ranking_metric][faces].mean()) for key, values in rows}
+
+
+def examples_of(board: Board, session: Session, submission: Submission, phase: PhaseNow) -> list[Example]:
+    """Returns the example faces of a submission; they are public faces."""
+    found = _evaluation(session, submission)
+    if found is None:
+        return []
+    this, evaluation = found
+    agreed = _agreed(board, this, phase)
+    references = _references(board, phase, tuple(agreed))
+    return [
+        Example(references[face][0], evaluation.examples[face], references[face][1])
+        for face in agreed
+        if face in evaluation.examples and face in references
+    ]
+
+
+def picture(board: Board, session: Session, sha256: str, viewer: Viewer) -> Path:
+    """Returns the file of a picture that may be seen: an agreed example face, restored or as it is given.
+
+    Raises:
+        NotFound: it is none.
+    """
+    for settings in board.competition.phases:
+        phase = board.phase_now(session, settings, viewer)
+        this = shown_round(session, settings.name)
+        if this is None:
+            continue
+        agreed = _agreed(board, this, phase)
+        for face, (low, high) in _references(board, phase, tuple(agreed)).items():
+            if sha256 in (low, high):
+                folder = board.place.low(settings) if sha256 == low else board.place.high(settings)
+                return folder / f"{face}.png"
+        rows = session.execute(
+            select(Evaluation.examples, Submission.team_id)
+            .join(Submission, Submission.id == Evaluation.submission_id)
+            .where(
+                Evaluation.round_id == this.id,
+                (Submission.withdrawn.is_(None)) | (Submission.team_id == (viewer.team_id or 0)),
+            )
+        )
+        if any(sha256 == examples.get(face) for examples, _ in rows for face in agreed):
+            return board.store.path(sha256)
+    raise NotFound("there is no such picture.")
+
+
+def _agreed(board: Board, this: Round, phase: PhaseNow) -> list[str]:
+    settings = phase.settings
+    return list(example_ids(board.place.key, settings.name, this.ids, settings.public_share, settings.num_examples))
+
+
+def _references(board: Board, phase: PhaseNow, faces: tuple[str, ...]) -> dict[str, tuple[str, str]]:
+    return _digests(board.place.low(phase.settings), board.place.high(phase.settings), faces)
+
+
+@functools.lru_cache(64)
+def _digests(low: Path, high: Path, faces: tuple[str, ...]) -> dict[str, tuple[str, str]]:
+    """Returns face -> sha256 of its low-resolution and its original file, for those that are there."""
+    found = {}
+    for face in faces:
+        files = low / f"{face}.png", high / f"{face}.png"
+        if all(file.is_file() for file in files):
+            first, second = (hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
+            found[face] = (first, second)
+    return found

@@ -1,0 +1,207 @@
+"""Pages of teams: register, sign in and out, upload, withdraw, choose, and how the team has come along."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Request
+from markupsafe import Markup
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from facesr.leaderboard import entries, teams
+from facesr.leaderboard.access import Viewer, team_of
+from facesr.leaderboard.answers import page, see_other, set_session, with_visitor
+from facesr.leaderboard.board import Asked, AskedNow, PhaseNow, asked, checked, require_form_token
+from facesr.leaderboard.drawings import curve_svg
+from facesr.leaderboard.entries import QUEUED, Allowance
+from facesr.leaderboard.faults import NotAllowed
+from facesr.leaderboard.phases import OPEN
+from facesr.leaderboard.scores import public_means
+from facesr.leaderboard.standing import shown_round
+from facesr.leaderboard.tables import Submission, Team
+from facesr.leaderboard.uploads import archive_of_form, receive_archive, require_may_send
+
+router = APIRouter(include_in_schema=False)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A submission as its team sees it."""
+
+    submission: Submission
+    queue: int | None
+    score: float | None
+
+
+@dataclass(frozen=True)
+class TeamPhase:
+    """A phase as a team sees it."""
+
+    phase: PhaseNow
+    allowance: Allowance
+    sent: list[Sent]
+    num_chosen: int
+    chart: Markup | None
+
+
+@router.api_route("/register", methods=["GET", "HEAD"])
+def register_page(asked: AskedNow) -> Response:
+    """The form with which a team registers."""
+    return with_visitor(asked, lambda it: page(it, "register.html", "Register", token=it.form_token("register")))
+
+
+@router.post("/register")
+def register(asked: AskedNow, fields: Annotated[dict[str, str], Depends(checked("register"))]) -> Response:
+    """Registers a team and shows its token once."""
+    board, client = asked.board, asked.visit.client
+    board.door.require_calm(client)
+    members = [line for line in fields.get("members", "").splitlines() if line.strip()]
+    try:
+        with board.database.write() as session:
+            team, token = teams.register(
+                board.database, session, fields.get("code", "").strip(), fields.get("team", ""), members
+            )
+            name = team.name
+    except NotAllowed:
+        board.door.failed(client)
+        raise
+    return page(asked, "token.html", "Registered", name=name, secret=token, token=asked.form_token("signin"))
+
+
+@router.api_route("/signin", methods=["GET", "HEAD"])
+def signin_page(asked: AskedNow) -> Response:
+    """The form for a token."""
+    return with_visitor(asked, lambda it: page(it, "signin.html", "Sign in", token=it.form_token("signin")))
+
+
+@router.post("/signin")
+def signin(asked: AskedNow, fields: Annotated[dict[str, str], Depends(checked("signin"))]) -> Response:
+    """Begins a session."""
+    token = fields.get("token", "").strip()
+    viewer = asked.board.door.by_token(token, asked.visit.client)
+    response = see_other("/organiser" if viewer.is_organiser else "/team")
+    set_session(asked, response, asked.board.door.begin(token))
+    return response
+
+
+@router.post("/signout")
+def signout(asked: AskedNow, fields: Annotated[dict[str, str], Depends(checked("signout"))]) -> Response:
+    """Ends the session."""
+    asked.board.sessions.end(asked.viewer.cookie)
+    response = see_other("/")
+    set_session(asked, response, "")
+    return response
+
+
+@router.api_route("/team", methods=["GET", "HEAD"])
+def team_page(asked: AskedNow) -> Response:
+    """A team's own page."""
+    if asked.viewer.team_id is None:
+        return see_other("/organiser" if asked.viewer.is_organiser else "/signin")
+    board = asked.board
+    with board.database.read() as session:
+        team = team_of(session, asked.viewer)
+        found = [
+            _team_phase(asked, session, team, board.phase_now(session, phase, asked.viewer))
+            for phase in board.competition.phases
+        ]
+    return page(
+        asked,
+        "team.html",
+        team.name,
+        team=team,
+        phases=found,
+        is_open=[one.phase.sight.state == OPEN for one in found],
+        max_bytes=board.max_archive_bytes,
+        max_mib=board.competition.max_archive_mib,
+        tokens={form: asked.form_token(form) for form in ("signout", "upload", "withdraw", "choose")},
+    )
+
+
+def _team_phase(asked: Asked, session: Session, team: Team, phase: PhaseNow) -> TeamPhase:
+    board = asked.board
+    mine = (Submission.team_id == team.id, Submission.phase == phase.settings.name)
+    rows = session.scalars(select(Submission).where(*mine).order_by(Submission.received, Submission.id)).all()
+    scores = public_means(board, session, phase, rows)
+    sent = [
+        Sent(
+            row,
+            entries.place_in_queue(session, row) if row.state == QUEUED and row.withdrawn is None else None,
+            scores.get(row.id),
+        )
+        for row in rows
+    ]
+    values = [one.score for one in sent if one.score is not None]
+    this = shown_round(session, phase.settings.name)
+    chart = None
+    if len(values) > 1 and this is not None:
+        best = max(values) if this.higher_is_better else min(values)
+        chart = curve_svg(
+            values,
+            f"public scores of {team.name} in the order of sending",
+            "submissions, oldest first",
+            lines={best: f"best {best:.4f}"},
+            has_points=True,
+        )
+    allowance = entries.allowance(board.database, session, team, phase.settings)
+    chosen = sum(row.chosen is not None for row in rows)
+    return TeamPhase(phase, allowance, sent[::-1], chosen, chart)
+
+
+@router.post("/team/upload/{name}")
+async def upload(request: Request, name: Annotated[str, Path(max_length=64)]) -> Response:
+    """Takes an archive from a browser."""
+    found = await run_in_threadpool(asked, request)
+    board = found.board
+    if found.viewer.team_id is None:
+        raise NotAllowed("this is for teams; sign in with your team's token.")
+    phase = board.phase(name)
+    await run_in_threadpool(require_may_send, board, found.viewer, phase)
+
+    def check(fields: dict[str, str]) -> None:
+        require_form_token(found, request, "upload", fields.get("form_token", ""))
+
+    await receive_archive(board, found.viewer, phase, archive_of_form(request, check))
+    return see_other("/team")
+
+
+def _own(asked: Asked, session: Session, code: str) -> tuple[Team, Submission]:
+    team = team_of(session, asked.viewer)
+    return team, entries.submission_of(session, code, team)
+
+
+@router.post("/team/withdraw")
+def withdraw(asked: AskedNow, fields: Annotated[dict[str, str], Depends(checked("withdraw"))]) -> Response:
+    """Takes a submission of the team off the board."""
+    with asked.board.database.write() as session:
+        team, submission = _own(asked, session, fields.get("code", ""))
+        entries.withdraw(asked.board.database, session, submission, f"team {team.name}")
+    return see_other("/team")
+
+
+@router.post("/team/choose")
+def choose(asked: AskedNow, fields: Annotated[dict[str, str], Depends(checked("choose"))]) -> Response:
+    """Chooses a submission of the team as final, or takes that back."""
+    board = asked.board
+    with board.database.write() as session:
+        _, submission = _own(asked, session, fields.get("code", ""))
+        phase = board.phase(submission.phase)
+        entries.choose(board.database, session, submission, phase, chosen=fields.get("chosen") == "1")
+    return see_other("/team")
+
+
+def is_upload(path: str) -> bool:
+    """Returns whether an address takes archives from browsers."""
+    return path.startswith("/team/upload/")
+
+
+def require_team(viewer: Viewer) -> None:
+    """Checks who asks.
+
+    Raises:
+        NotAllowed: it is no team.
+    """
+    if viewer.team_id is None:
+        raise NotAllowed("this is for teams; use your team's token.")
