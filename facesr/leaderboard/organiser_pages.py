@@ -57,11 +57,13 @@ def _shown(asked: Asked, before: int | None = None, secret: str = "") -> Respons
             wanted = wanted.where(Submission.id < before)
         rows = [(one, team) for one, team in session.execute(wanted) if one.phase in found]
         sent = _sent(asked, session, rows, found)
-        counts = dict(session.execute(select(Submission.team_id, func.count()).group_by(Submission.team_id)).tuples().all())
+        counts = dict(
+            session.execute(select(Submission.team_id, func.count()).group_by(Submission.team_id)).tuples().all()
+        )
         tokens = dict(
-            session.execute(
-                select(Token.team_id, func.count()).where(Token.revoked.is_(None)).group_by(Token.team_id)
-            ).tuples().all()
+            session.execute(select(Token.team_id, func.count()).where(Token.revoked.is_(None)).group_by(Token.team_id))
+            .tuples()
+            .all()
         )
         listed = session.scalars(select(Team).order_by(Team.is_baseline, Team.name)).all()
         failed = session.scalars(

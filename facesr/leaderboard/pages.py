@@ -16,8 +16,8 @@ from facesr.leaderboard.rows import table_of
 from facesr.leaderboard.scores import picture
 from facesr.leaderboard.sight import Sight
 from facesr.leaderboard.standing import PUBLIC, Entry, Standing
-from facesr.leaderboard.tables import Event
 from facesr.leaderboard.static import ASSETS
+from facesr.leaderboard.tables import Event
 
 router = APIRouter(include_in_schema=False)
 LINES_PER_PAGE = 200
