@@ -57,7 +57,7 @@ class Doorkeeper:
         self._known: OrderedDict[str, None] = OrderedDict()
 
     def by_cookie(self, cookie: str) -> Viewer:
-        """Returns who a session's cookie belongs to, nobody where it is not valid, has ended or its token was revoked."""
+        """Returns who a session's cookie belongs to: nobody where it is not valid or its token was revoked."""
         found = self._sessions.digest_of(cookie)
         if found is None:
             return NOBODY

@@ -1,6 +1,6 @@
 """The API for programs, under /api/v1: the same rules as the pages, with a bearer token instead of a session."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from sqlalchemy import select
@@ -68,7 +68,7 @@ This = Annotated[Board, Depends(board_of)]
 Asking = Annotated[Viewer, Depends(viewer_of)]
 Sending = Annotated[Viewer, Depends(team_viewer)]
 # For OpenAPI: what only a team may do.
-TOKEN_NEEDED = {"security": [{"token": []}]}
+TOKEN_NEEDED: dict[str, Any] = {"security": [{"token": []}]}
 
 
 @router.get("/competition")
@@ -164,6 +164,7 @@ def submission(board: This, viewer: Asking, code: Code) -> SubmissionShape:
 
 
 def submission_shape(board: Board, session: Session, viewer: Viewer, row: Submission, team: Team) -> SubmissionShape:
+    """Returns a submission with what of it the viewer may see."""
     phase = board.phase_now(session, board.phase(row.phase), viewer)
     is_own = viewer.is_organiser or viewer.team_id == row.team_id
     scores: dict[str, dict[str, ScoreShape]] = {}
@@ -185,7 +186,7 @@ def submission_shape(board: Board, session: Session, viewer: Viewer, row: Submis
         scores=scores,
         facts=facts_of(row.facts),
         archive_sha256=row.archive_sha256 if is_own else None,
-        queue=entries.place_in_queue(session, row) if is_own and waits else None,
+        place_in_queue=entries.place_in_queue(session, row) if is_own and waits else None,
         problem=(row.problem or None) if is_own else None,
     )
 

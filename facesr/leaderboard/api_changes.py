@@ -47,7 +47,7 @@ _ARCHIVE_BODY = {
             "name": "X-Content-SHA256",
             "in": "header",
             "required": False,
-            "description": "sha256 of the archive; what comes is compared with it, and a known archive is not read again",
+            "description": "sha256 of the archive; what comes is compared with it",
             "schema": {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"},
         }
     ],
@@ -89,10 +89,9 @@ def _require_may_send(board: Board, viewer: Viewer, name: str) -> None:
         with board.database.read() as session:
             left = entries.allowance(board.database, session, team_of(session, viewer), phase)
             seconds = (left.resets - board.database.now(session)).total_seconds()
-        if left.in_all_left == 0:
-            retry = None
-        else:
-            retry = 30.0 if min(left.scored_left, left.refused_left) > 0 else seconds
+        is_day = min(left.scored_left, left.refused_left) == 0
+        # In all: waiting does not help. Those that wait: one of them will be scored soon.
+        retry = None if left.in_all_left == 0 else seconds if is_day else 30.0
         raise Refusal(error.status, error.kind, str(error), retry) from error
 
 

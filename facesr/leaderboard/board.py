@@ -20,7 +20,7 @@ from facesr.leaderboard.faults import NotFound
 from facesr.leaderboard.phases import times_of
 from facesr.leaderboard.sight import Sight, sight_of
 from facesr.leaderboard.slots import Slots
-from facesr.leaderboard.split import is_public
+from facesr.leaderboard.split import public_mask
 from facesr.leaderboard.tables import PhaseTimes, Round
 from facesr.web.database import Database
 from facesr.web.metrics import Metrics
@@ -109,7 +109,7 @@ class Board:
 
 @functools.lru_cache(64)
 def _public_faces(key: bytes, phase: str, ids: tuple[str, ...], share: float) -> NDArray[np.bool_]:
-    found = np.array([is_public(key, phase, face, share) for face in ids], dtype=bool)
+    found = public_mask(key, phase, ids, share)
     found.flags.writeable = False
     return found
 

@@ -76,7 +76,7 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
 
 
 def plane_of(table: Standing) -> bytes | None:
-    """Returns a PNG with the entries of a table by distortion and perception; None where the columns for it are missing.
+    """Returns a PNG with the entries of a table by distortion and perception; None without the columns for it.
 
     Perception is the perceptual index or NIQE where there is one, else the ranking judge's similarity.
     """

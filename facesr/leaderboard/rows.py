@@ -99,10 +99,8 @@ def table_of(
 def _sorted(entries: list[Entry], column: Column, *, is_descending: bool) -> list[Entry]:
     known = [one for one in entries if column.value(one) is not None]
     unknown = [one for one in entries if column.value(one) is None]
-    # Twice reversed, so that equal ones stay in the order of the board.
-    if is_descending:
-        return [*reversed(sorted(reversed(known), key=column.value)), *unknown]
-    return [*sorted(known, key=column.value), *unknown]
+    # Equal ones stay in the order of the board, in both directions.
+    return [*sorted(known, key=column.value, reverse=is_descending), *unknown]
 
 
 def _heading(column: Column, sort: str, address: str) -> Heading:

@@ -100,7 +100,7 @@ class SubmissionShape(BaseModel):
     scores: dict[str, dict[str, ScoreShape]]
     facts: dict[str, str]
     archive_sha256: str | None
-    queue: int | None
+    place_in_queue: int | None
     problem: str | None
 
 

@@ -26,7 +26,7 @@ class Slots:
         """
         with self._lock:
             if self._taken[team_id] >= _MAX_PER_TEAM:
-                raise Refusal(429, "too_often", f"{_MAX_PER_TEAM} archives of your team are on their way already.", 10)
+                raise Refusal(429, "rate", f"{_MAX_PER_TEAM} archives of your team are on their way already.", 10)
             if self._taken.total() >= _MAX_IN_ALL:
                 raise Refusal(503, "busy", "many archives are being received; try again in a minute.", 60)
             self._taken[team_id] += 1

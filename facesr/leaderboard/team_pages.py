@@ -11,13 +11,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from facesr.leaderboard import entries, teams
-from facesr.leaderboard.access import Viewer, team_of
+from facesr.leaderboard.access import team_of
 from facesr.leaderboard.answers import page, see_other, set_session, with_visitor
 from facesr.leaderboard.board import Asked, AskedNow, PhaseNow, asked, checked, require_form_token
 from facesr.leaderboard.drawings import curve_svg
 from facesr.leaderboard.entries import QUEUED, Allowance
-from facesr.leaderboard.faults import NotAllowed
-from facesr.leaderboard.phases import OPEN
+from facesr.leaderboard.faults import BoardError, NotAllowed
 from facesr.leaderboard.scores import public_means
 from facesr.leaderboard.standing import shown_round
 from facesr.leaderboard.tables import Submission, Team
@@ -41,6 +40,7 @@ class TeamPhase:
 
     phase: PhaseNow
     allowance: Allowance
+    refusal: str
     sent: list[Sent]
     num_chosen: int
     chart: Markup | None
@@ -113,7 +113,6 @@ def team_page(asked: AskedNow) -> Response:
         team.name,
         team=team,
         phases=found,
-        is_open=[one.phase.sight.state == OPEN for one in found],
         max_bytes=board.max_archive_bytes,
         max_mib=board.competition.max_archive_mib,
         tokens={form: asked.form_token(form) for form in ("signout", "upload", "withdraw", "choose")},
@@ -146,8 +145,13 @@ def _team_phase(asked: Asked, session: Session, team: Team, phase: PhaseNow) -> 
             has_points=True,
         )
     allowance = entries.allowance(board.database, session, team, phase.settings)
+    refusal = ""
+    try:
+        entries.require_allowance(board.database, session, team, phase.settings)
+    except BoardError as error:
+        refusal = str(error)
     chosen = sum(row.chosen is not None for row in rows)
-    return TeamPhase(phase, allowance, sent[::-1], chosen, chart)
+    return TeamPhase(phase, allowance, refusal, sent[::-1], chosen, chart)
 
 
 @router.post("/team/upload/{name}")
@@ -195,13 +199,3 @@ def choose(asked: AskedNow, fields: Annotated[dict[str, str], Depends(checked("c
 def is_upload(path: str) -> bool:
     """Returns whether an address takes archives from browsers."""
     return path.startswith("/team/upload/")
-
-
-def require_team(viewer: Viewer) -> None:
-    """Checks who asks.
-
-    Raises:
-        NotAllowed: it is no team.
-    """
-    if viewer.team_id is None:
-        raise NotAllowed("this is for teams; use your team's token.")

@@ -58,6 +58,7 @@ class Refusal(FaceSRError):
     """
 
     def __init__(self, status: int, kind: str, sentence: str, retry_after: float | None = None) -> None:
+        """Keeps what is answered."""
         super().__init__(sentence)
         self.status = status
         self.kind = kind
@@ -115,7 +116,7 @@ def require(buckets: Buckets, key: str, what: str) -> None:
 def too_often(what: str, wait: float) -> Refusal:
     """Returns the refusal of what came too often."""
     seconds = max(1, round(wait + 0.5))
-    return Refusal(429, "too_often", f"too many {what}; try again in {seconds} s.", seconds)
+    return Refusal(429, "rate", f"too many {what}; try again in {seconds} s.", seconds)
 
 
 class Guard:
@@ -163,8 +164,8 @@ class Guard:
             self._require(scope, visit)
             body = sending.body = _Body(receive, self._body_limit(scope))
             await self._app(scope, body.receive, sending.send)
-        except Refusal as refusal:
-            await self._refuse(scope, receive, sending, refusal)
+        except Refusal as error:
+            await self._refuse(scope, receive, sending, error)
         except Exception:
             _log.exception("a request failed")
             refusal = Refusal(500, "fault", "the server failed at this; the organiser can see why in its log.")

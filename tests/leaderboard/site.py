@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from facesr.leaderboard import entries, phases, queue, teams
 from facesr.leaderboard.competition import KEY, SETTINGS, Phase, Place
 from facesr.leaderboard.schema import upgrade
-from facesr.leaderboard.split import example_ids, is_public
+from facesr.leaderboard.split import example_ids, public_mask
 from facesr.leaderboard.tables import Round, Submission, Team
 from facesr.png import write_png
 from facesr.web.database import Database
@@ -101,8 +101,7 @@ class Site:
 
     def public(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Returns which faces are public."""
-        share = self.phase.public_share
-        return np.array([is_public(self.place.key, "final", key, share) for key in IDS])
+        return public_mask(self.place.key, "final", IDS, self.phase.public_share)
 
     @property
     def examples(self) -> list[str]:
