@@ -38,7 +38,7 @@ from facesr.web.rates import Rate
 from facesr.web.security import Rates
 
 # What a visitor does on a board needs a server.
-_NEEDS_SERVER = re.compile(r"^/(signin|signout|register|team|organiser|api|metrics|healthz|feed)\b")
+_NEEDS_SERVER = re.compile(r"^/(signin|signout|register|team|organiser|api|metrics|healthz|feed|compare)\b")
 _LINK = re.compile(r'(href|src)="(/[^"]*)"')
 _MAX_PAGES = 20_000
 _MAX_CELL = 2000

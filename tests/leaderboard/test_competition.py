@@ -1,0 +1,156 @@
+"""competition.yaml: what is wrong in it is one sentence that names the key."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from facesr.errors import ConfigError, DataError, FaceSRError
+from facesr.leaderboard.competition import KEY, SETTINGS, Place, read_competition
+from facesr.leaderboard.founding import make_competition
+from facesr.leaderboard.operations import opened
+
+GOOD = {
+    "title": "T",
+    "phases": [
+        {
+            "name": "final",
+            "title": "F",
+            "protocol": "asc19_final",
+            "starts": "2026-01-01T00:00:00Z",
+            "ends": "2026-02-01T00:00:00Z",
+            "references": "references/final",
+        }
+    ],
+}
+
+
+def written(folder: Path, text: str) -> Path:
+    (folder / SETTINGS).write_text(text, encoding="utf-8")
+    return folder
+
+
+def changed(folder: Path, key: str, value: object, *, in_phase: bool = True) -> Path:
+    phase = dict(GOOD["phases"][0])  # type: ignore[call-overload]
+    settings = {**GOOD, "phases": [phase]}
+    (phase if in_phase else settings)[key] = value
+    # Moments as YAML writes them, without quotes.
+    text = re.sub(r"'(20\S+Z)'", r"\1", yaml.safe_dump(settings))
+    return written(folder, text)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("name", "Final", "phases.0.name"),
+        ("name", "../x", "phases.0.name"),
+        ("protocol", "asc20", "phases.0.protocol"),
+        ("starts", "2026-01-01 00:00:00", r"phases.0.starts has to be a moment in UTC"),
+        ("starts", 5, r"phases.0.starts has to be a moment in UTC"),
+        ("ends", "2025-01-01T00:00:00Z", "starts has to be before ends"),
+        ("references", "/etc", "inside the competition"),
+        ("references", "../other", "inside the competition"),
+        ("public_share", 0.0, "phases.0.public_share"),
+        ("public_share", "half", "phases.0.public_share"),
+        ("rank_rule", "worst", "phases.0.rank_rule"),
+        ("limits", {"scored_per_day": 0}, "phases.0.limits.scored_per_day"),
+        ("limits", {"scored_a_day": 1}, r"phases.0.limits.scored_a_day is no key"),
+        ("held_out_judges", ["builtin"], "cannot be a held-out judge"),
+        ("colour", "red", "phases.0.colour is no key"),
+    ],
+)
+def test_wrong_phase(tmp_path: Path, key: str, value: object, words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        read_competition(changed(tmp_path, key, value))
+    assert SETTINGS in str(caught.value) and len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "has to hold keys"),
+        ("[1, 2]", "has to hold keys"),
+        ("title: [", "is not YAML"),
+        ("title: T", "phases is missing"),
+        ("title: T\nphases: []", "phases"),
+        ("title: ''\nphases: []", "title"),
+        ("a: &a [1]\nb: *a\ntitle: T\nphases: [1]", "phases.0"),
+        ("!!python/object/apply:os.system ['true']", "is not YAML"),
+        ("[" * 100_000, "is not YAML"),
+        ("x" * (1 << 20) + ": 1", "larger than 1 MiB"),
+    ],
+)
+def test_wrong_file(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        read_competition(written(tmp_path, text))
+
+
+def test_two_phases_of_one_name(tmp_path: Path) -> None:
+    text = re.sub(r"'(20\S+Z)'", r"\1", yaml.safe_dump({**GOOD, "phases": [GOOD["phases"][0]] * 2}))  # type: ignore[index]
+    with pytest.raises(ConfigError, match="same name"):
+        read_competition(written(tmp_path, text))
+
+
+def test_no_competition(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="facesr board init"):
+        read_competition(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "zz", "07" * 31, "07" * 33])
+def test_damaged_key(tmp_path: Path, text: str) -> None:
+    changed(tmp_path, "title", "F")
+    (tmp_path / KEY).write_text(text, encoding="ascii")
+    with pytest.raises(DataError, match="damaged"):
+        _ = Place(tmp_path).key
+
+
+def test_times_of_the_file_and_of_commands(tmp_path: Path) -> None:
+    """The file plans, a command moves; whichever changed last holds, and every change is in the log."""
+    from facesr.leaderboard import chain, phases
+
+    folder = changed(tmp_path, "title", "F")
+    (folder / KEY).write_text("07" * 32, encoding="ascii")
+    with opened(folder) as (place, database), database.write() as session:
+        later = place.competition.phases[0].ends.replace(year=2030)
+        phases.move(database, session, "final", ends=later)
+    with opened(folder) as (_, database), database.read() as session:
+        assert phases.times_of(session, "final").ends.year == 2030
+        before = chain.head(session).seq
+    changed(folder, "ends", "2027-05-01T00:00:00Z")
+    with opened(folder) as (_, database), database.read() as session:
+        assert phases.times_of(session, "final").ends.year == 2027
+        assert chain.head(session).seq == before + 1
+
+
+def test_init_refuses_before_it_writes(tmp_path: Path) -> None:
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "x").touch()
+    for arguments in (
+        {"folder": full},
+        {"folder": tmp_path / "new", "high": full},
+        {"folder": tmp_path / "new", "high": full, "low": full},
+        {"folder": tmp_path / "new", "title": "two\nlines"},
+        {"folder": tmp_path / "new", "database_url": "mysql://x/y"},
+        {"folder": tmp_path / "new", "database_url": f"sqlite:///{tmp_path}/none/none.sqlite"},
+    ):
+        with pytest.raises(FaceSRError):
+            make_competition(**arguments)  # type: ignore[arg-type]
+        assert not (tmp_path / "new").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["full"]
+
+
+def test_init_makes_a_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from facesr.leaderboard import founding, teams
+    from facesr.web.tokens import is_token
+
+    monkeypatch.setattr(founding, "DEMO_FACES", 2)
+    token = make_competition(tmp_path / "demo", title='"Quotes": and # more')
+    assert is_token(token)
+    assert (tmp_path / "demo" / KEY).stat().st_mode & 0o077 == 0
+    with opened(tmp_path / "demo") as (place, database), database.read() as session:
+        assert place.competition.title == '"Quotes": and # more'
+        phase = place.competition.phases[0]
+        assert len(list(place.high(phase).iterdir())) == len(list(place.low(phase).iterdir())) == 2
+        assert teams.holder_of(session, token, [teams.ORGANISER]).scope == teams.ORGANISER

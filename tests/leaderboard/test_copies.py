@@ -1,0 +1,202 @@
+"""Backup, restore, the check against the log, and export: nothing lost, nothing changed unseen, nothing private."""
+
+import argparse
+import csv
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlalchemy import delete, select, update
+
+from facesr.errors import DataError, FaceSRError
+from facesr.leaderboard import copies, entries, exporting, phases
+from facesr.leaderboard.checking import first_fault
+from facesr.leaderboard.competition import Phase, Place
+from facesr.leaderboard.operations import opened
+from facesr.leaderboard.split import public_mask
+from facesr.leaderboard.tables import Base, Evaluation, Event, Submission, Team
+from facesr.web.database import Database
+from tests.leaderboard.made import RANKING, a_round, a_team, scored, sha
+
+IDS = [f"{number:02d}" for number in range(8)]
+PRIVATE_SCORE = 0.8123456789
+
+
+@pytest.fixture
+def filled(place: Place) -> Place:
+    """A competition in its folder, with two teams, scores and an archive each."""
+    with opened(place.folder) as (_, database), database.write() as session:
+        phase = place.competition.phases[0]
+        this = a_round(database, session, phase.name, IDS)
+        seen = public_mask(place.key, phase.name, IDS, phase.public_share)
+        for number, name in enumerate(["Alpha", "Beta"]):
+            team, _ = a_team(database, session, name)
+            stored = place.store().put([name.encode()], 100)
+            row = scored(database, session, team, phase, number, this, np.where(seen, 0.25 + number / 8, PRIVATE_SCORE))
+            # The rows that `scored` makes have no file in the store; these have.
+            row.archive_sha256 = stored.sha256
+            event = session.scalars(select(Event).where(Event.kind == "archive received")).all()[-1]
+            rewrite(session, event, sha(number), stored.sha256)
+    return place
+
+
+def rewrite(session, event: Event, old: str, new: str) -> None:  # type: ignore[no-untyped-def]
+    """Changes a line's data and every hash behind it, as nobody could who has shown the head to others."""
+    from facesr.leaderboard.chain import BEGINNING, hash_of
+
+    event.data = event.data.replace(old, new)
+    session.flush()
+    previous = BEGINNING
+    for line in session.scalars(select(Event).order_by(Event.seq)).all():
+        line.previous = previous
+        line.hash = previous = hash_of(previous, line.seq, line.at, line.actor, line.kind, line.data)
+    session.flush()
+
+
+def rows_of(database: Database) -> dict[str, list[tuple[object, ...]]]:
+    with database.read() as session:
+        return {
+            table.name: [tuple(row) for row in session.execute(select(table).order_by(*table.primary_key.columns))]
+            for table in Base.metadata.sorted_tables
+        }
+
+
+def call(function, **options: object) -> None:  # type: ignore[no-untyped-def]
+    function(argparse.Namespace(**options))
+
+
+def fault_of(folder: Path) -> str | None:
+    with opened(folder) as (place, database), database.read() as session:
+        return first_fault(session, place.store())
+
+
+def test_backup_comes_back_whole(filled: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call(copies.backup, folder=filled.folder, file=tmp_path / "b.tar")
+    assert (tmp_path / "b.tar").stat().st_mode & 0o077 == 0
+    call(copies.restore, file=tmp_path / "b.tar", folder=tmp_path / "again", database=None)
+    with opened(filled.folder) as (_, one), opened(tmp_path / "again") as (place, two):
+        assert rows_of(one) == rows_of(two)
+        assert place.key == filled.key
+        with two.write() as session:  # numbers of new rows go on behind the old ones
+            a_team(two, session, "Gamma")
+    assert fault_of(tmp_path / "again") is None
+
+
+@pytest.mark.postgres
+@pytest.mark.slow
+def test_backup_moves_to_postgresql_and_back(filled: Place, tmp_path: Path, postgres: str) -> None:
+    from sqlalchemy import text
+
+    with Database(postgres).write() as session:
+        session.execute(text("DROP SCHEMA public CASCADE"))
+        session.execute(text("CREATE SCHEMA public"))
+    call(copies.backup, folder=filled.folder, file=tmp_path / "b.tar")
+    call(copies.restore, file=tmp_path / "b.tar", folder=tmp_path / "there", database=postgres)
+    moved = Database(postgres)
+    with opened(filled.folder) as (_, one):
+        assert rows_of(one) == rows_of(moved)
+    with moved.write() as session:
+        a_team(moved, session, "Gamma")
+    moved.close()
+    with pytest.raises(DataError, match="holds a competition already"):
+        call(copies.restore, file=tmp_path / "b.tar", folder=tmp_path / "twice", database=postgres)
+
+
+@pytest.mark.parametrize("name", ["files/../../evil", "/etc/evil", "other/evil"])
+def test_hostile_backup_writes_nothing_outside(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "b.tar"
+    with tarfile.open(path, "w") as tar:
+        info = tarfile.TarInfo(name)
+        tar.addfile(info)
+    with pytest.raises(DataError, match="no backup"):
+        call(copies.restore, file=path, folder=tmp_path / "in" / "new", database=None)
+    assert sorted(item.name for item in tmp_path.rglob("*")) == ["b.tar", "in"]
+
+
+def test_link_in_a_backup_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "b.tar"
+    with tarfile.open(path, "w") as tar:
+        info = tarfile.TarInfo("files/store")
+        info.type, info.linkname = tarfile.SYMTYPE, "/etc"
+        tar.addfile(info)
+    with pytest.raises(DataError, match="no backup"):
+        call(copies.restore, file=path, folder=tmp_path / "new", database=None)
+
+
+def test_no_backup_at_all(tmp_path: Path) -> None:
+    (tmp_path / "b.tar").write_bytes(b"not a tar" * 200)
+    with pytest.raises(FaceSRError):
+        call(copies.restore, file=tmp_path / "b.tar", folder=tmp_path / "new", database=None)
+    assert not (tmp_path / "new").exists()
+
+
+def test_check_finds_what_was_changed(filled: Place) -> None:
+    """Each change of the database or the store behind the log's back is found."""
+    assert fault_of(filled.folder) is None
+    with opened(filled.folder) as (_, database), database.read() as session:
+        code = session.scalars(select(Submission)).first().code  # type: ignore[union-attr]
+        values = session.scalars(select(Evaluation)).first().values  # type: ignore[union-attr]
+    changes = {
+        "scores": update(Evaluation).where(Evaluation.id == 1).values(values=values[:-1] + b"\x00"),
+        "nowhere else": delete(Evaluation).where(Evaluation.id == 1),
+        "another archive": update(Submission).where(Submission.code == code).values(archive_sha256=sha(7)),
+        "line 3": update(Event).where(Event.seq == 3).values(actor="organiser of another"),
+    }
+    for words, change in changes.items():
+        with opened(filled.folder) as (_, database), database.write() as session:
+            session.execute(change)
+            found = first_fault(session, filled.store())
+            assert found is not None and words in found, words
+            session.rollback()
+    assert fault_of(filled.folder) is None
+    path = next(path for path in (filled.folder / "store").rglob("*") if path.is_file())
+    path.write_bytes(b"another archive")
+    found = fault_of(filled.folder)
+    assert found is not None and "missing or damaged" in found
+
+
+def everything_in(folder: Path) -> str:
+    return "\n".join(path.read_bytes().decode("latin-1") for path in folder.rglob("*") if path.is_file())
+
+
+def test_export_holds_no_private_score_before_the_end(filled: Place, tmp_path: Path) -> None:
+    phase: Phase = filled.competition.phases[0]
+    call(exporting.export, folder=filled.folder, out=tmp_path / "open", all=False)
+    text = everything_in(tmp_path / "open")
+    assert "0.8123" not in text and "0.2500" in text
+    assert not (tmp_path / "open" / "final-faces.csv").exists()
+    call(exporting.export, folder=filled.folder, out=tmp_path / "all", all=True)
+    assert "0.8123" in everything_in(tmp_path / "all")
+    assert "0.8123" not in everything_in(tmp_path / "all" / "site")
+    with opened(filled.folder) as (_, database), database.write() as session:
+        phases.close(database, session, phase.name, "over")
+    call(exporting.export, folder=filled.folder, out=tmp_path / "closed", all=False)
+    assert "0.8123" in everything_in(tmp_path / "closed" / "site")
+    faces = list(csv.DictReader((tmp_path / "closed" / "final-faces.csv").read_text().splitlines()))
+    assert len(faces) == 2 * len(IDS) and {row["face"] for row in faces} == set(IDS)
+    about = json.loads((tmp_path / "closed" / "board.json").read_text())
+    assert [row["score"] for row in about["phases"][0]["standings"]["private"]] == pytest.approx([PRIVATE_SCORE] * 2)
+
+
+def test_exported_pages_lead_to_files_only(filled: Place, tmp_path: Path) -> None:
+    import re
+
+    call(exporting.export, folder=filled.folder, out=tmp_path / "out", all=False)
+    site = tmp_path / "out" / "site"
+    pages = list(site.rglob("*.html"))
+    assert len(pages) >= 5
+    for page in pages:
+        for link in re.findall(r'(?:href|src)="([^"#]*)', page.read_text()):
+            if link and not link.startswith("data:"):
+                assert (page.parent / link).is_file(), (page, link)
+
+
+def test_log_of_an_export_can_be_verified_alone(filled: Place, tmp_path: Path) -> None:
+    from facesr.leaderboard.chain import first_fault as chain_fault
+
+    call(exporting.export, folder=filled.folder, out=tmp_path / "out", all=False)
+    lines = [Event(**json.loads(line)) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
+    assert chain_fault(lines) is None and len(lines) > 5
+    assert RANKING and Team and entries

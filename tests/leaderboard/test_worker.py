@@ -1,0 +1,178 @@
+"""A worker between the queue, the verifier and the scorer, which are stood in for here."""
+
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from sqlalchemy import select
+
+from facesr.errors import SubmissionError, WeightsError
+from facesr.leaderboard import entries, queue, worker
+from facesr.leaderboard.competition import Phase, Place
+from facesr.leaderboard.sandbox import OrganiserError, Verified
+from facesr.leaderboard.tables import Event, Round, Submission
+from facesr.web.database import Database
+from tests.leaderboard.made import RANKING, a_team, sha
+
+IDS = ("1", "2", "3", "4")
+
+
+class Scorer:
+    """Scores by what the test says."""
+
+    ids = IDS
+    columns: ClassVar[dict[str, Any]] = {RANKING: {"unit": "", "higher_is_better": True}}
+    ranking_metric = RANKING
+    higher_is_better = True
+    basis: ClassVar[dict[str, Any]] = {"metrics": {RANKING: 1}}
+    basis_sha256 = "b" * 64
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def score(self, folder: Path) -> Any:
+        self.calls += 1
+        assert {path.name for path in folder.iterdir()} == {f"{key}.png" for key in IDS}
+        return SimpleNamespace(ids=IDS, columns={RANKING: np.array([0.5, 0.6, 0.7, 0.8])})
+
+
+class Bench:
+    """A worker with stand-ins: `answers` are what the verifier says, one a call."""
+
+    def __init__(self, place: Place, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.scorer = Scorer()
+        self.answers: list[Exception | None] = []
+        self.worker = worker.Worker(place, database, "test")
+        monkeypatch.setattr(worker, "verify_apart", self._verify)
+        monkeypatch.setattr(worker, "open_scorer", lambda *_: self.scorer)
+        monkeypatch.setattr(worker, "POLL_SECONDS", 0.0)
+
+    def _verify(self, archive: Path, low: Path, protocol: Any, out: Path) -> Verified:
+        answer = self.answers.pop(0) if self.answers else None
+        if answer is not None:
+            raise answer
+        for key in IDS:
+            (out / f"{key}.png").write_bytes(b"picture " + key.encode())
+        return Verified({"team": "Alpha"}, IDS, sha(1), 10, "p" * 64, False)
+
+
+@pytest.fixture
+def bench(place: Place, database: Database, phase: Phase, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    return Bench(place, database, monkeypatch)
+
+
+def sent(place: Place, database: Database, phase: Phase, name: str = "Alpha") -> str:
+    with database.write() as session:
+        team, _ = a_team(database, session, name)
+        stored = place.store().put([name.encode()], 100)
+        return entries.receive(database, session, team, phase, stored).code
+
+
+def row_of(database: Database, code: str) -> Submission:
+    with database.read() as session:
+        return entries.submission_of(session, code)
+
+
+def test_scores_what_waits(place: Place, database: Database, phase: Phase, bench: Bench) -> None:
+    code = sent(place, database, phase)
+    assert bench.worker.run(threading.Event(), until_idle=True) == 1
+    row = row_of(database, code)
+    assert (row.state, row.facts, row.pixels_sha256) == ("scored", {"team": "Alpha", "is_isolated": False}, "p" * 64)
+    with database.read() as session:
+        this = session.scalars(select(Round)).one()
+        assert (this.ids, this.published is not None) == (list(IDS), True)
+        kinds = [event.kind for event in session.scalars(select(Event).order_by(Event.seq))]
+    assert kinds[-2:] == ["round of scoring begun", "submission scored"]
+    assert not bench.worker.step()
+
+
+def test_example_pictures_are_public_ones_and_kept(
+    place: Place, database: Database, phase: Phase, bench: Bench
+) -> None:
+    from facesr.leaderboard.split import example_ids
+    from facesr.leaderboard.tables import Evaluation
+
+    sent(place, database, phase)
+    bench.worker.step()
+    with database.read() as session:
+        examples = session.scalars(select(Evaluation)).one().examples
+    wanted = example_ids(place.key, phase.name, IDS, phase.public_share, phase.num_examples)
+    assert sorted(examples) == wanted != []
+    for key, digest in examples.items():
+        assert place.store().path(digest).read_bytes() == b"picture " + key.encode()
+
+
+def test_refusal_is_for_the_team_and_failure_for_the_organiser(
+    place: Place, database: Database, phase: Phase, bench: Bench
+) -> None:
+    code = sent(place, database, phase)
+    bench.answers = [OrganiserError("bwrap is gone"), RuntimeError("a bug"), SubmissionError("the archive is no ZIP.")]
+    assert bench.worker.run(threading.Event(), until_idle=True) == 3
+    row = row_of(database, code)
+    assert (row.state, row.problem, row.attempts) == ("refused", "the archive is no ZIP.", 3)
+    assert "bwrap is gone" in row.note and "RuntimeError: a bug" in row.note
+
+
+def test_gives_up_after_three_attempts_and_goes_on(
+    place: Place, database: Database, phase: Phase, bench: Bench
+) -> None:
+    bad, good = sent(place, database, phase), sent(place, database, phase, "Beta")
+    bench.answers = [OrganiserError("disk full")] * queue.MAX_ATTEMPTS
+    bench.worker.run(threading.Event(), until_idle=True)
+    assert (row_of(database, bad).state, row_of(database, good).state) == ("failed", "scored")
+    assert "disk full" not in row_of(database, bad).problem
+
+
+def test_another_basis_scores_nothing(
+    place: Place, database: Database, phase: Phase, bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent(place, database, phase)
+    bench.worker.step()
+    bench.scorer.basis_sha256 = "c" * 64
+    code = sent(place, database, phase, "Beta")
+    for _ in range(3):
+        assert not bench.worker.step()
+    assert (row_of(database, code).state, row_of(database, code).attempts) == ("queued", 0)
+    told = [record.message for record in caplog.records if "rescore" in record.message]
+    assert len(told) == 1
+
+
+def test_missing_judge_is_told_once_and_takes_no_job(
+    place: Place, database: Database, phase: Phase, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def missing(*_: object) -> None:
+        raise WeightsError("edgeface has no weights")
+
+    monkeypatch.setattr(worker, "open_scorer", missing)
+    code = sent(place, database, phase)
+    one = worker.Worker(place, database, "test")
+    for _ in range(3):
+        assert not one.step()
+    assert row_of(database, code).attempts == 0
+    assert sum("edgeface has no weights" in record.message for record in caplog.records) == 1
+
+
+def test_lease_is_prolonged_while_it_is_scored(
+    place: Place, database: Database, phase: Phase, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "LEASE_SECONDS", 0.04)
+    code = sent(place, database, phase)
+    seen: list[Any] = []
+    done = bench.scorer.score
+
+    def slow(folder: Path) -> Any:
+        first = row_of(database, code).lease_until
+        for _ in range(200):
+            if row_of(database, code).lease_until != first:
+                break
+            threading.Event().wait(0.02)
+        seen.append((first, row_of(database, code).lease_until))
+        return done(folder)
+
+    bench.scorer.score = slow  # type: ignore[method-assign]
+    bench.worker.step()
+    ((first, later),) = seen
+    assert first is not None and later is not None and later > first
