@@ -22,11 +22,12 @@ class Answering:
 
     Attributes:
         is_too_late: whether it was killed because its time was over.
+        says_too_much: whether it was killed because it went on talking when nothing more was asked.
     """
 
     def __init__(self, process: "subprocess.Popen[bytes]", seconds: float) -> None:
         """Watches a process from now on; it is killed when so many seconds are over."""
-        self.is_too_late = False
+        self.is_too_late = self.says_too_much = False
         self._process = process
         self._deadline = time.monotonic() + seconds
         self._paused_at: float | None = None
@@ -114,10 +115,14 @@ class Answering:
         return number is not None and self._wait() in (-number, _SIGNALLED + number)
 
     def _wait(self) -> int:
-        """Returns its exit code; what it still says is thrown away, and the deadline holds."""
+        """Returns its exit code; what it still says is thrown away, up to a limit, and the deadline holds."""
         assert self._process.stdout is not None
-        while self._process.returncode is None and self._process.stdout.read(1 << 16):
-            pass
+        left = MAX_LINE_BYTES
+        while self._process.returncode is None and (part := self._process.stdout.read1(1 << 16)):  # type: ignore[attr-defined]
+            left -= len(part)
+            if left < 0 and not self.says_too_much:
+                self.says_too_much = True
+                self._kill()
         if hasattr(os, "waitid") and self._process.returncode is None:
             # Until it is waited for, nothing else can have its number, so its group can be ended safely.
             os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)

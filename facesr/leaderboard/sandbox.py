@@ -127,7 +127,7 @@ def verify_apart(
         kind = answer.get("answer")
         if kind == "verified" and are_facts(answer.get("facts")):
             pixels = _write_pictures(answering, given, out)
-            if answering.is_well_ended():
+            if pixels is not None and answering.is_well_ended():
                 facts = with_power(answer["facts"])
                 return Verified(facts, tuple(sorted(_sizes(given))), digest, num_bytes, pixels, is_isolated)
         if kind == "refused" and isinstance(answer.get("sentence"), str):
@@ -170,13 +170,13 @@ def _nothing_half_written(out: Path) -> Iterator[None]:
         raise
 
 
-def _write_pictures(answering: Answering, given: LowPictures, out: Path) -> str:
-    """Writes the pictures that come as pixels and returns their digest; stops where the stream ends too early."""
+def _write_pictures(answering: Answering, given: LowPictures, out: Path) -> str | None:
+    """Writes the pictures that come as pixels and returns their digest, None where there are too few."""
     digests: list[str] = []
     for key, (width, height) in _sizes(given).items():
         data = answering.read(width * height * 3)
         if data is None:
-            return ""
+            return None
         with answering.paused():
             digests.append(sha256(f"{key}\0{width}x{height}\0".encode() + data).hexdigest())
             try:
@@ -201,17 +201,18 @@ def _reason(
     memory = f"the archive needs more than {limits.memory_bytes >> 20} MiB of memory to be verified"
     time = f"the archive takes more than {limits.wall_seconds:g} s to be verified"
     advice = "send plain PNG files, packed by submit.py."
+    code = answering.exit_code
     if answering.is_too_late or answering.is_out_of_cpu_time():
         return SubmissionError(f"{time}; {advice}")
     if answer.get("answer") == "exhausted":
         space = f"the archive needs files of more than {limits.file_bytes >> 20} MiB to be verified"
         return SubmissionError(f"{memory if answer.get('what') == 'memory' else space}; {advice}")
-    if answering.is_killed():
+    if answering.is_killed() and not answering.says_too_much:
         return OrganiserError("the verifier was killed from outside, perhaps because the machine is out of memory.")
     told = one_line(answering.complaint())
     if not _is_sound(is_isolated):
         return OrganiserError(f"the verifier cannot work on this machine: {told or 'it says nothing'}")
-    _log.warning("the verifier ended without an answer (exit code %s): %s", answering.exit_code, told)
+    _log.warning("the verifier ended without an answer (exit code %s): %s", code, told)
     return SubmissionError(f"the archive makes the verifier fail; {advice}")
 
 
