@@ -152,7 +152,8 @@ def metrics(request: Request) -> Response:
     """Figures in Prometheus' text format."""
     board = board_of(request)
     with board.database.read() as session:
-        states = dict(session.execute(select(Submission.state, func.count()).group_by(Submission.state)).tuples().all())
+        rows = session.execute(select(Submission.state, func.count()).group_by(Submission.state))
+        states = {str(state): int(count) for state, count in rows}
         num_waiting = session.scalar(select(func.count()).select_from(Submission).where(waiting())) or 0
         oldest = session.scalar(select(Submission.received).where(waiting()).order_by(Submission.id).limit(1))
         age = 0.0 if oldest is None else (board.database.now(session) - oldest).total_seconds()

@@ -223,7 +223,8 @@ def log_requests_to_stderr() -> None:
     """Makes requests appear on stderr, a line of JSON each; a second call changes nothing."""
     if not any(isinstance(handler, _Stderr) for handler in _requests.handlers):
         _requests.addHandler(_Stderr())
-        _requests.setLevel(logging.INFO)
+        if _requests.level == logging.NOTSET:
+            _requests.setLevel(logging.INFO)
         _requests.propagate = False
 
 

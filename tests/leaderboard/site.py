@@ -1,6 +1,8 @@
 """A board with made-up rows, and a client that talks to it without a socket; nothing here scores a picture."""
 
 import asyncio
+import atexit
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +23,9 @@ from facesr.png import write_png
 from facesr.web.database import Database
 from facesr.web.store import Stored
 
+# One loop for all clients: no test has to close one.
+_RUNNER = asyncio.Runner()
+atexit.register(_RUNNER.close)
 IDS = [f"face{number:03d}" for number in range(12)]
 COLUMNS = {
     "is/builtin": {"unit": "", "higher_is_better": True},
@@ -150,6 +155,7 @@ def make_site(folder: Path, rest: str = "public_share: 0.5", url: str | None = N
         for number, key in enumerate(IDS):
             picture = np.random.default_rng(number).integers(0, 256, shape, dtype=np.uint8)
             write_png(folder / "references" / "final" / kind / f"{key}.png", picture)
+    logging.getLogger("facesr.web.requests").setLevel(logging.WARNING)
     place = Place(folder, url)
     database = Database(place.url)
     upgrade(database)
@@ -167,17 +173,21 @@ class Client:
     def __init__(self, app: FastAPI, address: str = "192.0.2.1", scheme: str = "http") -> None:
         transport = httpx.ASGITransport(app=app, client=(address, 1234), raise_app_exceptions=False)
         self._client = httpx.AsyncClient(transport=transport, base_url=f"{scheme}://board.test")
-        self._runner = asyncio.Runner()
+
+    @property
+    def cookies(self) -> httpx.Cookies:
+        """The cookies that it has."""
+        return self._client.cookies
 
     def request(self, method: str, path: str, **more: Any) -> httpx.Response:
         """Returns the answer."""
-        return self._runner.run(self._client.request(method, path, **more))
+        return _RUNNER.run(self._client.request(method, path, **more))
 
     def get(self, path: str, **more: Any) -> httpx.Response:
         """Returns the answer to a GET."""
         return self.request("GET", path, **more)
 
-    def form(self, page: str, action: str, **fields: str) -> httpx.Response:
+    def form(self, page: str, action: str, /, **fields: str) -> httpx.Response:
         """Loads a page, fills in the first form with an action, and returns the answer."""
         return self.request("POST", action, data={"form_token": self.form_token(page, action), **fields})
 
@@ -193,8 +203,3 @@ class Client:
         answer = self.form("/signin", "/signin", token=token)
         assert answer.status_code == 303, answer.text
         return self
-
-    def close(self) -> None:
-        """Ends the client."""
-        self._runner.run(self._client.aclose())
-        self._runner.close()
