@@ -22,7 +22,7 @@ from facesr.errors import ConfigError, exit_code_of
 from facesr.ranges import Count, CountFromZero
 
 # What a user without the extra lacks, and is told of.
-_NEEDED = ("fastapi", "sqlalchemy", "alembic", "uvicorn", "multipart", "pydantic")
+_NEEDED = ("fastapi", "sqlalchemy", "alembic", "uvicorn", "python_multipart", "pydantic")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -272,7 +272,13 @@ async def _get(app: Any, address: str) -> _Answer:
     parts = urlsplit(address)
     status, headers, body = 500, {}, bytearray()
 
+    asked = False
+
     async def receive() -> dict[str, Any]:
+        nonlocal asked
+        if asked:  # a visitor who stays: whoever waits for the end of the connection is cancelled with the answer
+            await asyncio.Event().wait()
+        asked = True
         return {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(message: Any) -> None:

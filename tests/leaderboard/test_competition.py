@@ -77,7 +77,7 @@ def test_wrong_phase(tmp_path: Path, key: str, value: object, words: str) -> Non
         ("title: ''\nphases: []", "title"),
         ("a: &a [1]\nb: *a\ntitle: T\nphases: [1]", "phases.0"),
         ("!!python/object/apply:os.system ['true']", "is not YAML"),
-        ("[" * 100_000, "is not YAML"),
+        ("[" * 20_000, "is not YAML"),
         ("x" * (1 << 20) + ": 1", "larger than 1 MiB"),
     ],
 )
