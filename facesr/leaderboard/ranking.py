@@ -1,8 +1,8 @@
 """Ranks with ties: entries that the faces cannot tell apart share a range of places, such as 1-3.
 
 Two entries are compared face by face: the bootstrap draws faces with replacement, the same ones for every entry, and an
-entry is better than another one where it has the better mean in at least 97.5 % of the draws (and over all faces). What
-is drawn depends on the number of faces and the seed alone, so what two entries are to each other depends on no third
+entry is better than another one where it has the better mean in at least 97.5 % of the draws. What is
+drawn depends on the number of faces and the seed alone, so what two entries are to each other depends on no third
 one. Sums are exact: scores are put on a grid on which float64 loses nothing, whatever the order of addition. So ranks
 depend neither on the order of the entries nor on the machine, and equal entries have equal ranks.
 
@@ -55,8 +55,6 @@ def ranks(
 ) -> list[Rank]:
     """Returns the ranks of entries, in the order of the rows.
 
-    An entry's place by its mean (`order`) is never outside its range.
-
     Args:
         scores: (E, N), a row for each entry, a column for each face; finite, N >= 1.
         higher_is_better: direction of the metric.
@@ -73,7 +71,7 @@ def ranks(
         return []
     grid, step = _on_grid(table)
     sums = _resampled_sums(grid, num_resamples, seed)
-    is_better = _is_better(sums, grid.sum(axis=1), 1.0 if higher_is_better else -1.0)
+    is_better = _is_better(sums if higher_is_better else -sums)
     first = 1 + is_better.sum(axis=0)
     last = len(table) - is_better.sum(axis=1)
     tail = (1.0 - CONFIDENCE) / 2.0
@@ -158,11 +156,9 @@ def _resampled_sums(grid: NDArray[np.float64], num_resamples: int, seed: int) ->
     return np.concatenate(parts, axis=1)
 
 
-def _is_better(sums: NDArray[np.float64], totals: NDArray[np.float64], sign: float) -> NDArray[np.bool_]:
-    """Returns (E, E): whether the row's entry is better than the column's."""
-    sums, totals = sign * sums, sign * totals
+def _is_better(sums: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Returns (E, E): whether the row's entry is better than the column's, where larger sums are better."""
     found = np.empty((len(sums), len(sums)), np.bool_)
     for i, own in enumerate(sums):
-        num_doubts = np.count_nonzero(own <= sums, axis=1)
-        found[i] = (_RESAMPLES_PER_DOUBT * num_doubts <= sums.shape[1]) & (totals[i] > totals)
+        found[i] = _RESAMPLES_PER_DOUBT * np.count_nonzero(own <= sums, axis=1) <= sums.shape[1]
     return found
