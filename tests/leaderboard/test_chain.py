@@ -35,7 +35,9 @@ def test_changed_line_is_found(database: Database, column: str) -> None:
     filled(database)
     assert chain.first_fault(lines(database)) is None
     with database.write() as session:
-        session.execute(update(Event).where(Event.seq == 2).values({column: "f" * (64 if column in ("previous", "hash") else 4)}))
+        session.execute(
+            update(Event).where(Event.seq == 2).values({column: "f" * (64 if column in ("previous", "hash") else 4)})
+        )
     fault = chain.first_fault(lines(database))
     assert fault is not None and ("line 2" in fault or "line 3" in fault)
 
