@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -94,7 +95,15 @@ def _add_description(app: FastAPI) -> None:
 
     def described() -> dict[str, Any]:
         found = app.openapi()
-        found.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        found["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        refusal = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+        for operation in (one for methods in found["paths"].values() for one in methods.values()):
+            # FastAPI's own answer to wrong values, which `_add_faults` replaces.
+            operation["responses"].pop("422", None)
+            for status in (400, 401, 429, 503):
+                operation["responses"].setdefault(str(status), {"description": HTTPStatus(status).phrase, **refusal})
+        for name in ("HTTPValidationError", "ValidationError"):
+            found["components"]["schemas"].pop(name, None)
         return found
 
     @app.get(OPENAPI, include_in_schema=False)

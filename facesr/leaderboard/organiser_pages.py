@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
-from sqlalchemy import Select, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
@@ -57,9 +57,10 @@ def _shown(asked: Asked, before: int | None = None, secret: str = "") -> Respons
             wanted = wanted.where(Submission.id < before)
         rows = [(one, team) for one, team in session.execute(wanted) if one.phase in found]
         sent = _sent(asked, session, rows, found)
-        counts = _counts(session, select(Submission.team_id, func.count()).group_by(Submission.team_id))
-        valid = select(Token.team_id, func.count()).where(Token.revoked.is_(None), Token.team_id.is_not(None))
-        tokens = _counts(session, valid.group_by(Token.team_id))
+        rows_of = session.execute(select(Submission.team_id, func.count()).group_by(Submission.team_id))
+        counts = {int(team): int(count) for team, count in rows_of}
+        valid = select(Token.team_id, func.count()).where(Token.revoked.is_(None)).group_by(Token.team_id)
+        tokens = {team: int(count) for team, count in session.execute(valid)}
         listed = session.scalars(select(Team).order_by(Team.is_baseline, Team.name)).all()
         failed = session.scalars(
             select(Submission).where(Submission.state == FAILED).order_by(Submission.id.desc()).limit(SENT_PER_PAGE)
@@ -76,10 +77,6 @@ def _shown(asked: Asked, before: int | None = None, secret: str = "") -> Respons
         secret=secret,
         tokens={form: asked.form_token(form) for form in _FORMS},
     )
-
-
-def _counts(session: Session, wanted: Select[Any]) -> dict[int, int]:
-    return {int(team): int(count) for team, count in session.execute(wanted)}
 
 
 def _sent(

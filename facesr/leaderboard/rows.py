@@ -166,7 +166,7 @@ def _cells(one: Entry, standing: Standing, others: Mapping[int, float], is_stepp
         Cell("-" if guard is None else str(guard), "", True),
         Cell(watts, "over the limit" if is_over else "", True, is_over),
         Cell(str(one.num_entries), "", True),
-        Cell(f"{one.submission.received:%Y-%m-%d %H:%M}", "", True),
+        Cell(f"{one.submission.received:%Y-%m-%d}", f"{one.submission.received:%H:%M}", True),
     ]
     return found
 

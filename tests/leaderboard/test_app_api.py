@@ -10,25 +10,39 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import text
 
 from facesr.leaderboard import chain, entries, phases, teams
 from facesr.leaderboard.app import create_app
 from facesr.leaderboard.tables import Event
+from facesr.web.database import Database
 from tests.leaderboard.site import Client, Site, make_site
 
 ROOT = Path(__file__).resolve().parents[2]
 SEND = "/api/v1/phases/final/submissions"
 
 
-@pytest.fixture
-def made(tmp_path: Path) -> Iterator[tuple[Site, FastAPI]]:
-    site = make_site(tmp_path / "board", "limits: {waiting: 2, scored_per_day: 4}")
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=[pytest.mark.postgres, pytest.mark.slow])])
+def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Site, FastAPI]]:
+    url = None
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres")
+        empty(url)
+    site = make_site(tmp_path / "board", "limits: {waiting: 2, scored_per_day: 4}", url)
     site.team("First")
     yield site, create_app(site.place, site.database)
     site.database.close()
 
 
 Made = tuple[Site, FastAPI]
+
+
+def empty(url: str) -> None:
+    database = Database(url)
+    with database.write() as session:
+        session.execute(text("DROP SCHEMA public CASCADE"))
+        session.execute(text("CREATE SCHEMA public"))
+    database.close()
 
 
 def headers(site: Site, data: bytes | None = None, name: str = "First") -> dict[str, str]:
@@ -208,9 +222,9 @@ def test_everything_else_is_read(made: Made) -> None:
     for wrong in ([], {"code": 1, "team": 2}, {"code": "a", "team": "b", "members": "c"}, None):
         assert client.request("POST", "/api/v1/teams", json=wrong).status_code == 400
     assert client.get("/healthz").json() == {"status": "ok"}
-    text = client.get("/metrics").text
-    assert 'facesr_submissions{state="scored"} 1' in text and "facesr_queue_length 0" in text
-    assert 'route="/api/v1/phases/{name}/standing",method="GET",status="200"} 1' in text
+    figures = client.get("/metrics").text
+    assert 'facesr_submissions{state="scored"} 1' in figures and "facesr_queue_length 0" in figures
+    assert 'route="/api/v1/phases/{name}/standing",method="GET",status="200"} 1' in figures
     entry = ET.fromstring(client.get("/feed.atom").content).find("{http://www.w3.org/2005/Atom}entry")
     assert entry is not None and entry[3].attrib["href"] == f"/submissions/{code}"
     badge = client.get("/badge/final.svg")
