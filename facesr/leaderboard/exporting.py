@@ -10,6 +10,7 @@ import csv
 import functools
 import io
 import json
+import logging
 import posixpath
 import re
 import shutil
@@ -213,6 +214,7 @@ def _cell(value: Any) -> Any:
 
 def write_pages(place: Place, database: Database, out: Path) -> int:
     """Writes the pages that everybody may see as files that link to each other; returns how many."""
+    logging.getLogger("facesr.web.requests").setLevel(logging.WARNING)  # nobody asks, so nobody is logged
     plenty = Rate(1_000_000, 1_000_000)
     app = create_app(place, database, rates=Rates(plenty, plenty, plenty, plenty))
     todo, done = ["/"], {"/"}
