@@ -23,7 +23,9 @@ from facesr.leaderboard.queue import LEASE_SECONDS, Job, Outcome
 from facesr.leaderboard.sandbox import verify_apart
 from facesr.leaderboard.scoring import Scorer, protocol_named
 from facesr.leaderboard.split import example_ids
-from facesr.leaderboard.tables import Round, Submission
+from facesr.leaderboard.tables import Round, Submission, Team
+from facesr.leaderboard.teams import key_of
+from facesr.names import shown
 from facesr.web.database import Database
 
 POLL_SECONDS = 1.0
@@ -159,6 +161,7 @@ class Worker:
             verified = verify_apart(
                 store.path(job.archive_sha256), place.low(phase), protocol_named(phase.protocol), Path(folder)
             )
+            self._check_team(job, str(verified.facts.get("team", "")))
             scored = ready.scorer.score(Path(folder))
             examples = {
                 key: store.put([(Path(folder) / f"{key}.png").read_bytes()], _MAX_EXAMPLE_BYTES).sha256
@@ -171,6 +174,20 @@ class Worker:
             examples=examples,
             seconds=time.perf_counter() - start,
         )
+
+    def _check_team(self, job: Job, name: str) -> None:
+        """Checks that an archive was packed for the team that sent it.
+
+        Raises:
+            SubmissionError: it was packed for another one.
+        """
+        with self._database.read() as session:
+            team = session.get_one(Team, session.get_one(Submission, job.submission_id).team_id)
+        if not team.is_baseline and key_of(name) != team.key:
+            raise SubmissionError(
+                f"the archive was packed for team {shown([name])}, and team {shown([team.name])} sent it; "
+                f"pack it with team={shown([team.name])}."
+            )
 
     @contextmanager
     def _prolonged(self, job: Job) -> Iterator[None]:

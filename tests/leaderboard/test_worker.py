@@ -56,7 +56,8 @@ class Bench:
             raise answer
         for key in IDS:
             (out / f"{key}.png").write_bytes(b"picture " + key.encode())
-        return Verified({"team": "Alpha"}, IDS, sha(1), 10, "p" * 64, False)
+        # What `sent` puts into the store is the name of a team.
+        return Verified({"team": archive.read_text(encoding="utf-8")}, IDS, sha(1), 10, "p" * 64, False)
 
 
 @pytest.fixture
@@ -64,10 +65,10 @@ def bench(place: Place, database: Database, phase: Phase, monkeypatch: pytest.Mo
     return Bench(place, database, monkeypatch)
 
 
-def sent(place: Place, database: Database, phase: Phase, name: str = "Alpha") -> str:
+def sent(place: Place, database: Database, phase: Phase, name: str = "Alpha", packed_for: str = "") -> str:
     with database.write() as session:
         team, _ = a_team(database, session, name)
-        stored = place.store().put([name.encode()], 100)
+        stored = place.store().put([(packed_for or name).encode()], 100)
         return entries.receive(database, session, team, phase, stored).code
 
 
@@ -114,6 +115,15 @@ def test_refusal_is_for_the_team_and_failure_for_the_organiser(
     row = row_of(database, code)
     assert (row.state, row.problem, row.attempts) == ("refused", "the archive is no ZIP.", 3)
     assert "bwrap is gone" in row.note and "RuntimeError: a bug" in row.note
+
+
+def test_archive_of_another_team_is_refused(place: Place, database: Database, phase: Phase, bench: Bench) -> None:
+    stolen = sent(place, database, phase, packed_for="Beta")
+    alike = sent(place, database, phase, "Gamma", packed_for="gamma")
+    bench.worker.run(threading.Event(), until_idle=True)
+    assert row_of(database, stolen).state == "refused"
+    assert row_of(database, stolen).problem.startswith("the archive was packed for team 'Beta', and team 'Alpha' sent")
+    assert row_of(database, alike).state == "scored" and bench.scorer.calls == 1
 
 
 def test_gives_up_after_three_attempts_and_goes_on(

@@ -1,0 +1,241 @@
+"""A contest in a real browser: three teams, five archives, one of them hostile and one a copy, to the private ranks."""
+
+import contextlib
+import os
+import socket
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from facesr.leaderboard import founding, worker
+from facesr.leaderboard.app import create_app
+from facesr.leaderboard.competition import Place
+from facesr.leaderboard.operations import opened
+from facesr.leaderboard.scoring import protocol_named
+from facesr.methods.folder import RestoreOptions, restore_folder
+from facesr.methods.low import LowPictures
+from facesr.methods.open import open_method
+from facesr.png import list_png, read_png
+from facesr.submission.pack import pack
+from facesr.tiles import Tiles
+from facesr.web.tokens import is_token
+from tests.leaderboard.made import RANKING
+
+playwright = pytest.importorskip("playwright.sync_api", reason="uv run --group browser brings it")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="uv run --group browser brings it")
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
+WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+
+
+class Scorer:
+    """Scores by the mean difference from the original, so that no judge has to be loaded."""
+
+    columns: ClassVar[dict[str, Any]] = {
+        RANKING: {"unit": "", "higher_is_better": True},
+        "psnr_rgb": {"unit": "dB", "higher_is_better": True},
+    }
+    ranking_metric = RANKING
+    higher_is_better = True
+    basis: ClassVar[dict[str, Any]] = {"metrics": {RANKING: 1}}
+    basis_sha256 = "b" * 64
+
+    def __init__(self, high: Path) -> None:
+        self.high = dict(sorted(list_png(high).items()))
+        self.ids = tuple(self.high)
+
+    def score(self, folder: Path) -> Any:
+        difference = np.array(
+            [
+                np.abs(read_png(folder / f"{key}.png").astype(float) - read_png(path)).mean()
+                for key, path in self.high.items()
+            ]
+        )
+        self.columns_found = {RANKING: 1 - difference / 255, "psnr_rgb": 20 * np.log10(255 / (difference + 1))}
+        return type("Scored", (), {"ids": self.ids, "columns": self.columns_found})()
+
+
+def archives(place: Place, folder: Path) -> dict[str, Path]:
+    """Returns archives by what they are."""
+    phase = place.competition.phases[0]
+    low = LowPictures.open(place.low(phase))
+    options = RestoreOptions(torch.device("cpu"), 8, False, Tiles(192, 24))
+    found = {}
+    for team, method in (("Alpha", "bicubic"), ("Beta", "nearest"), ("Gamma", "nearest")):
+        restored = restore_folder(open_method(method, options.device), low, options, folder / "restored")
+        out = folder / f"{team}.zip"
+        found[team] = pack(restored.path, out, team=team, protocol=protocol_named(phase.protocol)).path
+    found["hostile"] = folder / "<img src=x onerror=alert(1)>.zip"
+    with zipfile.ZipFile(found["hostile"], "w") as file:
+        file.writestr("../../etc/passwd", b"root")
+    return found
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str, Place]]:
+    """Address of a served demo with a worker, the organiser's token, and its folder."""
+    import uvicorn
+
+    monkeypatch.setattr(founding, "DEMO_FACES", 8)
+    monkeypatch.setattr(worker, "open_scorer", lambda place, phase, device: Scorer(place.high(phase)))
+    monkeypatch.setattr(worker, "POLL_SECONDS", 0.1)
+    token = founding.make_competition(tmp_path / "demo", title="Faces <b>2027</b>")
+    with opened(tmp_path / "demo") as (place, database), socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(create_app(place, database), log_config=None))
+        stop = threading.Event()
+        threads = [
+            threading.Thread(target=server.run, kwargs={"sockets": [listening]}),
+            threading.Thread(target=worker.Worker(place, database, "test").run, args=(stop,)),
+        ]
+        for thread in threads:
+            thread.start()
+        until = time.monotonic() + 60
+        while not server.started:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}", token, place
+        stop.set()
+        server.should_exit = True
+        for thread in threads:
+            thread.join(60)
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        path = next(found for found in ("/usr/bin/chromium", "/usr/bin/google-chrome") if Path(found).exists())
+        chromium = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+class Reader:
+    """Somebody with a browser, who looks at what is wrong with every page."""
+
+    def __init__(self, browser: Any, url: str, size: dict[str, int]) -> None:
+        self.page = browser.new_context(viewport=size, base_url=url).new_page()
+        self.page.set_default_timeout(30_000)
+        self.faults: list[str] = []
+        self.page.on("pageerror", lambda error: self.faults.append(f"script: {error}"))
+        self.page.on("console", lambda line: self.faults.append(line.text) if line.type == "error" else None)
+
+    def see(self, address: str, name: str) -> str:
+        """Opens a page, checks it, keeps a picture where one is wanted, and returns its text."""
+        if address:
+            self.page.goto(address)
+        self.check(name)
+        return str(self.page.inner_text("main"))
+
+    def check(self, name: str) -> None:
+        found = axe.Axe().run(self.page).response["violations"]
+        serious = [one["id"] for one in found if one["impact"] in ("serious", "critical")]
+        assert serious == [], (name, [(one["id"], one["nodes"][0]["html"]) for one in found])
+        width = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert width <= 0, f"{name} is wider than the window"
+        assert self.faults == [], (name, self.faults)
+        if folder := os.environ.get("FACESR_SHOTS"):
+            self.page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True)
+
+    def submit(self, button: str) -> None:
+        self.page.get_by_role("button", name=button, exact=True).click()
+        self.page.wait_for_load_state()
+
+    def sign_in(self, token: str) -> None:
+        self.page.goto("/signin")
+        self.page.fill("input[name=token]", token)
+        self.submit("Sign in")
+
+    def upload(self, path: Path, name: str = "") -> None:
+        """Sends an archive by the form of the team's page."""
+        self.page.goto("/team")
+        self.page.set_input_files(
+            "input[name=archive]",
+            {"name": name or path.name, "mimeType": "application/zip", "buffer": path.read_bytes()},
+        )
+        before = self.page.locator("a[href^='/submissions/']").count()
+        self.submit("Send")
+        until = time.monotonic() + 30
+        while self.page.locator("a[href^='/submissions/']").count() == before:
+            assert time.monotonic() < until, self.page.inner_text("main")
+            time.sleep(0.1)
+            with contextlib.suppress(playwright.Error):
+                self.page.goto("/team")
+
+    def wait_for(self, text: str, address: str) -> str:
+        until = time.monotonic() + 60
+        while True:
+            self.page.goto(address)
+            found = str(self.page.inner_text("main"))
+            if text in found:
+                return found
+            assert time.monotonic() < until, found
+            time.sleep(0.3)
+
+
+def test_contest_in_a_browser(site: tuple[str, str, Place], browser: Any, tmp_path: Path) -> None:
+    url, token, place = site
+    made = archives(place, tmp_path)
+    organiser = Reader(browser, url, WIDE)
+    anybody = Reader(browser, url, NARROW)
+    assert "ID similarity" in anybody.see("/", "front-390")
+    organiser.sign_in(token)
+    organiser.see("/organiser", "organiser-1280")
+    organiser.page.locator("form[action='/organiser/invite'] input[name=uses]").fill("3")
+    organiser.submit("Make an invitation")
+    organiser.check("invitation-1280")
+    code = next(word for word in organiser.page.inner_text("main").split() if is_token(word))
+    teams = {}
+    for name, size in (("Alpha", WIDE), ("Beta", NARROW), ("Gamma", NARROW)):
+        team = teams[name] = Reader(browser, url, size)
+        team.see("/register", f"register-{size['width']}")
+        team.page.fill("input[name=code]", code)
+        team.page.fill("input[name=team]", name)
+        team.submit("Register")
+        team.check(f"token-{size['width']}")
+        team.submit("Sign in now")
+    teams["Alpha"].upload(made["Alpha"])
+    teams["Beta"].upload(made["Beta"])
+    teams["Gamma"].upload(made["Gamma"])
+    teams["Gamma"].upload(made["hostile"], made["hostile"].name)
+    teams["Alpha"].upload(made["Beta"])
+    told = teams["Gamma"].wait_for("refused", "/team")
+    assert "place" not in told or "queue" not in told.split("refused")[1]
+    teams["Gamma"].check("team-390")
+    teams["Alpha"].wait_for("packed for team 'Beta'", "/team")
+    teams["Alpha"].check("team-1280")
+    rows = anybody.wait_for("Gamma", "/phases/final")
+    assert "Alpha" in rows and "2-3" in rows
+    anybody.check("phase-390")
+    organiser.see("/phases/final", "phase-1280")
+    assert "private" not in anybody.page.inner_text("table").lower()
+    organiser.see("/organiser", "organiser-scored-1280")
+    seen = organiser.page.inner_text("main")
+    assert "The same pixels as Gamma." in seen and "packed for team 'Beta'" in seen
+    anybody.page.locator("a[href^='/submissions/']").first.click()
+    anybody.check("submission-390")
+    assert anybody.page.locator("img").count() >= 3
+    broken = anybody.page.evaluate("[...document.images].filter(one => !one.complete || !one.naturalWidth).length")
+    assert broken == 0
+    for address in ("/log", "/api", "/signin"):
+        anybody.see(address, f"{address.strip('/')}-390")
+    anybody.page.goto("/phases/final")
+    anybody.page.keyboard.press("Tab")
+    assert anybody.page.evaluate("document.activeElement.textContent") == "To the content"
+    organiser.page.goto("/organiser")
+    organiser.page.locator("form:has(button:has-text('Close'))").locator("input[name=sure]").first.check()
+    organiser.page.get_by_role("button", name="Close ID similarity now").click()
+    closed = anybody.wait_for("rivate", "/phases/final")
+    assert "Alpha" in closed
+    anybody.check("closed-390")
+    assert "no script" not in closed
+    plain = browser.new_context(java_script_enabled=False, base_url=url).new_page()
+    plain.goto("/phases/final")
+    assert "Alpha" in plain.inner_text("table")
