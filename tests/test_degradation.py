@@ -1,8 +1,6 @@
 """Degradations: each operator against a plain reference, and draws that depend on seed and place alone."""
 
 import dataclasses
-import dataclasses
-import dataclasses
 import math
 from pathlib import Path
 

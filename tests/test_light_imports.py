@@ -42,6 +42,7 @@ LIGHT = (
     "facesr.data.synthetic.dead_leaves",
     "facesr.data.prepare.workers",
     "facesr.submission.verify",
+    "facesr.leaderboard.app",
     "facesr.build",
     "facesr.png",
     "submit",
