@@ -47,7 +47,7 @@ phases:
     num_chosen: 2                 # with chosen: how many
     # ladder_step: 0.001          # a new public score is shown only if it is better by more than this
     # power_limit_watts: 3000     # mean power of the restoration, as the manifest states it
-    num_examples: 3               # faces that everybody may see
+    num_examples: 3               # public faces that everybody may see, with their originals; 0: none
     limits:
       scored_per_day: 5           # a day is one of UTC; what fails on the organiser's side counts for nothing
       refused_per_day: 20
