@@ -40,8 +40,7 @@ def serve(options: argparse.Namespace) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=options.behind_proxy,
-            forwarded_allow_ips="*" if options.behind_proxy else None,
+            proxy_headers=False,  # the application takes the last address, which the proxy itself wrote
             # Against clients that hold connections open and send nothing.
             timeout_keep_alive=10,
             h11_max_incomplete_event_size=32 * 1024,
