@@ -46,6 +46,7 @@ LIGHT = (
     "facesr.leaderboard.split",
     "facesr.leaderboard.sandbox",
     "facesr.leaderboard.verify_child",
+    "facesr.leaderboard.app",
     "facesr.build",
     "facesr.png",
     "submit",

