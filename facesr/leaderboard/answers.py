@@ -16,6 +16,7 @@ from facesr.web.security import Refusal
 from facesr.web.sessions import MAX_AGE_SECONDS
 
 _TITLES = {400: "Not understood", 401: "Sign in", 403: "Refused", 404: "Not found", 409: "Not now", 413: "Too large"}
+_QUESTIONS = ("view", "sort", "baselines", "before", "a", "b")
 _MAX_VISITOR_SECONDS = 24 * 3600
 
 
@@ -50,7 +51,9 @@ def kept(
         make: makes the page.
         kind: its type.
     """
-    key = (asked.path, request.url.query, asked.viewer.scope, mark)
+    # Other questions change nothing, so they are no way to have a page made anew.
+    questions = tuple(request.query_params.get(name, "") for name in _QUESTIONS)
+    key = (asked.path, questions, asked.viewer.scope, mark)
     name = f'"{hash_of(key)}"'
     headers = {"vary": "Cookie", "cache-control": "no-store" if asked.viewer.scope else "no-cache"}
     if not asked.viewer.scope:

@@ -75,27 +75,36 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
     return low - 0.06 * spread, high + 0.06 * spread
 
 
-def plane_of(table: Standing) -> bytes | None:
-    """Returns a PNG with the entries of a table by distortion and perception; None without the columns for it.
+def axes_of(table: Standing) -> tuple[str, str] | None:
+    """Returns the metrics of a table for distortion and perception, None where it has none for a plane.
 
     Perception is the perceptual index or NIQE where there is one, else the ranking judge's similarity.
     """
+    x_name = next((name for name in ("psnr_rgb", "psnr_y", "rmse") if name in table.columns), None)
     y_name = next((name for name in ("perceptual_index", "niqe") if name in table.columns), table.ranking_metric)
-    x_name = next((name for name in ("psnr_rgb", "psnr_y") if name in table.columns), None)
-    if x_name is None or y_name is None or x_name == y_name or not table.entries:
-        return None
+    return None if x_name is None or y_name is None or x_name == y_name else (x_name, y_name)
+
+
+def plane_of(table: Standing) -> bytes | None:
+    """Returns a PNG with the entries of a table on that plane; None without entries or columns for it."""
+    axes = axes_of(table)
     is_seen = [one for one in table.entries if not (one.team.disqualified or one.submission.disqualified)]
-    shown = is_seen[:MAX_MARKERS] + [one for one in is_seen[MAX_MARKERS:] if one.team.is_baseline]
-    markers = [Marker(one.means[x_name], one.means[y_name], one.team.name) for one in shown]
-    if not markers:
+    if axes is None or not is_seen:
         return None
+    shown = is_seen[:MAX_MARKERS] + [one for one in is_seen[MAX_MARKERS:] if one.team.is_baseline]
     plane = Plane(
         title=f"{table.phase.title}: {table.num_faces} faces, {table.view} scores",
-        x_label=f"{label_of(x_name)} in dB (higher is better)",
-        y_label=f"{label_of(y_name)} ({'higher' if y_name.startswith('is/') else 'lower'} is better)",
+        x_label=_axis_label(axes[0]),
+        y_label=_axis_label(axes[1]),
         limits={},
     )
-    return plane_png(plane, markers)
+    return plane_png(plane, [Marker(one.means[axes[0]], one.means[axes[1]], one.team.name) for one in shown])
+
+
+def _axis_label(metric: str) -> str:
+    unit = " in dB" if metric.startswith("psnr") else ""
+    is_higher = metric.startswith(("psnr", "is/"))
+    return f"{label_of(metric)}{unit} ({'higher' if is_higher else 'lower'} is better)"
 
 
 def label_of(metric: str) -> str:

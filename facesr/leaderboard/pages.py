@@ -10,7 +10,7 @@ from starlette.responses import FileResponse, Response
 from facesr.leaderboard import chain
 from facesr.leaderboard.answers import kept, page_text
 from facesr.leaderboard.board import Asked, AskedNow, PhaseNow
-from facesr.leaderboard.drawings import MAX_MARKERS, plane_of
+from facesr.leaderboard.drawings import MAX_MARKERS, axes_of, plane_of
 from facesr.leaderboard.faults import NotFound
 from facesr.leaderboard.rows import table_of
 from facesr.leaderboard.scores import picture
@@ -131,7 +131,7 @@ def _address(name: str, view: str, baselines: int) -> str:
 
 
 def _has_plane(phase: PhaseNow, table: Standing) -> bool:
-    return bool(table.entries) and not phase.sight.is_stepped
+    return bool(table.entries) and axes_of(table) is not None and not phase.sight.is_stepped
 
 
 @router.api_route("/phases/{name}/plane.png", methods=["GET", "HEAD"])

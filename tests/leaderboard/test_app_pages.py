@@ -76,6 +76,9 @@ def test_pages_are_kept_by_etag_and_not_for_who_is_signed_in(made: Made) -> None
         answer = reader.get(address)
         again = reader.get(address, headers={"If-None-Match": answer.headers["etag"]})
         assert again.status_code == 304 and again.content == b"" and answer.headers["cache-control"] == "no-cache"
+    pages = len(app.state.board.rendered._pages)
+    assert reader.get("/phases/final?other=1").headers["etag"] == reader.get("/phases/final").headers["etag"]
+    assert len(app.state.board.rendered._pages) == pages
     assert member.get("/").headers["cache-control"] == "no-store" and "etag" not in member.get("/").headers
     assert "Your team" in member.get("/").text and "Your team" not in reader.get("/").text
 
