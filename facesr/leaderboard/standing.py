@@ -34,6 +34,7 @@ class Entry:
         team: whose it is.
         means: metric -> mean over the faces of the view.
         rank: its place with its score and interval; None for one that has no place (baselines, disqualified ones).
+            With a Ladder public places follow from the shown scores alone.
         shown_score: the score that the board shows; with a Ladder not always its own.
         white_box: whether the ranking judge was in the training loss; None where that is not said.
         mean_watts: of the restoration, by its manifest; None where it is not stated.
@@ -119,15 +120,20 @@ def standing(place: Place, session: Session, phase: Phase, view: str, round_id: 
     # Where no face is kept back, there is one view.
     is_kept = np.ones_like(is_seen) if is_seen.all() else ~is_seen
     scored = _scored(session, this, is_seen, is_kept)
-    counting = _counting(scored, phase, this, view)
-    shown = _shown_scores(scored, phase, this, view)
+    public = _shown_scores(scored, phase, this, PUBLIC)
+    shown = public if view == PUBLIC else _shown_scores(scored, phase, this, view)
+    counting = _counting(scored, phase, this, view, public)
     ranked = [one for one in counting if not one.team.is_baseline and not _is_out(one)]
     better = -1.0 if this.higher_is_better else 1.0
-    ranked.sort(key=lambda one: (better * _mean(one, this, view), one.submission.received, one.submission.id))
-    places = _places(ranked, this, view)
+    ranked.sort(key=lambda one: (better * shown[one.submission.id], one.submission.received, one.submission.id))
+    if phase.ladder_step is not None and view == PUBLIC:
+        # Places by the scores themselves would tell more of them than their steps do.
+        places = _stepped_places([better * shown[one.submission.id] for one in ranked])
+    else:
+        places = _places(ranked, this, view)
     others = sorted(
         (one for one in counting if one.team.is_baseline or _is_out(one)),
-        key=lambda one: (_is_out(one), better * _mean(one, this, view)),
+        key=lambda one: (_is_out(one), better * shown[one.submission.id]),
     )
     numbers: dict[int, int] = {}
     for one in scored:
@@ -178,7 +184,9 @@ def _scored(session: Session, this: Round, is_seen: NDArray[np.bool_], is_kept: 
     return found
 
 
-def _counting(scored: Sequence[_Scored], phase: Phase, this: Round, view: str) -> list[_Scored]:
+def _counting(
+    scored: Sequence[_Scored], phase: Phase, this: Round, view: str, public: Mapping[int, float]
+) -> list[_Scored]:
     """Returns the submission of each team that counts.
 
     It is found by public scores: the best of many private ones would be good by chance as well. Only among those that
@@ -196,10 +204,12 @@ def _counting(scored: Sequence[_Scored], phase: Phase, this: Round, view: str) -
         if phase.rank_rule == "last":
             counting.append(those[-1])
         elif phase.rank_rule == "chosen" and chosen:
-            counting.append(max(chosen, key=lambda one: sign * _mean(one, this, view)))
+            # Before the end by what is shown, which with a Ladder are steps.
+            score = public if view == PUBLIC else {one.submission.id: _mean(one, this, view) for one in chosen}
+            counting.append(max(chosen, key=lambda one: sign * score[one.submission.id]))
         else:
             # max gives the first of equal ones, the earlier.
-            counting.append(max(those, key=lambda one: sign * _mean(one, this, PUBLIC)))
+            counting.append(max(those, key=lambda one: sign * public[one.submission.id]))
     return counting
 
 
@@ -214,6 +224,14 @@ def _shown_scores(scored: Sequence[_Scored], phase: Phase, this: Round, view: st
         steps = ladder([_mean(one, this, PUBLIC) for one in those], phase.ladder_step, this.higher_is_better)
         shown |= {one.submission.id: value for one, value in zip(those, steps, strict=True)}
     return shown
+
+
+def _stepped_places(keys: Sequence[float]) -> list[Rank]:
+    """Returns places by shown scores alone, negated where higher is better and in order; equal ones share a place."""
+    return [
+        Rank(1 + sum(other < key for other in keys), sum(other <= key for other in keys), abs(key), abs(key), abs(key))
+        for key in keys
+    ]
 
 
 def _places(ranked: Sequence[_Scored], this: Round, view: str) -> list[Rank]:

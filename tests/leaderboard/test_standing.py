@@ -114,6 +114,23 @@ def test_ladder_shows_steps(place: Place, database: Database, phase: Phase) -> N
         with_session(place, session, phase, 0.81)
 
 
+def test_ladder_shows_no_order_within_a_step(place: Place, database: Database, phase: Phase) -> None:
+    phase = phase.model_copy(update={"ladder_step": 0.01})
+    with database.write() as session:
+        this = a_round(database, session, phase.name, IDS)
+        for number, (name, score) in enumerate([("First", 0.801), ("Better", 0.804), ("Best", 0.83)]):
+            team, _ = a_team(database, session, name)
+            scored(database, session, team, phase, number, this, values(place, phase, score, score))
+        table = standing(place, session, phase, PUBLIC)
+        assert told(table) == [("1", "Best", 0.83), ("2-3", "First", 0.8), ("2-3", "Better", 0.8)]
+        # At the end the scores themselves decide.
+        assert [one.team.name for one in standing(place, session, phase, PRIVATE).entries] == [
+            "Best",
+            "Better",
+            "First",
+        ]
+
+
 def with_session(place: Place, session: Session, phase: Phase, shown: float) -> None:
     (one,) = standing(place, session, phase, PUBLIC).entries
     assert one.shown_score == pytest.approx(shown, abs=1e-12)
