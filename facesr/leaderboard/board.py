@@ -17,6 +17,7 @@ from facesr.leaderboard.access import Doorkeeper, Viewer
 from facesr.leaderboard.cache import Rendered, Standings
 from facesr.leaderboard.competition import Competition, Phase, Place
 from facesr.leaderboard.faults import NotFound
+from facesr.leaderboard.handout import Handouts
 from facesr.leaderboard.phases import times_of
 from facesr.leaderboard.sight import Sight, sight_of
 from facesr.leaderboard.slots import Slots
@@ -61,6 +62,7 @@ class Board:
         rendered: pages as they were sent.
         metrics: counts of requests.
         slots: archives that are being received.
+        handouts: what teams get.
     """
 
     def __init__(self, place: Place, database: Database, rates: Rates) -> None:
@@ -73,6 +75,7 @@ class Board:
         self.rendered = Rendered()
         self.metrics = Metrics()
         self.slots = Slots()
+        self.handouts = Handouts(place)
         self._key = place.key
 
     @property

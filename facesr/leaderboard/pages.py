@@ -12,6 +12,7 @@ from facesr.leaderboard.answers import kept, page_text
 from facesr.leaderboard.board import Asked, AskedNow, PhaseNow
 from facesr.leaderboard.drawings import MAX_MARKERS, axes_of, plane_of
 from facesr.leaderboard.faults import NotFound
+from facesr.leaderboard.phases import UPCOMING
 from facesr.leaderboard.rows import table_of
 from facesr.leaderboard.scores import picture
 from facesr.leaderboard.sight import Sight
@@ -149,6 +150,21 @@ def plane_picture(asked: AskedNow, request: Request, name: Key, view: Word = "")
         return drawn
 
     return kept(asked, request, table_mark(table, phase), make, "image/png")
+
+
+@router.api_route("/phases/{name}/low.zip", methods=["GET", "HEAD"])
+def low_pictures(asked: AskedNow, name: Key) -> Response:
+    """The low-resolution pictures that teams restore; from the phase's start on."""
+    phase = one_phase(asked, name)
+    if phase.sight.state == UPCOMING and not asked.viewer.is_organiser:
+        raise NotFound("the pictures of this phase are given out when it begins.")
+    handout = asked.board.handouts.of(phase.settings)
+    return FileResponse(
+        asked.board.store.path(handout.sha256),
+        media_type="application/zip",
+        filename=f"{phase.settings.name}_low.zip",
+        headers={"cache-control": "no-cache"},
+    )
 
 
 @router.api_route("/log", methods=["GET", "HEAD"])

@@ -1,6 +1,8 @@
 """The pages: what people see and do in a browser, and what the board does not let them do."""
 
+import io
 import re
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,6 +95,20 @@ def test_example_pictures_are_shown_and_no_others(made: Made) -> None:
     secret = site.place.store().put([b"an archive"], 100).sha256
     for name in (secret, "0" * 64, "..%2f..%2fsecret", "x"):
         assert client.get(f"/pictures/{name}.png").status_code == 404
+
+
+def test_teams_get_the_low_pictures_of_a_phase_that_has_begun(made: Made) -> None:
+    site, app, _ = made
+    client = Client(app)
+    answer = client.get("/phases/final/low.zip")
+    assert answer.headers["content-disposition"] == 'attachment; filename="final_low.zip"'
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as file:
+        low = site.place.low(site.phase)
+        assert {name: file.read(name) for name in file.namelist()} == {
+            f"final_low/{path.name}": path.read_bytes() for path in low.iterdir()
+        }
+    assert client.get("/phases/later/low.zip").status_code == 404
+    assert client.get("/phases/later").text.count("low.zip") == 0
 
 
 def test_two_entries_are_compared_without_ids_before_the_end(made: Made) -> None:

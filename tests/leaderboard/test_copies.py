@@ -17,6 +17,7 @@ from facesr.leaderboard.competition import Phase, Place
 from facesr.leaderboard.operations import opened
 from facesr.leaderboard.split import public_mask
 from facesr.leaderboard.tables import Base, Evaluation, Event, Submission, Team
+from facesr.png import write_png
 from facesr.web.database import Database
 from tests.leaderboard.made import RANKING, a_round, a_team, scored, sha
 
@@ -27,6 +28,13 @@ PRIVATE_SCORE = 0.8123456789
 @pytest.fixture
 def filled(place: Place) -> Place:
     """A competition in its folder, with two teams, scores and an archive each."""
+    for key in IDS:
+        for folder, side in (
+            (place.low(place.competition.phases[0]), 4),
+            (place.high(place.competition.phases[0]), 16),
+        ):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_png(folder / f"{key}.png", np.zeros((side, side, 3), np.uint8))
     with opened(place.folder) as (_, database), database.write() as session:
         phase = place.competition.phases[0]
         this = a_round(database, session, phase.name, IDS)

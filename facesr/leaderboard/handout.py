@@ -1,0 +1,60 @@
+"""What teams get: the low-resolution pictures of a phase as one ZIP file, the same bytes whenever it is made."""
+
+import io
+import threading
+import zipfile
+from dataclasses import dataclass
+
+from facesr.leaderboard.competition import Phase, Place
+from facesr.png import list_png
+
+_DATE = (1980, 1, 1, 0, 0, 0)
+_MAX_BYTES = 1 << 32
+
+
+@dataclass(frozen=True)
+class Handout:
+    """The low-resolution pictures of a phase.
+
+    Attributes:
+        sha256: of the ZIP file, which lies in the store.
+        num_bytes: its size.
+        num_pictures: in it.
+    """
+
+    sha256: str
+    num_bytes: int
+    num_pictures: int
+
+
+class Handouts:
+    """The ZIP files of all phases, each made when it is first asked for."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._made: dict[str, Handout] = {}
+        self._lock = threading.Lock()
+
+    def of(self, phase: Phase) -> Handout:
+        """Returns what the teams of a phase get.
+
+        Raises:
+            DataError: the pictures are missing, or the store cannot be written.
+        """
+        with self._lock:
+            found = self._made.get(phase.name)
+            if found is None:
+                found = self._made[phase.name] = self._make(phase)
+            return found
+
+    def _make(self, phase: Phase) -> Handout:
+        pictures = dict(sorted(list_png(self._place.low(phase)).items()))
+        data = io.BytesIO()
+        # Stored: PNG files are compressed already.
+        with zipfile.ZipFile(data, "w", zipfile.ZIP_STORED) as file:
+            for key, path in pictures.items():
+                info = zipfile.ZipInfo(f"{phase.name}_low/{key}.png", _DATE)
+                info.external_attr = 0o644 << 16
+                file.writestr(info, path.read_bytes())
+        stored = self._place.store().put([data.getvalue()], _MAX_BYTES)
+        return Handout(stored.sha256, stored.num_bytes, len(pictures))
