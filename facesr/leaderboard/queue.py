@@ -180,7 +180,12 @@ def finish_scored(database: Database, session: Session, job: Job, round_id: int,
     )
     session.add(evaluation)
     row.state, row.problem, row.finished = SCORED, "", now
-    row.lease, row.lease_until, row.wanted_round = None, None, None
+    row.lease, row.lease_until = None, None
+    # A round that was begun while this one was scored wants it as well; else it would be missing there.
+    newest = current_round(session, row.phase)
+    row.wanted_round = None
+    if newest is not None and newest.id != this.id:
+        row.wanted_round, row.attempts = newest.id, 0
     row.facts, row.pixels_sha256 = outcome.facts, outcome.pixels_sha256
     # A digest of 300 doubles says nothing about them, so private scores are safe in the open log.
     data = {

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from facesr.errors import FaceSRError, SubmissionError
@@ -29,6 +30,7 @@ from facesr.names import shown
 from facesr.web.database import Database
 
 POLL_SECONDS = 1.0
+_AWAY_SECONDS = 5.0
 _MAX_EXAMPLE_BYTES = 1 << 24
 _log = logging.getLogger("facesr.board.worker")
 
@@ -62,7 +64,16 @@ class Worker:
         """Works until it is stopped, or until nothing waits; returns how many submissions it dealt with."""
         count = 0
         while not stop.is_set():
-            if self.step(stop):
+            try:
+                is_done = self.step(stop)
+            except DBAPIError as error:
+                # It is away for a moment, or stays away; a job that was held goes back when its lease ends.
+                _log.error("the database failed: %s", error.orig)
+                if until_idle:
+                    raise
+                stop.wait(_AWAY_SECONDS)
+                continue
+            if is_done:
                 count += 1
             elif until_idle:
                 break
@@ -77,6 +88,10 @@ class Worker:
             return False
         with self._database.write() as session:
             job = queue.claim(self._database, session, self.name, list(ready))
+            if job is not None and not _is_current(session, job, ready[job.phase]):
+                # A round was begun since this worker looked: it has to see whether it can score in that one.
+                queue.give_back(self._database, session, job)
+                return True
         if job is None:
             return False
         start = time.perf_counter()
@@ -130,10 +145,15 @@ class Worker:
     def _deal_with(self, job: Job, ready: _Ready, stop: threading.Event | None) -> None:
         try:
             outcome = self._scored(job, ready)
+            with self._database.write() as session:
+                kept = queue.finish_scored(self._database, session, job, ready.round_id, outcome)
+            if not kept:
+                _log.warning("submission %s: the lease was lost, another worker has it", job.code)
         except SubmissionError as error:
             with self._database.write() as session:
                 queue.finish_refused(self._database, session, job, str(error))
-            return
+        except DBAPIError:
+            raise
         except Exception as error:
             # Whatever it is, the next submission has to be dealt with; organisers see the reason.
             _log.exception("submission %s: attempt %d failed", job.code, job.attempt)
@@ -141,11 +161,6 @@ class Worker:
                 queue.finish_failed(self._database, session, job, f"{type(error).__name__}: {error}")
             if stop is not None:
                 stop.wait(POLL_SECONDS)
-            return
-        with self._database.write() as session:
-            kept = queue.finish_scored(self._database, session, job, ready.round_id, outcome)
-        if not kept:
-            _log.warning("submission %s: the lease was lost, another worker has it", job.code)
 
     def _scored(self, job: Job, ready: _Ready) -> Outcome:
         """Returns the scores of a submission.
@@ -210,6 +225,11 @@ class Worker:
         finally:
             done.set()
             thread.join()
+
+
+def _is_current(session: Session, job: Job, ready: _Ready) -> bool:
+    current = queue.current_round(session, job.phase)
+    return current is not None and current.id == ready.round_id
 
 
 def open_scorer(place: Place, phase: Phase, device: str = "cpu") -> Scorer:

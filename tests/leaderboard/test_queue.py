@@ -125,6 +125,21 @@ def test_new_round_queues_what_has_scores(database: Database, phase: Phase) -> N
         assert before is not None and queue.scores_sha256(done.code, old, before.values) == before.sha256
 
 
+def test_round_that_begins_while_one_is_scored_gets_it_too(database: Database, phase: Phase) -> None:
+    with database.write() as session:
+        team, _ = a_team(database, session, "Alpha")
+        old = a_round(database, session, phase.name, IDS)
+        first = entries.receive(database, session, team, phase, Stored(sha(1), 1))
+        job = queue.claim(database, session, "w", [phase.name])
+        new = a_round(database, session, phase.name, IDS, "c" * 64)
+        assert job is not None and queue.finish_scored(database, session, job, old.id, outcome(0.5))
+        assert (first.state, first.wanted_round, first.attempts) == (entries.SCORED, new.id, 0)
+        again = queue.claim(database, session, "w", [phase.name])
+        newest = a_round(database, session, phase.name, IDS, "d" * 64)
+        assert again is not None and queue.finish_scored(database, session, again, new.id, outcome(0.5))
+        assert first.wanted_round == newest.id
+
+
 def test_refusal_in_a_later_round_takes_no_score_away(database: Database, phase: Phase) -> None:
     with database.write() as session:
         team, _ = a_team(database, session, "Alpha")

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 from facesr.errors import SubmissionError, WeightsError
 from facesr.leaderboard import entries, queue, worker
@@ -134,6 +135,59 @@ def test_gives_up_after_three_attempts_and_goes_on(
     bench.worker.run(threading.Event(), until_idle=True)
     assert (row_of(database, bad).state, row_of(database, good).state) == ("failed", "scored")
     assert "disk full" not in row_of(database, bad).problem
+
+
+def test_score_that_is_not_finite_fails_the_submission_alone(
+    place: Place, database: Database, phase: Phase, bench: Bench
+) -> None:
+    bad = sent(place, database, phase)
+    values = {RANKING: np.array([0.5, np.nan, 0.7, 0.8])}
+    bench.scorer.score = lambda _: SimpleNamespace(ids=IDS, columns=values)  # type: ignore[method-assign,assignment]
+    assert bench.worker.run(threading.Event(), until_idle=True) == queue.MAX_ATTEMPTS
+    assert row_of(database, bad).state == "failed" and "not finite" in row_of(database, bad).note
+
+
+def test_round_that_begins_before_a_job_is_taken(
+    place: Place, database: Database, phase: Phase, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = sent(place, database, phase)
+    bench.worker.step()
+    claim = queue.claim
+
+    def late(*arguments: Any) -> Any:
+        monkeypatch.setattr(queue, "claim", claim)
+        queue.begin_round(database, arguments[1], worker.new_round(phase, other), "organiser")
+        return claim(*arguments)
+
+    other: Any = Scorer()
+    other.basis_sha256 = "c" * 64
+    sent(place, database, phase, "Beta")
+    monkeypatch.setattr(queue, "claim", late)
+    # The first one waits for the new round, which this worker cannot score.
+    assert bench.worker.run(threading.Event(), until_idle=True) == 1
+    row = row_of(database, code)
+    assert (row.state, row.attempts, row.wanted_round is not None, row.note) == ("scored", 0, True, "")
+
+
+def test_database_that_is_away_for_a_moment_ends_no_worker(
+    place: Place, database: Database, phase: Phase, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, claim, stop = sent(place, database, phase), queue.claim, threading.Event()
+
+    def away(*arguments: Any) -> Any:
+        monkeypatch.setattr(queue, "claim", claim)
+        raise OperationalError("", {}, Exception("gone"))
+
+    monkeypatch.setattr(queue, "claim", away)
+    monkeypatch.setattr(worker, "_AWAY_SECONDS", 0.0)
+    score = bench.scorer.score
+
+    def last(folder: Path) -> Any:
+        stop.set()
+        return score(folder)
+
+    bench.scorer.score = last  # type: ignore[method-assign]
+    assert bench.worker.run(stop) == 1 and row_of(database, code).state == "scored"
 
 
 def test_another_basis_scores_nothing(
