@@ -251,13 +251,13 @@ def test_training_brings_the_student_nearer_and_its_file_loads(
         Source(pairs[part], lessons_of(targets[part]), np.ones(len(pairs[part])))
         for part in (slice(0, 20), slice(20, 24))
     ]
-    train_student(sources, Plan(kimg=0.16, batch=4, learning_rate=2e-3, seed=0), file)
+    train_student(sources, Plan(kimg=0.32, batch=8, learning_rate=2e-3, seed=0), file)
     with torch.no_grad():
         vectors = BuiltinEmbedder(file)(torch.from_numpy(pictures).permute(0, 3, 1, 2) / 255.0)
     cosine = vectors @ torch.from_numpy(targets[:, 0]).t()
     # Three seeds of weights and targets end 0.33 to 0.42 above.
     assert cosine.diagonal().mean() > cosine.mean() + 0.15
-    assert "0.2 kimg, embedding" in capsys.readouterr().out
+    assert "0.3 kimg, embedding" in capsys.readouterr().out
 
 
 class SomePixels:
