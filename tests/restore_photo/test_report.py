@@ -136,17 +136,17 @@ def close(picture: Image.Image, expected: np.ndarray) -> bool:
 
 def test_what_was_restored_before_is_read_again(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    run(str(photos), f"out={out}")
+    run(str(photos), f"out={out}", "method=bicubic")
     assert not (out / "report.html").exists()
-    run(str(photos), f"out={out}", "report=true")
+    run(str(photos), f"out={out}", "method=bicubic", "report=true")
     again = (out / "report.html").read_text(encoding="utf-8")
     page = Page(again)
     assert page.text.count("restored before") == 2 and page.text.count("3 faces found, 2 restored, 1 less certain") == 2
     # The page of this call replaces the one of an earlier call; a call without it leaves it.
-    run(str(photos / HOSTILE), f"out={out}", "report=true")
+    run(str(photos / HOSTILE), f"out={out}", "method=bicubic", "report=true")
     assert "inner/b" not in Page((out / "report.html").read_text(encoding="utf-8")).text
     before = (out / "report.html").stat().st_mtime_ns
-    run(str(photos / HOSTILE), f"out={out}")
+    run(str(photos / HOSTILE), f"out={out}", "method=bicubic")
     assert (out / "report.html").stat().st_mtime_ns == before
 
 
@@ -201,7 +201,7 @@ def test_an_old_page_stays_whole_until_the_new_one_is(
 def test_only_so_many_photographs_are_shown(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "MOST_PHOTOS", 1)
     monkeypatch.setattr(report, "MOST_PAIRS", 1)
-    run(str(photos), f"out={tmp_path / 'out'}", "report=true")
+    run(str(photos), f"out={tmp_path / 'out'}", "method=bicubic", "report=true")
     page = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
     assert "This page shows the first 1 photographs; 1 more is left out." in page.text and len(page.ranges) == 1
     assert "1 more restored face" in page.text and "face 2 after" not in page.pictures

@@ -1,18 +1,15 @@
 """Muon: orthogonal steps for kernels between features, Adam for the rest."""
 
 import copy
-import os
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.multiprocessing.spawn import spawn
+from torch import nn
 
 from facesr import dist
-from facesr.training import muon
 from facesr.training.muon import Muon, orthogonal
-from tests.ranks import free_port
+from tests.ranks import run_as_ranks
 
 
 def _network() -> nn.Sequential:
@@ -160,24 +157,7 @@ def test_refuses_rates_out_of_range(wrong: dict[str, float]) -> None:
         Muon(_network().parameters(), **wrong)
 
 
-def _steps_of_a_rank(rank: int, port: int, folder: str) -> None:
-    """Takes three steps as one of two ranks; writes the weights and how many matrices this rank made orthogonal."""
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    dist.initialise(torch.device("cpu"))
-    computed = 0
-
-    def counted(matrices: Tensor) -> Tensor:
-        nonlocal computed
-        computed += len(matrices)
-        return orthogonal(matrices)
-
-    muon.orthogonal = counted
-    network, optimizer = _three_steps()
-    torch.save((network.state_dict(), optimizer.state_dict(), computed), f"{folder}/{rank}.pt")
-    dist.shutdown()
-
-
-def _three_steps() -> tuple[nn.Module, Muon]:
+def three_steps() -> tuple[nn.Module, Muon]:
     network = _network()
     optimizer = Muon(network.parameters(), lr=1e-2)
     for seed in range(3):
@@ -189,8 +169,9 @@ def _three_steps() -> tuple[nn.Module, Muon]:
 @pytest.mark.slow
 def test_ranks_share_the_matrices_and_move_as_one(tmp_path: Path) -> None:
     """Each of two ranks computes one of the two matrices; weights and states are those of one rank, to the bit."""
-    spawn(_steps_of_a_rank, (free_port(), str(tmp_path)), nprocs=2)  # type: ignore[no-untyped-call]
-    network, optimizer = _three_steps()
+    ranks = run_as_ranks(2, "tests/training/shared_matrices.py", [str(tmp_path)])
+    assert [rank.returncode for rank in ranks] == [0, 0], [rank.stderr for rank in ranks]
+    network, optimizer = three_steps()
     for rank in range(2):
         weights, state, computed = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         assert computed == 3

@@ -7,7 +7,7 @@ import pytest
 
 from facesr.png import read_png
 from tests.methods.pulse.conftest import write_folders
-from tests.ranks import run_as_ranks
+from tests.ranks import run_worlds
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -16,17 +16,18 @@ ROOT = Path(__file__).resolve().parents[3]
 def test_two_ranks_give_the_faces_of_one(tmp_path: Path, eigenfaces_file: Path) -> None:
     write_folders(tmp_path, num_faces=4)
 
-    def run(num_ranks: int) -> list[str]:
-        keys = f"method=pulse generator=eigenfaces generator.weights={eigenfaces_file} protocol=open pulse.steps=10"
-        keys += f" low={tmp_path / 'low'} high={tmp_path / 'high'} out={tmp_path / str(num_ranks)} batch_size=1"
-        keys += f" restored_dir={tmp_path / f'kept{num_ranks}'}"
-        keys += f" embedder.weights={tmp_path / 'judge.pt'} num_resamples=20 device=cpu"
-        environment = {"FACESR_CACHE": str(tmp_path / f"cache{num_ranks}")}
-        ranks = run_as_ranks(num_ranks, "evaluate.py", keys.split(), environment, timeout_s=200)
-        assert [rank.returncode for rank in ranks] == [0] * num_ranks
-        return [rank.stdout for rank in ranks]
+    def keys(num_ranks: int) -> list[str]:
+        return [
+            *("method=pulse", "generator=eigenfaces", f"generator.weights={eigenfaces_file}", "protocol=open"),
+            *("pulse.steps=10", f"low={tmp_path / 'low'}", f"high={tmp_path / 'high'}", "batch_size=1"),
+            *(f"out={tmp_path / str(num_ranks)}", f"restored_dir={tmp_path / f'kept{num_ranks}'}"),
+            *(f"embedder.weights={tmp_path / 'judge.pt'}", "num_resamples=20", "device=cpu"),
+        ]
 
-    one, two = run(1), run(2)
+    worlds = [(number, keys(number), {"FACESR_CACHE": str(tmp_path / f"cache{number}")}) for number in (1, 2)]
+    left = run_worlds("evaluate.py", worlds, timeout_s=300)
+    assert [rank.returncode for ranks in left for rank in ranks] == [0, 0, 0], [rank.stderr for rank in left[1]]
+    one, two = ([rank.stdout for rank in ranks] for ranks in left)
     assert "of 4 faces were found" in one[0] and "of 4 faces were found" in two[0] and two[1] == ""
     first, second = (
         [line.split(",") for line in (tmp_path / name / "pulse_status.csv").read_text().splitlines()]
