@@ -6,10 +6,12 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from string import Template
 
+from facesr.config import SubmitSettings
 from facesr.errors import ConfigError, DataError
 from facesr.leaderboard import chain, entries, phases, teams
 from facesr.leaderboard.competition import KEY, SETTINGS, Phase, Place
@@ -20,7 +22,11 @@ from facesr.png import list_png
 from facesr.web.database import Database
 
 DEMO_FACES = 48
-BASELINES = ("bicubic", "pretrained:asc19_psnr", "pretrained:asc19_final")
+BASELINES = {
+    "asc19_preliminary": ("bicubic", "pretrained:general"),
+    "asc19_final": ("bicubic", "pretrained:asc19_psnr", "pretrained:asc19_final"),
+    "open": ("bicubic",),
+}
 _DAYS = 30
 _MAX_BASELINE_BYTES = 1 << 32
 
@@ -116,8 +122,13 @@ def make_competition(
         database.close()
 
 
-def add_baselines(place: Place, database: Database, methods: Sequence[str] = BASELINES) -> list[str]:
-    """Restores every phase's faces with methods and queues them as baselines; returns the methods' names.
+def add_baselines(place: Place, database: Database, methods: Sequence[str] = ()) -> list[str]:
+    """Restores every phase's pictures with methods and queues them as baselines; returns the methods' names.
+
+    Args:
+        place: the competition.
+        database: of the board.
+        methods: as evaluate.py takes them; none: those of `BASELINES` for the phase's protocol.
 
     Raises:
         FaceSRError: a method is unknown, or cannot be packed.
@@ -125,27 +136,39 @@ def add_baselines(place: Place, database: Database, methods: Sequence[str] = BAS
     # Restoring needs torch, which the rest of a board does without.
     import torch
 
-    from facesr.leaderboard.scoring import protocol_named
+    from facesr.build import load_settings
     from facesr.methods.folder import RestoreOptions, restore_folder
     from facesr.methods.open import open_method
+    from facesr.submission.attachments import attachments_for
     from facesr.submission.pack import pack
     from facesr.tiles import Tiles
 
     device = torch.device("cpu")
-    opened = {name: open_method(name, device) for name in methods}
-    for phase in place.competition.phases:
-        protocol, low = protocol_named(phase.protocol), LowPictures.open(place.low(phase))
+    wanted = [(phase, spec) for phase in place.competition.phases for spec in methods or BASELINES[phase.protocol]]
+    opened = {spec: open_method(spec, device) for spec in dict.fromkeys(spec for _, spec in wanted)}
+    for phase, spec in wanted:
+        name, method = _baseline_name(spec), opened[spec]
+        settings = load_settings("submit", SubmitSettings, [f"protocol={phase.protocol}"])
+        settings = replace(settings, method=spec, low=str(place.low(phase)), team=name, out=f"{name}.zip")
+        low = LowPictures.open(place.low(phase), settings.protocol)
+        options = RestoreOptions(device, settings.batch_size, False, Tiles(settings.tile_px, settings.tile_overlap_px))
         with tempfile.TemporaryDirectory(prefix="facesr-baselines-") as scratch:
-            for spec, method in opened.items():
-                name = spec.removeprefix("pretrained:")
-                restored = restore_folder(
-                    method, low, RestoreOptions(device, 64, False, Tiles(192, 24)), Path(scratch), reuse=False
-                )
-                packed = pack(
-                    restored.path, Path(scratch) / f"{name}.zip", team=name, protocol=protocol, low=low.folder
-                )
-                _queue_baseline(place, database, phase, name, packed.path)
-    return list(opened)
+            restored = restore_folder(method, low, options, Path(scratch) / "restored", reuse=False)
+            packed = pack(
+                restored.path,
+                Path(scratch) / f"{name}.zip",
+                team=name,
+                protocol=settings.protocol,
+                low=low.folder,
+                attachments=attachments_for(settings, method),
+            )
+            _queue_baseline(place, database, phase, name, packed.path)
+    return [_baseline_name(spec) for spec in opened]
+
+
+def _baseline_name(spec: str) -> str:
+    """Returns what a baseline is called: the method, or the name of the file or run."""
+    return Path(spec.removeprefix("pretrained:")).stem[:64]
 
 
 def _queue_baseline(place: Place, database: Database, phase: Phase, name: str, archive: Path) -> None:
@@ -187,16 +210,19 @@ def _write_secret(path: Path) -> None:
 
 
 def _settings_text(title: str | None, protocol: str, *, is_demo: bool, database_url: str | None) -> str:
+    is_general = protocol == "asc19_preliminary"
     now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     text = _SETTINGS_TEXT.substitute(
-        title=_quoted(title or ("A demo on synthetic faces" if is_demo else "Face super-resolution")),
-        description="Restore faces 4x. The score is the ID similarity of the restored and the original face.",
+        title=_quoted(title or ("A demo on synthetic pictures" if is_demo else "Super-resolution")),
+        description="Restore pictures 4x. The score is the perceptual index; lower is better."
+        if is_general
+        else "Restore faces 4x. The score is the ID similarity of the restored and the original face.",
         protocol=protocol,
         starts=f"{now:%Y-%m-%dT%H:%M:%SZ}",
         ends=f"{now + timedelta(days=_DAYS):%Y-%m-%dT%H:%M:%SZ}",
         share="0.5",
     )
-    if protocol == "asc19_preliminary":
+    if is_general:
         text = text.replace("    title: ID similarity\n", "    title: Perceptual index\n")
     if database_url is None:
         return text

@@ -9,7 +9,7 @@ from pathlib import Path
 from facesr.errors import ConfigError
 from facesr.leaderboard import phases, teams
 from facesr.leaderboard.competition import Place
-from facesr.leaderboard.founding import BASELINES, add_baselines, make_competition
+from facesr.leaderboard.founding import add_baselines, make_competition
 from facesr.leaderboard.schema import upgrade
 from facesr.leaderboard.standing import PRIVATE, PUBLIC, Standing, standing
 from facesr.names import shown_path
@@ -48,13 +48,14 @@ def init(options: argparse.Namespace) -> None:
     )
     folder = shown_path(options.folder)
     print(f"{folder} is a competition; its settings are in {folder}/competition.yaml.")
+    # Before anything can fail: it is nowhere else.
+    print("organiser's token, shown this once; keep it secret:\n")
+    print(f"  {token}\n", flush=True)
     if not options.no_baselines:
-        print("restoring the baselines ...")
+        print("restoring the baselines ...", flush=True)
         with opened(options.folder) as (place, database):
-            names = add_baselines(place, database, BASELINES)
+            names = add_baselines(place, database)
         print(f"baselines wait for a worker: {', '.join(names)}")
-    print("\norganiser's token, shown this once; keep it secret:\n")
-    print(f"  {token}\n")
     print(f"next: facesr board serve {folder}, then open http://127.0.0.1:8000")
 
 

@@ -154,3 +154,26 @@ def test_init_makes_a_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         phase = place.competition.phases[0]
         assert len(list(place.high(phase).iterdir())) == len(list(place.low(phase).iterdir())) == 2
         assert teams.holder_of(session, token, [teams.ORGANISER]).scope == teams.ORGANISER
+
+
+@pytest.mark.slow
+def test_baselines_of_the_preliminary_round_pass_the_verifier(tmp_path: Path) -> None:
+    """Their archives have folders, with the program that made them."""
+    from sqlalchemy import select
+
+    from facesr.leaderboard.founding import add_baselines
+    from facesr.leaderboard.sandbox import verify_apart
+    from facesr.leaderboard.scoring import protocol_named
+    from facesr.leaderboard.tables import Submission
+
+    make_competition(tmp_path / "demo", protocol="asc19_preliminary")
+    with opened(tmp_path / "demo") as (place, database):
+        assert add_baselines(place, database, ["bicubic"]) == ["bicubic"]
+        with database.read() as session:
+            row = session.scalars(select(Submission)).one()
+        phase = place.competition.phases[0]
+        out = tmp_path / "out"
+        out.mkdir()
+        archive = place.store().path(row.archive_sha256)
+        found = verify_apart(archive, place.low(phase), protocol_named(phase.protocol), out)
+        assert found.facts["team"] == "bicubic" and len(found.ids) == len(list(out.iterdir())) == 8
