@@ -11,6 +11,7 @@ from facesr.leaderboard.competition import Phase, Place
 from facesr.leaderboard.entries import waiting
 from facesr.leaderboard.faults import NotNow
 from facesr.leaderboard.operations import opened
+from facesr.leaderboard.phases import is_revealed
 from facesr.leaderboard.standing import PRIVATE, PUBLIC, standing
 from facesr.leaderboard.tables import PhaseTimes, Round, Submission
 from facesr.web.database import Database
@@ -88,9 +89,9 @@ def num_waiting(session: Session, phase: Phase) -> int:
     return session.scalar(rule) or 0
 
 
-def moves_of(place: Place, session: Session, phase: Phase, pending: Round) -> list[Move]:
-    """Returns what a round changes on the board, the largest moves first; by the scores that decide."""
-    view = PUBLIC if phase.public_share == 1 else PRIVATE
+def moves_of(place: Place, session: Session, phase: Phase, pending: Round, view: str = "") -> list[Move]:
+    """Returns what a round changes on the board, moved teams first; by the scores that decide, or those of a view."""
+    view = view or (PUBLIC if phase.public_share == 1 else PRIVATE)
     old = standing(place, session, phase, view)
     new = standing(place, session, phase, view, pending.id)
     before = {entry.team.name: (entry.place, entry.means[old.ranking_metric or ""]) for entry in old.entries}
@@ -121,11 +122,12 @@ def publish(place: Place, database: Database, session: Session, phase: Phase) ->
     left = num_waiting(session, phase)
     if left:
         raise NotNow(f"{left} submissions of phase {phase.name} wait to be scored; publish when none does.")
-    moves = moves_of(place, session, phase, pending)
     times = session.get_one(PhaseTimes, phase.name)
+    # How many private places moved is a private figure, too, until the phase is over.
+    is_over = is_revealed(phase, times, database.now(session))
+    moves = moves_of(place, session, phase, pending, PRIVATE if is_over and phase.public_share < 1 else PUBLIC)
     session.get_one(Round, pending.id).published = database.now(session)
     was, times.published_round = times.published_round, pending.id
-    # Places by private scores are for nobody's eyes before the end, so the open log has the number of moves alone.
     data = {
         "phase": phase.name,
         "round": pending.id,

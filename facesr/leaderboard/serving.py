@@ -28,6 +28,7 @@ def serve(options: argparse.Namespace) -> None:
     import uvicorn
 
     from facesr.leaderboard.app import create_app
+    from facesr.web import connections
 
     _log_to_stderr()
     with opened(options.folder) as (place, database):
@@ -41,10 +42,12 @@ def serve(options: argparse.Namespace) -> None:
             access_log=False,
             server_header=False,
             proxy_headers=False,  # the application takes the last address, which the proxy itself wrote
-            # Against clients that hold connections open and send nothing.
+            # Against clients that hold connections open and send next to nothing.
+            http=connections.protocol(trusted_proxy=options.behind_proxy),
+            ws="none",
             timeout_keep_alive=10,
             h11_max_incomplete_event_size=32 * 1024,
-            limit_concurrency=256,
+            limit_concurrency=connections.MAX_CONNECTIONS,
             timeout_graceful_shutdown=10,
         )
         print(f"{place.competition.title}: http://{options.host}:{options.port} (Ctrl-C stops it)", flush=True)

@@ -18,6 +18,13 @@ from facesr.web.tokens import digest, is_token, new_token
 TEAM, ORGANISER, WORKER = "team", "organiser", "worker"
 MAX_MEMBERS = 20
 _MAX_MEMBER_LENGTH = 80
+# Cyrillic and Greek letters, in lower case, and the Latin ones that they or their capitals look like.
+# Source: https://www.unicode.org/Public/security/latest/confusables.txt, the common ones.
+_LOOK_ALIKES = str.maketrans(
+    "\u0430\u0435\u043a\u043c\u043d\u043e\u0440\u0441\u0442\u0443\u0445\u0432\u0456\u0455\u0458\u04bb\u0501\u051b\u051d\u04cf"
+    "\u03b1\u03b2\u03b5\u03b6\u03b7\u03b9\u03ba\u03bc\u03bd\u03bf\u03c1\u03c4\u03c5\u03c7",
+    "aekmhopctyxbisjhdqwlabezhikmnoptyx",
+)
 
 
 @dataclass(frozen=True)
@@ -155,8 +162,9 @@ def new_team(
 
 
 def key_of(name: str) -> str:
-    """Returns what of a name has to be unique: neither letter case, width nor spaces."""
-    return "".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).split())[:256]
+    """Returns what of a name has to be unique: neither letter case, width, spaces nor the script of look-alikes."""
+    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    return "".join(text.translate(_LOOK_ALIKES).split())[:256]
 
 
 def team_named(session: Session, name: str) -> Team:

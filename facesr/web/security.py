@@ -176,7 +176,10 @@ class Guard:
     async def _refuse(self, scope: Scope, receive: Receive, sending: "_Sending", refusal: Refusal) -> None:
         if sending.status:
             return  # the answer has begun; the server ends the connection
-        await self._answer(scope, refusal)(scope, receive, sending.send)
+        response = self._answer(scope, refusal)
+        if refusal.status == 405:
+            response.headers.setdefault("allow", ", ".join(sorted(_METHODS)))
+        await response(scope, receive, sending.send)
 
     def _require(self, scope: Scope, visit: Visit) -> None:
         """Checks what can be told before the body.
@@ -194,7 +197,11 @@ class Guard:
         headers = scope["headers"]
         if len(headers) > _MAX_HEADERS or sum(len(key) + len(value) for key, value in headers) > _MAX_HEADER_BYTES:
             raise Refusal(431, "bad_headers", f"the headers have more than {_MAX_HEADER_BYTES // 1024} KiB.")
-        length = Headers(scope=scope).get("content-length")
+        given = Headers(scope=scope)
+        length = given.get("content-length")
+        if length is not None and "transfer-encoding" in given:
+            # A proxy may see another end of the body than this server does, and let a second request slip through.
+            raise Refusal(400, "bad_headers", "Content-Length and Transfer-Encoding exclude each other; send one.")
         if length is not None and not re.fullmatch(r"[0-9]{1,18}", length):
             raise Refusal(400, "bad_headers", "Content-Length is no number.")
         if length is not None and int(length) > self._body_limit(scope):
@@ -306,10 +313,11 @@ def _visit(scope: Scope, trusted_proxy: bool) -> Visit:
         # The last one is what the proxy saw; what stands before it is the client's own word.
         forwarded = ",".join(headers.getlist("x-forwarded-for")).rpartition(",")[2].strip()
         address, scheme = forwarded or address, headers.get("x-forwarded-proto", scheme).strip().lower()
-    return Visit(_counted(address), scheme == "https")
+    return Visit(counted_address(address), scheme == "https")
 
 
-def _counted(address: str) -> str:
+def counted_address(address: str) -> str:
+    """Returns by what limits count an address: itself, of IPv6 the network of a household (/64)."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:

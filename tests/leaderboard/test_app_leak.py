@@ -12,14 +12,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import select
 
 from facesr.leaderboard import phases
 from facesr.leaderboard.access import NOBODY
 from facesr.leaderboard.app import create_app
 from facesr.leaderboard.scores import examples_of
 from facesr.leaderboard.static import ASSETS
+from facesr.leaderboard.tables import Evaluation
 from tests.leaderboard.site import IDS, Client, Site, make_site
 
 PUBLIC, PRIVATE = 0.123456789, 0.987654321
@@ -148,6 +151,29 @@ def test_nothing_private_is_in_any_answer_before_the_end_and_it_is_there_after_i
         later = site.phase.ends
         phases.move(site.database, session, "final", ends=later)
     assert "0.9877" not in reader.get("/phases/final").text
+
+
+def test_no_answer_depends_on_private_scores(tmp_path: Path) -> None:
+    site, codes = make(tmp_path / "board")
+    given: list[dict[str, tuple[int, bytes, dict[str, str]]]] = []
+    for _ in range(2):
+        app, seen = create_app(site.place, site.database), {}
+        client = Client(app)
+        for address in addresses(site, app, codes[:1]):
+            if address.startswith(("/register", "/signin", "/metrics", "/static")):
+                continue  # new form tokens and measured times each time
+            answer = client.get(address)
+            seen[address] = answer.status_code, answer.content, dict(answer.headers)
+        given.append(seen)
+        with site.database.write() as session:
+            faces = site.public()
+            for row in session.scalars(select(Evaluation)):
+                table = np.frombuffer(row.values, "<f8").reshape(-1, len(IDS)).copy()
+                table[:, ~faces] = 1 - table[:, ~faces] * (row.id % 3)
+                row.values = table.tobytes()
+    site.database.close()
+    first, second = given
+    assert [key for key in first if first[key] != second[key]] == [] and len(first) > 20
 
 
 def test_drawings_do_not_depend_on_private_scores(tmp_path: Path) -> None:

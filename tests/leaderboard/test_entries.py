@@ -180,3 +180,12 @@ def test_registration(database: Database, phase: Phase) -> None:
         teams.revoke_tokens(database, session, teams.TEAM, team)
         with pytest.raises(NotAllowed):
             teams.holder_of(session, token, [teams.TEAM])
+
+
+@pytest.mark.parametrize("name", ["\u0410lpha", "Alph\u0430", "\u0391LPHA", "\uff21lpha", "a l p h a"])
+def test_team_name_that_looks_like_another(database: Database, name: str) -> None:
+    with database.write() as session:
+        teams.new_team(database, session, "Alpha")
+        with pytest.raises(NotNow, match="looks like it"):
+            teams.new_team(database, session, name)
+        assert teams.team_named(session, name).name == "Alpha"

@@ -1,8 +1,11 @@
 """The ranked table: which submission counts, public and private, ties, baselines, the Ladder."""
 
+import json
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from facesr.leaderboard import entries, rescoring, teams
@@ -10,7 +13,7 @@ from facesr.leaderboard.competition import Phase, Place
 from facesr.leaderboard.faults import NotNow
 from facesr.leaderboard.split import public_mask
 from facesr.leaderboard.standing import PRIVATE, PUBLIC, Standing, standing
-from facesr.leaderboard.tables import Round
+from facesr.leaderboard.tables import Event, Round
 from facesr.web.database import Database
 from tests.leaderboard.made import RANKING, a_round, a_team, scored
 
@@ -158,6 +161,21 @@ def test_new_round_shows_when_it_is_published(place: Place, database: Database, 
         assert told(standing(place, session, phase, PUBLIC, old.id))[0] == ("1", "Alpha", 0.8)
         with pytest.raises(NotNow, match="no new round"):
             rescoring.publish(place, database, session, phase)
+
+
+def test_log_tells_no_moves_of_private_places_before_the_end(place: Place, database: Database, phase: Phase) -> None:
+    with database.write() as session:
+        old = a_round(database, session, phase.name, IDS)
+        for number, name in enumerate(("Alpha", "Beta"), 1):
+            team, _ = a_team(database, session, name)
+            scored(database, session, team, phase, number, old, values(place, phase, 0.9 - 0.1 * number, number / 10))
+        new = a_round(database, session, phase.name, IDS, "c" * 64)
+        for public, private in ((0.8, 0.9), (0.7, 0.3)):
+            rescored(database, session, phase, new, values(place, phase, public, private))
+        assert {move.after != move.before for move in rescoring.moves_of(place, session, phase, new)} == {True}
+        rescoring.publish(place, database, session, phase)
+        last = session.scalars(select(Event).order_by(Event.seq.desc())).first()
+        assert last is not None and json.loads(last.data)["moved"] == 0
 
 
 def rescored(database: Database, session: Session, phase: Phase, this: Round, scores: NDArray[np.float64]) -> None:
