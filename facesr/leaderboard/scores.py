@@ -109,7 +109,13 @@ def _evaluation(session: Session, submission: Submission) -> tuple[Round, Evalua
 
 def summary_of(values: NDArray[np.float64]) -> Summary:
     """Returns the mean of values (N,) with its 95 % bootstrap interval; (N,) N >= 1."""
-    low, high = interval_of_mean(np.ascontiguousarray(values), RESAMPLES, SEED)
+    return _summary(np.ascontiguousarray(values, dtype=np.float64).tobytes())
+
+
+@functools.lru_cache(2048)
+def _summary(data: bytes) -> Summary:
+    values = np.frombuffer(data, np.float64)
+    low, high = interval_of_mean(values, RESAMPLES, SEED)
     return Summary(float(values.mean()), low, high)
 
 

@@ -15,8 +15,10 @@ from facesr.leaderboard.board import Asked, AskedNow, PhaseNow
 from facesr.leaderboard.drawings import curve_svg, label_of
 from facesr.leaderboard.entries import QUEUED, place_in_queue
 from facesr.leaderboard.faults import BoardError, NotNow
+from facesr.leaderboard.pages import table_mark
 from facesr.leaderboard.rows import guard_count
 from facesr.leaderboard.scores import Scores, examples_of, public_means, scores_of, summary_of, visible
+from facesr.leaderboard.standing import Standing
 from facesr.leaderboard.tables import Submission, Team
 
 router = APIRouter(include_in_schema=False)
@@ -51,13 +53,16 @@ def submission_page(asked: AskedNow, request: Request, code: Code) -> Response:
         phase = board.phase_now(session, board.phase(submission.phase), asked.viewer)
         head = chain.head(session)
     is_own = asked.viewer.team_id == team.id or asked.viewer.is_organiser
+    table = board.standings.get(phase.settings, phase.sight.views[0])
+    # Others see nothing that an upload changes, so that theirs is not made anew with every line of the log.
+    mark = head if is_own else table_mark(table, phase)
 
     def make() -> str:
-        others = _others(asked, phase, submission)
+        others = _others(table, submission)
         with board.database.read() as session:
             return _submission_text(asked, session, phase, submission, team, others, is_own=is_own)
 
-    return kept(asked, request, (head, phase.sight, is_own), make)
+    return kept(asked, request, (mark, phase.sight, is_own), make)
 
 
 def _submission_text(
@@ -96,9 +101,8 @@ def _submission_text(
     )
 
 
-def _others(asked: Asked, phase: PhaseNow, submission: Submission) -> list[tuple[str, str]]:
+def _others(table: Standing, submission: Submission) -> list[tuple[str, str]]:
     """Returns names and codes of what it may be compared with at a click: the first entries and the baselines."""
-    table = asked.board.standings.get(phase.settings, phase.sight.views[0])
     found = [one for one in table.entries if one.submission.id != submission.id]
     first = [one for one in found if one.rank is not None][:_NUM_OTHERS]
     return [(one.team.name, one.submission.code) for one in [*first, *(one for one in found if one.team.is_baseline)]]

@@ -176,10 +176,7 @@ class Guard:
     async def _refuse(self, scope: Scope, receive: Receive, sending: "_Sending", refusal: Refusal) -> None:
         if sending.status:
             return  # the answer has begun; the server ends the connection
-        response = self._answer(scope, refusal)
-        if refusal.status == 405:
-            response.headers.setdefault("allow", ", ".join(sorted(_METHODS)))
-        await response(scope, receive, sending.send)
+        await self._answer(scope, refusal)(scope, receive, sending.send)
 
     def _require(self, scope: Scope, visit: Visit) -> None:
         """Checks what can be told before the body.
@@ -188,8 +185,6 @@ class Guard:
             Refusal: something is out of bounds.
         """
         require(self._requests, visit.client, "requests")
-        if scope["method"] not in _METHODS:
-            raise Refusal(405, "bad_method", "this method is not known here.")
         if len(scope.get("raw_path") or scope["path"].encode()) + len(scope["query_string"]) > _MAX_ADDRESS_BYTES:
             raise Refusal(414, "bad_address", f"the address is longer than {_MAX_ADDRESS_BYTES} bytes.")
         if "\0" in scope["path"]:
