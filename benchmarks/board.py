@@ -1,6 +1,6 @@
 """Load on a board: many readers of the table beside teams that upload archives.
 
-    uv run --extra board python benchmarks/board.py [--readers 200] [--uploads 20] [--seconds 20]
+    uv run --extra board benchmarks/board.py [--readers 200] [--uploads 20] [--seconds 20] [--rate 1]
 
 It makes a board with 500 made-up submissions of 300 faces in a temporary folder, serves it by ``facesr board serve``
 without workers, and prints the latency of the pages, of the uploads, and the server's memory. Client and server share
@@ -98,8 +98,8 @@ async def ask(port: int, address: str, source: str) -> tuple[int, int, float]:
     return int(body[9:12] or b"0"), len(body), time.perf_counter() - start
 
 
-async def send(port: int, token: str, number: int, source: str) -> tuple[int, float]:
-    """Returns status and seconds of an upload."""
+async def send(port: int, token: str, number: int, source: str, rate: float) -> tuple[int, float]:
+    """Returns status and seconds of an upload at a rate in MiB/s."""
     start = time.perf_counter()
     reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
     writer.write(
@@ -108,9 +108,10 @@ async def send(port: int, token: str, number: int, source: str) -> tuple[int, fl
         f"Content-Length: {_ARCHIVE_BYTES}\r\n\r\n".encode()
     )
     piece = number.to_bytes(8, "big") * (_PIECE_BYTES // 8)
-    for _ in range(_ARCHIVE_BYTES // _PIECE_BYTES):
+    for count in range(_ARCHIVE_BYTES // _PIECE_BYTES):
         writer.write(piece)
         await writer.drain()
+        await asyncio.sleep(max(0.0, start + count * _PIECE_BYTES / (rate * 2**20) - time.perf_counter()))
     answer = await reader.read(-1)
     writer.close()
     return int(answer[9:12] or b"0"), time.perf_counter() - start
@@ -139,7 +140,7 @@ async def load(options: argparse.Namespace, port: int, codes: list[str], tokens:
             if time.monotonic() > until:
                 return
             status, seconds = await send(
-                port, tokens[number % len(tokens)], number * 1000 + again + 1, f"127.0.2.{number + 1}"
+                port, tokens[number % len(tokens)], number * 1000 + again + 1, f"127.0.2.{number + 1}", options.rate
             )
             statuses[status] = statuses.get(status, 0) + 1
             sent.append(seconds)
@@ -171,6 +172,9 @@ def main() -> None:
     parser.add_argument("--uploads", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--pause", type=float, default=5.0, help="mean seconds between two pages of a reader")
+    parser.add_argument(
+        "--rate", type=float, default=1.0, help="MiB/s of an upload; 20 teams have one of 8 Mbit/s each"
+    )
     parser.add_argument("--submissions", type=int, default=500)
     parser.add_argument("--faces", type=int, default=300)
     options = parser.parse_args()

@@ -60,10 +60,12 @@ def kept(
         headers["etag"] = name
         if name in request.headers.get("if-none-match", "").replace("W/", "").replace(" ", "").split(","):
             return Response(status_code=304, headers=headers)
-    found = asked.board.rendered.get(key)
-    if found is None:
+
+    def in_bytes() -> bytes:
         made = make()
-        found = asked.board.rendered.put(key, made if isinstance(made, bytes) else made.encode())
+        return made if isinstance(made, bytes) else made.encode()
+
+    found = asked.board.rendered.made(key, in_bytes)
     return Response(found, headers=headers, media_type=kind)
 
 

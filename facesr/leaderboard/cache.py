@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -30,6 +30,7 @@ _IDLE = (
 # A table that took less is waited for; with a slower one readers see the last table until the new one is there.
 _QUICK_SECONDS = 0.5
 _PATIENCE_SECONDS = 0.05
+_LONGEST_SECONDS = 10.0
 _MAX_PAGES_BYTES = 64 << 20
 
 
@@ -107,6 +108,28 @@ class Rendered:
         self._num_bytes = 0
         self._lock = threading.Lock()
         self._pages: OrderedDict[Hashable, bytes] = OrderedDict()
+        self._making: dict[Hashable, threading.Event] = {}
+
+    def made(self, key: Hashable, make: Callable[[], bytes]) -> bytes:
+        """Returns an answer that is kept; else it is made, once for all who ask for it meanwhile."""
+        while True:
+            found = self.get(key)
+            if found is not None:
+                return found
+            with self._lock:
+                other = self._making.get(key)
+                if other is None:
+                    mine = self._making[key] = threading.Event()
+            if other is not None:
+                if not other.wait(_LONGEST_SECONDS):
+                    return make()
+                continue
+            try:
+                return self.put(key, make())
+            finally:
+                with self._lock:
+                    del self._making[key]
+                mine.set()
 
     def get(self, key: Hashable) -> bytes | None:
         """Returns an answer, None where it is not kept."""

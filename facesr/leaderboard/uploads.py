@@ -106,6 +106,8 @@ async def receive_archive(
         await run_in_threadpool(part.write, bytes(buffer))
         if sha256 is not None and sha256 != part.sha256:
             raise Refusal(400, "bad_digest", "what came has another sha256 than X-Content-SHA256 says; send it again.")
+        # The disk is slow; no other writer has to wait for it.
+        await run_in_threadpool(part.settle)
         return await run_in_threadpool(_take, board, viewer, phase, part, num_bytes)
 
 

@@ -10,6 +10,7 @@ Writers take turns (BEGIN IMMEDIATE on SQLite, an advisory lock on PostgreSQL). 
 until it commits: limits, queues and chained logs need no thought about two writers at once.
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -83,6 +84,7 @@ class Database:
                 "postgresql+psycopg://USER@HOST/NAME."
             ) from error
         self._writing = self.engine.execution_options(facesr_writes=True)
+        self._turn = threading.Lock()
 
     @property
     def is_sqlite(self) -> bool:
@@ -99,10 +101,17 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """Yields a session; at the end everything is committed, or nothing of it if the block fails."""
-        with Session(self._writing, expire_on_commit=False) as session, session.begin():
-            if not self.is_sqlite:
-                session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITER_LOCK})
-            yield session
+        # Writers of this process wait here, without a connection: those are for readers. Whoever waits for too long
+        # goes on to the database's own lock, which says so.
+        is_turn = self._turn.acquire(timeout=_BUSY_SECONDS)
+        try:
+            with Session(self._writing, expire_on_commit=False) as session, session.begin():
+                if not self.is_sqlite:
+                    session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITER_LOCK})
+                yield session
+        finally:
+            if is_turn:
+                self._turn.release()
 
     def now(self, session: Session) -> datetime:
         """Returns the time by the database's clock: workers on other machines may have other ones."""

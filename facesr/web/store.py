@@ -70,16 +70,29 @@ class Incoming:
         except OSError as error:
             raise DataError(f"the store cannot be written ({error.strerror}); make room or give rights.") from error
 
+    def settle(self) -> None:
+        """Has the disk take all that was written; `keep` is quick after it, and nothing can be written any more.
+
+        Raises:
+            DataError: the disk is full, or cannot be written.
+        """
+        if self._file.closed:
+            return
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+        except OSError as error:
+            raise DataError(f"the store cannot be written ({error.strerror}); make room or give rights.") from error
+
     def keep(self) -> Stored:
         """Gives the file its name, durably, and returns it; the same content twice is one file.
 
         Raises:
             DataError: the disk is full, or cannot be written.
         """
+        self.settle()
         try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
             target = self._store.path(self.sha256)
             target.parent.mkdir(parents=True, exist_ok=True)
             self._path.replace(target)

@@ -246,7 +246,9 @@ def test_refusals_are_json_for_programs_and_pages_for_people(made: Made) -> None
     client = Client(made[1])
     for path in ("/api/v1/nothing", "/api/v1/phases/no/standing", "/api/v1/submissions/%3Cb%3E"):
         assert client.get(path).json()["kind"] == "not_found"
-    assert client.request("DELETE", "/api/v1/phases").status_code == 405
+    for method in ("DELETE", "TRACE"):
+        answer = client.request(method, "/api/v1/phases")
+        assert answer.status_code == 405 and "GET" in answer.headers["allow"]
     assert client.get("/api/v1/log?after=-1").json() == {
         "error": "after has a value that is not taken here.",
         "kind": "bad_request",

