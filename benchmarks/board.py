@@ -10,7 +10,6 @@ the machine. A reader loads the front page, the board and a submission's page in
 import argparse
 import asyncio
 import hashlib
-import os
 import random
 import socket
 import subprocess
@@ -191,7 +190,7 @@ def main() -> None:
                 asyncio.run(ask(port, "/phases/final", "127.0.0.1"))
                 print(f"first table after {time.perf_counter() - start:.2f} s; {_memory(server.pid)}")
                 asyncio.run(load(options, port, codes, tokens))
-                print(f"server: {_memory(server.pid)}; load of the machine {os.getloadavg()[0]:.1f}")
+                print(f"server: {_memory(server.pid)}")
             finally:
                 server.terminate()
 
