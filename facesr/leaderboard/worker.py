@@ -4,7 +4,9 @@ Any number of workers may run, on any machine that has the competition's folder 
 submission by a lease (`facesr.leaderboard.queue`), which a thread prolongs while it works.
 """
 
+import contextlib
 import logging
+import shutil
 import tempfile
 import threading
 import time
@@ -30,6 +32,9 @@ from facesr.names import shown
 from facesr.web.database import Database
 
 POLL_SECONDS = 1.0
+_FOLDERS = "facesr-board-"
+# No submission takes so long.
+_ABANDONED_SECONDS = 3600.0
 _AWAY_SECONDS = 5.0
 _MAX_EXAMPLE_BYTES = 1 << 24
 _log = logging.getLogger("facesr.board.worker")
@@ -62,6 +67,7 @@ class Worker:
 
     def run(self, stop: threading.Event, *, until_idle: bool = False) -> int:
         """Works until it is stopped, or until nothing waits; returns how many submissions it dealt with."""
+        _sweep()
         count = 0
         while not stop.is_set():
             try:
@@ -172,7 +178,7 @@ class Worker:
         start = time.perf_counter()
         place, phase = self._place, ready.phase
         store = place.store()
-        with tempfile.TemporaryDirectory(prefix="facesr-board-") as folder:
+        with tempfile.TemporaryDirectory(prefix=_FOLDERS) as folder:
             verified = verify_apart(
                 store.path(job.archive_sha256), place.low(phase), protocol_named(phase.protocol), Path(folder)
             )
@@ -230,6 +236,14 @@ class Worker:
 def _is_current(session: Session, job: Job, ready: _Ready) -> bool:
     current = queue.current_round(session, job.phase)
     return current is not None and current.id == ready.round_id
+
+
+def _sweep() -> None:
+    """Removes the folders of pictures that killed workers of this machine have left."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_FOLDERS}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+                shutil.rmtree(path)
 
 
 def open_scorer(place: Place, phase: Phase, device: str = "cpu") -> Scorer:

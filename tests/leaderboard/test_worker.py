@@ -1,6 +1,8 @@
 """A worker between the queue, the verifier and the scorer, which are stood in for here."""
 
+import os
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -240,3 +242,18 @@ def test_lease_is_prolonged_while_it_is_scored(
     bench.worker.step()
     ((first, later),) = seen
     assert first is not None and later is not None and later > first
+
+
+def test_pictures_of_killed_workers_are_removed(
+    place: Place, database: Database, phase: Phase, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for name, age in (("facesr-board-old", 7200), ("facesr-board-new", 60), ("another", 7200)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "301.png").touch()
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    bench.worker.run(threading.Event(), until_idle=True)
+    left = {
+        path.name for path in tmp_path.iterdir() if path.name in ("facesr-board-old", "facesr-board-new", "another")
+    }
+    assert left == {"facesr-board-new", "another"}
