@@ -37,8 +37,7 @@ IMPORTS = """
 import importlib, pkgutil
 import facesr
 for module in pkgutil.walk_packages(facesr.__path__, "facesr."):
-    if not module.name.endswith("migrations.env"):  # Alembic runs it, within a context of its own
-        importlib.import_module(module.name)
+    importlib.import_module(module.name)
 import evaluate, submit, train
 """
 MODULE = """

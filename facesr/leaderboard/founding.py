@@ -1,5 +1,6 @@
 """Making a competition: its folder, settings with comments, references, secret, database and baselines."""
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -89,7 +90,8 @@ def make_competition(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} exists and is not empty; give a new folder.")
     if database_url is not None:
-        Database(database_url).check()
+        with contextlib.closing(Database(database_url)) as database:
+            database.check()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         # In a folder of its own, so that a stop leaves nothing that looks like a competition.

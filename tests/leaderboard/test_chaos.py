@@ -47,6 +47,7 @@ def _work(place: Place, name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="stand-ins reach workers by fork")
 def test_workers_killed_at_any_moment(
     place: Place, database: Database, phase: Phase, monkeypatch: pytest.MonkeyPatch

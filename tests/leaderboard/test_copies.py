@@ -97,9 +97,11 @@ def test_backup_comes_back_whole(filled: Place, tmp_path: Path, capsys: pytest.C
 def test_backup_moves_to_postgresql_and_back(filled: Place, tmp_path: Path, postgres: str) -> None:
     from sqlalchemy import text
 
-    with Database(postgres).write() as session:
+    emptied = Database(postgres)
+    with emptied.write() as session:
         session.execute(text("DROP SCHEMA public CASCADE"))
         session.execute(text("CREATE SCHEMA public"))
+    emptied.close()
     call(copies.backup, folder=filled.folder, file=tmp_path / "b.tar")
     call(copies.restore, file=tmp_path / "b.tar", folder=tmp_path / "there", database=postgres)
     moved = Database(postgres)
