@@ -10,6 +10,7 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 
 from facesr.errors import CheckpointError, DataError
+from facesr.names import shown_path
 
 try:
     import fcntl
@@ -192,6 +193,33 @@ def unfinished_folder(parent: Path, name: str) -> Iterator[Path]:
         shutil.rmtree(outer, ignore_errors=True)
         if handle is not None:
             os.close(handle)
+
+
+def require_new(folder: Path) -> None:
+    """Checks that a folder may be made: nothing is there, or an empty folder.
+
+    Raises:
+        DataError: something is there.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"{shown_path(folder)} exists and is not empty; give a new folder.")
+
+
+@contextlib.contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Yields a folder to fill, which takes the place of a new one at the end.
+
+    When the block fails, or the process is killed, `folder` is as it was before.
+
+    Raises:
+        OSError: nothing can be written there.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with unfinished_folder(folder.parent, folder.name) as unfinished:
+        yield unfinished
+        if folder.exists():
+            folder.rmdir()  # an empty one; Windows renames onto nothing
+        unfinished.rename(folder)
 
 
 def _remove_if_abandoned(folder: Path) -> None:

@@ -12,7 +12,15 @@ import pytest
 
 from facesr import files
 from facesr.errors import DataError
-from facesr.files import leftovers_in, lock_folder, make_empty, unfinished_folder, whole_file
+from facesr.files import (
+    leftovers_in,
+    lock_folder,
+    make_empty,
+    require_new,
+    unfinished_folder,
+    whole_file,
+    whole_folder,
+)
 
 
 def test_a_file_takes_its_place_at_the_end(tmp_path: Path) -> None:
@@ -151,3 +159,21 @@ def test_a_folder_that_has_just_been_made_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / ".unfinished-a-1").mkdir()
     with unfinished_folder(tmp_path, "next"):
         assert (tmp_path / ".unfinished-a-1").is_dir()
+
+
+def test_a_whole_folder_takes_the_place_of_a_new_one_alone(tmp_path: Path) -> None:
+    target = tmp_path / "a" / "b"
+    with pytest.raises(RuntimeError), whole_folder(target) as made:
+        (made / "half").touch()
+        raise RuntimeError
+    assert list((tmp_path / "a").iterdir()) == []
+    target.mkdir()
+    with whole_folder(target) as made:
+        (made / "whole").touch()
+        assert list(target.iterdir()) == []
+    assert [path.name for path in target.iterdir()] == ["whole"]
+    assert list((tmp_path / "a").iterdir()) == [target]
+    for taken in (target, target / "whole"):
+        with pytest.raises(DataError, match="exists and is not empty"):
+            require_new(taken)
+    require_new(tmp_path / "none")

@@ -5,7 +5,6 @@ its own server alone. What it looks like and does lies in facesr/web/templates/b
 """
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from facesr.errors import ConfigError, DataError
 from facesr.export.model import check_place, checked_model
 from facesr.export.parity import Parity
 from facesr.export.web_runtime import VERSION, runtime_files
-from facesr.files import unfinished_folder
+from facesr.files import whole_folder
 from facesr.methods.onnx_about import OnnxAbout
 from facesr.names import shown_path
 from facesr.photos.crop import REFERENCE_HEIGHT, REFERENCE_WIDTH
@@ -64,14 +63,10 @@ def export_web(spec: str, folder: Path, runtime: Path | None = None) -> Page:
     data, about, parity = checked_model(spec, folder / MODEL)
     files |= {MODEL: data, **{name: text.encode() for name, text in page_texts(about, name_of(spec, about)).items()}}
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished_folder(folder.parent, "web") as unfinished:
+        with whole_folder(folder) as unfinished:
             (unfinished / "runtime").mkdir()
             for name, content in files.items():
                 (unfinished / name).write_bytes(content)
-            if folder.exists():
-                folder.rmdir()
-            shutil.move(unfinished, folder)
     except OSError as error:
         raise DataError(f"{shown_path(folder)} cannot be written: {error.strerror or error}.") from error
     return Page(folder, sum(map(len, files.values())), parity)

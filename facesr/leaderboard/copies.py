@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import tarfile
-import tempfile
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -21,7 +20,7 @@ from sqlalchemy import Table, func, insert, select, text
 from sqlalchemy.orm import Session
 
 from facesr.errors import DataError
-from facesr.files import whole_file
+from facesr.files import require_new, whole_file, whole_folder
 from facesr.leaderboard.checking import first_fault
 from facesr.leaderboard.competition import KEY, SETTINGS, SQLITE, STORE, Place
 from facesr.leaderboard.operations import opened
@@ -57,13 +56,10 @@ def backup(options: argparse.Namespace) -> None:
 def restore(options: argparse.Namespace) -> None:
     """Makes a competition's folder from a backup, and checks it against its log."""
     folder: Path = options.folder
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"{shown_path(folder)} exists and is not empty; give a new folder.")
+    require_new(folder)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as name:
-            made = Path(name) / "competition"
-            made.mkdir(mode=0o750)
+        with whole_folder(folder) as made:
+            made.chmod(0o750)
             rows = _unpack(options.file, made)
             place = Place(made, options.database)
             database = Database(place.url)
@@ -75,9 +71,6 @@ def restore(options: argparse.Namespace) -> None:
                 database.close()
             if fault is not None:
                 raise DataError(f"{shown_path(options.file)} does not fit its own log: {fault}.")
-            if folder.exists():
-                folder.rmdir()
-            shutil.move(made, folder)
     except (OSError, tarfile.TarError) as error:
         raise DataError(f"{shown_path(options.file)} cannot be brought back: {error}.") from error
     if options.database is not None:

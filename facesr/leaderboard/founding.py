@@ -14,6 +14,7 @@ from string import Template
 
 from facesr.config import SubmitSettings
 from facesr.errors import ConfigError, DataError
+from facesr.files import require_new, whole_folder
 from facesr.leaderboard import chain, entries, phases, teams
 from facesr.leaderboard.competition import KEY, SETTINGS, Phase, Place
 from facesr.leaderboard.faults import NotFound
@@ -87,25 +88,18 @@ def make_competition(
     """
     if (high is None) != (low is None):
         raise ConfigError("--high and --low belong together; give both, or none for synthetic faces.")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"{folder} exists and is not empty; give a new folder.")
+    require_new(folder)
     if database_url is not None:
         with contextlib.closing(Database(database_url)) as database:
             database.check()
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        # In a folder of its own, so that a stop leaves nothing that looks like a competition.
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as name:
-            made = Path(name) / "competition"
-            made.mkdir(mode=0o750)
+        with whole_folder(folder) as made:
+            made.chmod(0o750)
             _copy_references(made / "references" / "final", high, low, protocol)
             _write_secret(made / KEY)
             text = _settings_text(title, protocol, is_demo=high is None, database_url=database_url)
             (made / SETTINGS).write_text(text, encoding="utf-8")
             Place(made)
-            if folder.exists():
-                folder.rmdir()
-            shutil.move(made, folder)
     except OSError as error:
         raise DataError(f"{folder} cannot be written ({error.strerror}); choose another place.") from error
     place = Place(folder)
