@@ -50,6 +50,11 @@ def shown_path(path: str | os.PathLike[str]) -> str:
     return text if text.isprintable() else ascii(text)
 
 
+def shown_cell(text: str) -> str:
+    """Returns a stranger's text for a CSV file, so that no spreadsheet takes it for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
 def one_line(text: str) -> str:
     """Returns text for people with every character that cannot be printed, line feeds too, as its escape."""
     if text.isprintable():

@@ -3,7 +3,7 @@
 import pytest
 
 from facesr.errors import FaceSRError
-from facesr.names import is_left_behind, is_passed_over, one_line, shown, shown_path
+from facesr.names import is_left_behind, is_passed_over, one_line, shown, shown_cell, shown_path
 
 ESCAPE, OVERRIDE, UNDECODABLE = chr(27), chr(0x202E), chr(0xDCFF)
 
@@ -40,3 +40,9 @@ def test_no_name_commands_a_terminal(letter: str) -> None:
     assert one_line(name) == ascii(name)[1:-1]
     sentence = str(FaceSRError(f"{name} is no archive."))
     assert sentence.isprintable() and sentence == f"{ascii(name)[1:-1]} is no archive."
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+def test_no_spreadsheet_takes_a_name_for_a_formula(text: str) -> None:
+    assert shown_cell(text) == f"'{text}"
+    assert shown_cell(f"a{text}") == f"a{text}"

@@ -13,8 +13,6 @@ import json
 import logging
 import posixpath
 import re
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +23,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from facesr.errors import DataError
+from facesr.files import require_new, whole_folder
 from facesr.leaderboard.app import create_app
 from facesr.leaderboard.competition import Phase, Place
 from facesr.leaderboard.operations import opened
@@ -33,7 +32,7 @@ from facesr.leaderboard.queue import unpacked
 from facesr.leaderboard.ranking import Rank
 from facesr.leaderboard.standing import PRIVATE, PUBLIC, Standing, shown_round, standing
 from facesr.leaderboard.tables import Evaluation, Event, Submission, Team
-from facesr.names import shown_path
+from facesr.names import shown_cell, shown_path
 from facesr.web.database import Database
 from facesr.web.rates import Rate
 from facesr.web.security import Rates
@@ -55,19 +54,12 @@ class _Answer:
 def export(options: argparse.Namespace) -> None:
     """Writes everything into a new folder."""
     out: Path = options.out
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{shown_path(out)} exists and is not empty; give a new folder.")
+    require_new(out)
     with opened(options.folder) as (place, database):
         try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as name:
-                made = Path(name) / "export"
-                made.mkdir()
+            with whole_folder(out) as made:
                 num_rows = write_tables(place, database, made, with_private=options.all)
                 num_pages = write_pages(place, database, made / "site")
-                if out.exists():
-                    out.rmdir()
-                shutil.move(made, out)
         except OSError as error:
             raise DataError(f"{shown_path(out)} cannot be written ({error.strerror or error}).") from error
     print(
@@ -95,10 +87,10 @@ def write_tables(place: Place, database: Database, out: Path, *, with_private: b
             views = [PUBLIC] if phase.public_share == 1 or not is_open_to_all else [PUBLIC, PRIVATE]
             tables = [standing(place, session, phase, view) for view in views]
             is_over = with_private or state_of(times, now) == CLOSED
-            for table in tables:
-                rows = _rows(table, is_over=is_over)
+            standings = {table.view: _rows(table, is_over=is_over) for table in tables}
+            for view, rows in standings.items():
                 count += len(rows)
-                _write_csv(out / f"{phase.name}-{table.view}.csv", rows)
+                _write_csv(out / f"{phase.name}-{view}.csv", rows)
             if is_over:
                 _write_csv(out / f"{phase.name}-faces.csv", _faces(session, phase))
             about["phases"].append(
@@ -107,7 +99,7 @@ def write_tables(place: Place, database: Database, out: Path, *, with_private: b
                     "state": state_of(times, now),
                     "starts": times.starts.isoformat(),
                     "ends": times.ends.isoformat(),
-                    "standings": {table.view: _rows(table, is_over=is_over) for table in tables},
+                    "standings": standings,
                     "submissions": _submissions(session, phase, with_private=with_private),
                 }
             )
@@ -206,10 +198,7 @@ def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def _cell(value: Any) -> Any:
-    """Returns a value so that no spreadsheet takes a stranger's text for a formula."""
-    if isinstance(value, str):
-        return f"'{value[:_MAX_CELL]}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value[:_MAX_CELL]
-    return value
+    return shown_cell(value[:_MAX_CELL]) if isinstance(value, str) else value
 
 
 def write_pages(place: Place, database: Database, out: Path) -> int:

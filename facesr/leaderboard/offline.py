@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facesr.errors import DataError, SubmissionError
-from facesr.files import whole_file
+from facesr.evaluation.out_folder import write_text
 from facesr.leaderboard.competition import Phase, Place
 from facesr.leaderboard.ranking import Rank, ranks
 from facesr.leaderboard.sandbox import verify_apart
 from facesr.leaderboard.scoring import protocol_named
-from facesr.names import shown, shown_path
+from facesr.names import shown, shown_cell, shown_path
 from facesr.web.page import render
 
 
@@ -80,8 +80,8 @@ def score(options: argparse.Namespace) -> None:
             scored.append(found)
             print(f"{found.columns[scorer.ranking_metric].mean():.4f}  {shown([path.name])}")
     rows = ranked(scored, scorer.ranking_metric, higher_is_better=scorer.higher_is_better)
-    _write(out / "ranking.csv", ranking_csv(rows, refused, scorer.ranking_metric))
-    _write(out / "ranking.html", _page(place, phase, scorer.ranking_metric, rows, refused))
+    write_text(out / "ranking.csv", ranking_csv(rows, refused, scorer.ranking_metric))
+    write_text(out / "ranking.html", _page(place, phase, scorer.ranking_metric, rows, refused))
     print(f"{len(rows)} ranked, {len(refused)} refused: {shown_path(out / 'ranking.html')}")
 
 
@@ -115,16 +115,13 @@ def ranking_csv(rows: Sequence[tuple[Rank, Scored]], refused: Sequence[Refused],
     for rank, one in rows:
         means = [f"{one.columns[name].mean():.6f}" for name in names]
         numbers = [f"{value:.6f}" for value in (rank.score, rank.low, rank.high)]
-        team = _cell(str(one.facts.get("team", "")))
-        writer.writerow([rank.first, rank.last, _cell(one.file), team, *numbers, *means, _cell(one.alike), ""])
+        team = shown_cell(str(one.facts.get("team", "")))
+        file, alike = shown_cell(one.file), shown_cell(one.alike)
+        writer.writerow([rank.first, rank.last, file, team, *numbers, *means, alike, ""])
     for other in refused:
-        writer.writerow(["", "", _cell(other.file), "", "", "", "", *("" for _ in names), "", _cell(other.sentence)])
+        file, sentence = shown_cell(other.file), shown_cell(other.sentence)
+        writer.writerow(["", "", file, "", "", "", "", *("" for _ in names), "", sentence])
     return text.getvalue()
-
-
-def _cell(text: str) -> str:
-    """Returns a stranger's text so that no spreadsheet takes it for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def _page(
@@ -151,11 +148,3 @@ def _page(
         ],
         refused=refused,
     )
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        with whole_file(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{path} cannot be written ({error.strerror}); choose another --out.") from error
