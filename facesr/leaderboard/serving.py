@@ -56,7 +56,7 @@ def serve(options: argparse.Namespace) -> None:
 
 
 def worker(options: argparse.Namespace) -> None:
-    """Scores what waits until it is stopped; a submission that it has begun goes back into the queue."""
+    """Scores what waits until it is stopped; it finishes a submission that it has begun."""
     from facesr.leaderboard.worker import Worker
 
     _log_to_stderr()

@@ -33,12 +33,12 @@ def public_mask(key: bytes, phase: str, faces: Sequence[str], share: float) -> N
 
     With a single face and a share below 1, the face is public.
     """
-    hashes = [_hash(key, phase, face) for face in faces]
-    mask = np.array([share >= 1 or found < _limit(share) for found in hashes], np.bool_)
+    mask = np.array([is_public(key, phase, face, share) for face in faces], np.bool_)
+    by_hash = sorted(range(len(faces)), key=lambda place: _hash(key, phase, faces[place]))
     if share < 1 and len(faces) > 1 and mask.all():
-        mask[hashes.index(max(hashes))] = False
+        mask[by_hash[-1]] = False
     if len(faces) and not mask.any():
-        mask[hashes.index(min(hashes))] = True
+        mask[by_hash[0]] = True
     return mask
 
 
