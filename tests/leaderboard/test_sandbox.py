@@ -431,7 +431,8 @@ class TestSandbox:
         return desk.refused()
 
     def test_files_of_the_host_are_absent(self, desk, isolated, instead):
-        places = [str(desk.bench.root), "/etc/passwd", "/work/main", "/var", "/root/.ssh", str(Path.home() / ".config")]
+        checkout = [str(Path(__file__)), str(Path(__file__).parents[2] / "README.md")]
+        places = [str(desk.bench.root), "/etc/passwd", *checkout, "/var", "/root/.ssh", str(Path.home() / ".config")]
         assert self.seen(desk, instead, f"said = [os.path.exists(p) for p in {places!r}]") == str([False] * len(places))
 
     def test_no_network(self, desk, isolated, instead):
