@@ -89,6 +89,8 @@ class LatentGenerator(Protocol):
         latent_dim: length D of a vector, 512.
         size: (width, height) of a picture.
         noise_shapes: shapes (1, h, w) of the noise maps, empty for a generator without noise.
+        noise_constants: maps of these shapes where the generator was made for maps that never change; else empty, and
+            a search draws them.
         mapped_mean: float32 (D,), mean of the mapping outputs passed through the inverse of their last activation.
         mapped_std: float32 (D,), their standard deviation; `map` is activation(latents * mapped_std + mapped_mean).
     """
@@ -99,6 +101,7 @@ class LatentGenerator(Protocol):
     latent_dim: int
     size: tuple[int, int]
     noise_shapes: tuple[tuple[int, int, int], ...]
+    noise_constants: tuple[Tensor, ...]
     mapped_mean: Tensor
     mapped_std: Tensor
 

@@ -18,7 +18,7 @@ from facesr.evaluation.out_folder import check_free, claim
 from facesr.evaluation.pairs import list_pictures
 from facesr.evaluation.perceptual import open_perceptual
 from facesr.evaluation.report.tables import console_table
-from facesr.evaluation.request import archives_of, checked, question_of, with_judges
+from facesr.evaluation.request import archives_of, checked, only_restores, question_of, with_judges
 from facesr.evaluation.studies import resolution, robustness, tradeoff
 from facesr.evaluation.studies.operators import require_originals
 from facesr.evaluation.studies.study import Job, asked_for
@@ -59,6 +59,10 @@ def run(settings: EvaluateSettings) -> None:
         question = question_of(settings, {name: submission.sha256 for name, submission in archives.items()})
         check_free(out, question)
         methods = check_inputs(settings, archives, device)
+        if only_restores(settings):
+            dist.together(lambda: claim(out, with_judges(question, [], None)) if dist.is_main() else None)
+            run_restoration(Job(settings, archives, methods, [], None, options, out))
+            return
         perceptual = open_perceptual(settings)
         judges = open_judges(settings, device)
         question = with_judges(question, judges, perceptual)
@@ -119,6 +123,15 @@ def _check_originals(settings: EvaluateSettings, high: Path, folders: Sequence[P
             pairs = find_pairs(folder, high, low, settings.protocol)
             if settings.attributes:
                 read_attributes(Path(settings.attributes), [pair.id for pair in pairs.items])
+
+
+def run_restoration(job: Job) -> None:
+    """Restores pictures that there are no originals of, and says where they lie."""
+    low = Path(job.settings.low or "")
+    with progress("restore", low) as advance:
+        subject, record = restored_by(job.method(), low, job.settings, job.options.device, job.out, advance)
+    count = len(record.files)
+    say(f"restored: {count} pictures in {shown_path(subject.folder)}; high=DIR, their originals, would give scores")
 
 
 def run_evaluation(job: Job, start: float) -> None:

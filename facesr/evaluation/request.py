@@ -58,11 +58,29 @@ def checked(settings: EvaluateSettings) -> EvaluateSettings:
         raise ConfigError(f"give one of restored=DIR, method=NAME and submission=FILE.zip; {listed} was given.")
     if settings.method is None and settings.high is None:
         raise ConfigError("high has no value; give high=DIR, the folder of the originals.")
-    if settings.method is not None and (settings.high is None) != (settings.low is None):
-        raise ConfigError("method restores low=DIR and compares with high=DIR; give both, or none for synthetic faces.")
+    if settings.method is not None and settings.low is None and settings.high is not None:
+        raise ConfigError("method restores low=DIR; give it beside high=DIR, or none of them for synthetic faces.")
+    if only_restores(settings):
+        _check_only_restores(settings)
     if settings.self_ensemble and settings.method is None:
         raise ConfigError("self_ensemble=true needs method=; the other pictures are restored already.")
     return _with_out(settings, given[0])
+
+
+def only_restores(settings: EvaluateSettings) -> bool:
+    """Returns whether pictures are to be restored and there is nothing to compare them with."""
+    return settings.study is None and settings.method is not None and settings.low is not None and settings.high is None
+
+
+def _check_only_restores(settings: EvaluateSettings) -> None:
+    """Raises ConfigError for keys that compare, where there are no originals to compare with."""
+    compares = {
+        "attributes": settings.attributes is not None,
+        "judges": bool(settings.judges),
+        "embedder": settings.embedder.get("_target_") != BUILTIN_JUDGE,
+    }
+    for key in (key for key, is_given in compares.items() if is_given):
+        raise ConfigError(f"{key} compares with originals; give high=DIR, their folder, or leave {key}= out.")
 
 
 def _with_out(settings: EvaluateSettings, kind: str) -> EvaluateSettings:

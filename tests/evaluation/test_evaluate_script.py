@@ -108,6 +108,15 @@ def test_a_method_restores_first_and_is_scored_from_its_files(run, big, tmp_path
     assert summary(out)["subject"]["kind"] == "method" and "restore" in summary(out)["seconds"]
 
 
+def test_pictures_without_originals_are_restored_and_not_scored(run, big, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(evaluate, "open_judges", lambda *arguments: pytest.fail("judges were loaded"))
+    out = run(method="nearest", low=big.low)
+    printed = capsys.readouterr().out
+    assert "restored: 3 pictures in " in printed and "would give scores" in printed
+    (folder,) = (tmp_path / "kept").glob("*/pictures")
+    assert read_png(folder / "301.png").shape == (112, 96, 3) and not (out / "summary.json").exists()
+
+
 def test_a_method_stands_beside_bicubic_which_scores_as_it_does_alone(run, big, tmp_path):
     before = datetime.now(UTC).replace(microsecond=0)
     found = summary(run(method="nearest", high=big.high, low=big.low))
@@ -264,7 +273,10 @@ def test_the_resolution_study(run, big, capsys):
         ({"restored": "restored"}, "high has no value"),
         ({"restored": "restored", "method": "bicubic", "high": "high"}, "restored and method was given"),
         ({"high": "high"}, "none was given"),
-        ({"method": "bicubic", "low": "low"}, "give both"),
+        ({"method": "bicubic", "high": "high"}, "method restores low=DIR"),
+        ({"method": "bicubic", "low": "low", "judges": "[builtin]"}, "judges compares with originals"),
+        ({"method": "bicubic", "low": "low", "embedder": "facenet_casia"}, "embedder compares with originals"),
+        ({"method": "bicubic", "low": "low", "attributes": "a.csv"}, "attributes compares with originals"),
         ({"restored": "absent", "high": "high"}, "absent is not a folder"),
         ({"restored": "low", "high": "high"}, "low-resolution size"),
         ({"restored": "restored", "high": "high", "protocol": "open", "protocol.strict": "false"}, "open has none"),

@@ -96,6 +96,7 @@ class Eigenfaces(nn.Module):
         self.size = (width, height)
         coarse = (1, height // SCALE, width // SCALE)
         self.noise_shapes: tuple[tuple[int, int, int], ...] = (coarse, coarse, coarse, (1, height, width))
+        self.noise_constants: tuple[Tensor, ...] = ()
         directions = state["basis"].flatten(1) * (spread * state["std"][:, None])
         for key, value in (
             ("mean", state["mean"]),

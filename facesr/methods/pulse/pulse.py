@@ -140,6 +140,9 @@ def open_pulse(settings: EvaluateSettings | SubmitSettings, device: torch.device
     caveat = getattr(generator, "caveat", "")
     if caveat and settings.low is not None:
         Console().say(f"note: {caveat}")
+    licence = getattr(generator, "licence", "")
+    if licence:
+        Console().say(f"note: {licence}")
     generator = generator.eval().requires_grad_(False).to(device)
     module = Pulse(generator, settings.pulse, Kept(cache_dir() / PULSE), settings.latent_generator)
     identity = json.dumps(module.identity, sort_keys=True)

@@ -134,7 +134,8 @@ def _drawn(
 ) -> Variables:
     """Returns the random start of each row, a function of its face's pixels and its seed alone.
 
-    Drawn on the CPU, so that a GPU starts from the same place. The last noise map is zero, as PULSE has it.
+    Drawn on the CPU, so that a GPU starts from the same place. The last noise map is zero, as PULSE has it; a
+    generator that was made for certain maps starts from those.
     """
     num_vectors = 1 if settings.tiled_latents else generator.num_latents
     latents: list[Tensor] = []
@@ -143,10 +144,13 @@ def _drawn(
         state = hashlib.sha256(digest + str(seed).encode()).digest()[:8]
         draw = torch.Generator().manual_seed(int.from_bytes(state, "big") >> 1)
         latents.append(torch.randn(num_vectors, generator.latent_dim, generator=draw))
-        noises.append([torch.randn(shape, generator=draw) for shape in generator.noise_shapes])
+        if not generator.noise_constants:
+            noises.append([torch.randn(shape, generator=draw) for shape in generator.noise_shapes])
     maps = [torch.stack(column).to(device) for column in zip(*noises, strict=True)]
     if maps:
         maps[-1].zero_()
+    else:
+        maps = [constant.to(device).repeat(len(starts), 1, 1, 1) for constant in generator.noise_constants]
     num_trained = min(settings.num_trained_noises, max(len(maps) - 1, 0))
     return Variables(torch.stack(latents).to(device), maps, num_trained)
 

@@ -8,6 +8,7 @@ Source: Menon et al., "PULSE", arXiv 2003.03808, section 3.3 and its code github
 gaussian_fit.pt holds ``mean`` and ``std`` of one million outputs of StyleGAN FFHQ.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,14 @@ from typing import Protocol
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from facesr.errors import ConfigError, WeightsError
+from facesr.files import whole_file
+from facesr.log import Progress
 from facesr.models.style_layers import SLOPE
-from facesr.weights import read_state_dict
+from facesr.weights import cache_dir, read_state_dict
 
 CHUNK = 10_000
 SEED = 0
@@ -64,7 +68,7 @@ def fit_mapping(
         path: file of the mapping's weights, for errors.
         gain: factor of the last activation: 1 in StyleGAN, sqrt(2) in StyleGAN2.
         num_samples: outputs to take, at least 2.
-        identity: sha256 of the mapping's weights; the fit is remembered under it while the process lives.
+        identity: sha256 of the mapping's weights; the fit is kept under it in the cache.
 
     Raises:
         ConfigError: fewer than two samples.
@@ -74,20 +78,39 @@ def fit_mapping(
         raise ConfigError(f"generator.num_fit_samples={num_samples} is too small; a deviation needs at least 2.")
     if (identity, num_samples) in _FITS:
         return _FITS[identity, num_samples]
+    keep = cache_dir() / "mapping" / f"{identity}-{num_samples}.safetensors"
+    try:
+        fit = read_fit(keep, latent_dim)
+    except WeightsError:  # not there yet, or damaged
+        fit = _computed(mapping, latent_dim, path, gain, num_samples)
+        # A cache that cannot be written costs time, not the result.
+        with contextlib.suppress(OSError):
+            keep.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(keep) as temporary:
+                save_file({"mean": fit.mean, "std": fit.std}, temporary)
+    _FITS[identity, num_samples] = fit
+    return fit
+
+
+def _computed(
+    mapping: Callable[[Tensor], Tensor], latent_dim: int, path: Path, gain: float, num_samples: int
+) -> GaussianFit:
     random = torch.Generator().manual_seed(SEED)
     total, total_square = (torch.zeros(latent_dim, dtype=torch.float64) for _ in range(2))
+    bar = Progress(num_samples, 0, unit=" outputs of the mapping network, once")
     with torch.no_grad():
         for start in range(0, num_samples, CHUNK):
             latents = torch.randn(min(CHUNK, num_samples - start), latent_dim, generator=random)
             outputs = F.leaky_relu(mapping(latents) / gain, 1.0 / SLOPE).double()
             total += outputs.sum(0)
             total_square += outputs.square().sum(0)
+            bar.advance(len(latents))
+    bar.close()
     mean = total / num_samples
     variance = (total_square - num_samples * mean.square()).clamp(min=0.0) / (num_samples - 1)
     fit = GaussianFit(mean.float(), variance.sqrt().float())
     if not (fit.mean.isfinite().all() and fit.std.isfinite().all()):
         raise WeightsError(f"{path} is damaged: the outputs of its mapping network are not finite.")
-    _FITS[identity, num_samples] = fit
     return fit
 
 
@@ -131,6 +154,7 @@ class StyleLatentSpace(nn.Module):
         self.name, self.weights_sha256, self.gain = name, weights_sha256, gain
         self.num_latents, self.latent_dim = network.num_latents, network.latent_dim
         self.size, self.noise_shapes = network.size, network.noise_shapes
+        self.noise_constants: tuple[Tensor, ...] = ()
         self.network = network
         self.register_buffer("mapped_mean", fit.mean.clone())
         self.register_buffer("mapped_std", fit.std.clone())

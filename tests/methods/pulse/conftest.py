@@ -25,6 +25,7 @@ class Toy(nn.Module):
     num_latents, latent_dim = 4, 32
     size = (16, 16)
     noise_shapes = ((1, 4, 4), (1, 8, 8), (1, 16, 16))
+    noise_constants = ()
 
     def __init__(self) -> None:
         super().__init__()
