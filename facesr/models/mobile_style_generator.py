@@ -65,10 +65,16 @@ class ModulatedLayer(nn.Module):
 
     def forward(self, features: Tensor, factors: Tensor, noise: Tensor) -> Tensor:
         """Returns (N, num_out, H, W) for (N, num_in, H, W), factors (N, num_in, 1, 1) and noise (N, 1, H, W)."""
-        scaled = features * factors.to(features.dtype)
-        if self.depthwise is not None:
-            scaled = self.depthwise(scaled)
-        return F.leaky_relu(self.mixing(scaled) + (self.strength * noise).to(scaled.dtype), SLOPE)
+        if self.depthwise is None:
+            mixed = self.mixing(features * factors.to(features.dtype)) + (self.strength * noise).to(features.dtype)
+            activated: Tensor = F.leaky_relu(mixed, SLOPE)
+            return activated
+        # A factor per channel passes through the convolution of that channel, into the small matrix behind it: each
+        # picture has its own, and no map of features is multiplied.
+        weight, bias = self.mixing.weight.flatten(1) * factors.flatten(2).transpose(1, 2), self.mixing.bias
+        assert bias is not None
+        maps = torch.baddbmm((self.strength * noise).flatten(2), weight, self.depthwise(features).flatten(2))
+        return F.leaky_relu((maps + bias[:, None]).reshape(*maps.shape[:2], *features.shape[2:]), SLOPE)
 
 
 class DoublingBlock(nn.Module):

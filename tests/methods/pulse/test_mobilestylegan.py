@@ -184,15 +184,17 @@ def test_the_published_network_equals_the_reference_reader(shared: Path, tmp_pat
     assert reader is not None and reader.loader is not None
     module = importlib.util.module_from_spec(reader)
     reader.loader.exec_module(module)
-    ours = build_network(read_files(folder)).eval()
+    # In float64 both are the same computation; in float32 they differ by how sums are ordered, about 1e-5.
+    ours = build_network(read_files(folder)).eval().double()
     mapping, synthesis = (
-        module.IR(folder / f"{part}Network.xml", folder / f"{part}Network.bin") for part in ("Mapping", "Synthesis")
+        module.IR(folder / f"{part}Network.xml", folder / f"{part}Network.bin").double()
+        for part in ("Mapping", "Synthesis")
     )
     draw = torch.Generator().manual_seed(5)
     with torch.no_grad():
-        latents = torch.randn(23, 512, generator=draw)
+        latents = torch.randn(23, 512, generator=draw, dtype=torch.float64)
         mapped = ours.map(latents)
-        assert torch.allclose(torch.cat([mapping(latent[None]) for latent in latents]), mapped, atol=1e-5)
+        assert torch.allclose(torch.cat([mapping(latent[None]) for latent in latents]), mapped, atol=1e-6)
         rows = [
             "m.conv1.conv",
             *(f"m.layers.{n}.{part}" for n in range(7) for part in ("up", "conv1.conv", "conv2.conv")),
@@ -201,5 +203,5 @@ def test_the_published_network_equals_the_reference_reader(shared: Path, tmp_pat
         order = [rows.index(name.removesuffix(".modulation.weight")) for name in synthesis.mods]
         noises = [noise[None] for noise in ours.noise_constants]
         expected = synthesis(mapped[:1], mapped[None, order])
-        # As pictures of [0, 1].
-        assert float((ours(mapped[None], noises) - expected).abs().max()) / 2 < 1e-5
+        # Constants of the file (square roots, maps) are float32.
+        assert float((ours(mapped[None], noises) - expected).abs().max()) < 5e-6
