@@ -51,9 +51,11 @@ class Console:
 class Progress:
     """A progress bar over images on a terminal; silent elsewhere, where `Console.say` lines tell the progress."""
 
-    def __init__(self, total: int, start: int, unit: str = "img") -> None:
+    def __init__(self, total: int, start: int, unit: str = "img", label: str | None = None) -> None:
         shown = dist.is_main() and sys.stderr.isatty()
-        self._bar = tqdm(total=total, initial=start, unit=unit, disable=not shown, dynamic_ncols=True, smoothing=0.05)
+        self._bar = tqdm(
+            total=total, initial=start, unit=unit, desc=label, disable=not shown, dynamic_ncols=True, smoothing=0.05
+        )
         self.shown = shown
 
     def advance(self, count: int, **figures: str) -> None:

@@ -25,18 +25,31 @@ def run_script(
 
     With --multirun every combination of the values given is checked first, and they run one after the other.
 
-    Exit code: what `main` returns (None is 0); 2 after a user's error and 71 after the loss of another rank, told in
-    one sentence by one rank.
+    Exit code: what `main` returns (None is 0), or as `run_program` says.
+    """
+
+    def work() -> int:
+        exit_code = 0
+        for settings in asked_for(sys.argv[1:] if arguments is None else arguments, config_name, schema):
+            exit_code = main(settings) or 0
+        return exit_code
+
+    run_program(work)
+
+
+def run_program(work: Callable[[], int]) -> NoReturn:
+    """Does a script's work and exits.
+
+    Exit code: what `work` returns; 2 after a user's error and 71 after the loss of another rank, told in one sentence
+    by one rank.
     """
     # A job that is ended by its time limit removes its temporary files too; train.py has its own answer already.
     if requests.listening:
         requests.unwind()
     else:
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    exit_code = 0
     try:
-        for settings in asked_for(sys.argv[1:] if arguments is None else arguments, config_name, schema):
-            exit_code = main(settings) or 0
+        exit_code = work()
     except FaceSRError as error:
         if requests.came and isinstance(error, RankLostError):
             _leave(EXIT_REQUEUE)  # all ranks were asked to stop, and others were faster

@@ -12,6 +12,7 @@ from facesr.config import EvaluateSettings, FaceGeneratorSettings, RestoreSettin
 from facesr.errors import ConfigError
 from facesr.overrides import combinations
 from facesr.restore_photo.command import with_inputs
+from facesr.training.request import read_request
 
 ROOT = Path(__file__).resolve().parent.parent
 KEYED = {
@@ -139,6 +140,9 @@ def wrong_with_keys(command: str, options: list[str]) -> str | None:
         overrides = with_inputs(overrides)
     config_name, schema = KEYED[command]
     try:
+        if command == "train" and any(word.startswith(("recipe=", "dry_run=")) for word in overrides):
+            read_request(options)
+            return None
         for one in combinations(overrides) if "--multirun" in options else [overrides]:
             load_settings(config_name, schema, one)
     except ConfigError as error:
@@ -199,6 +203,7 @@ def test_a_documents_command_can_work(name: str, command: str) -> None:
     [
         "uv run train.py experiment=nothing",
         "uv run train.py batch_sise=3",
+        "uv run train.py recipe=nothing",
         "uv run facesr face-generator generator=facesr",
         "uv run torchrun --nproc-per-node 2 train.py generator=nothing",
         "uv run submit.py checkpont=runs/x",

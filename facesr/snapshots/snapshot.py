@@ -261,6 +261,21 @@ def newest_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     return None
 
 
+def newest_clock(folder: Path) -> int:
+    """Returns the images seen at the newest whole training state of a folder, 0 without one; changes nothing.
+
+    Raises:
+        CheckpointError: see `newest_state`.
+    """
+    found = sorted((path for path in folder.glob("*.pt") if _STATE_NAME.match(path.name)), reverse=True)
+    for path in found:
+        if sha256_of(path) in digests_beside(path):
+            return int(path.stem)
+    if any(digests_beside(path) for path in found):
+        raise CheckpointError(f"{folder} holds no undamaged training state; remove the run's folder to start anew.")
+    return 0
+
+
 def remove_oldest(folder: Path, pattern: re.Pattern[str], num_kept: int) -> None:
     """Removes all but the newest `num_kept` numbered files of a folder, with their digests."""
     numbered = sorted(path for path in folder.iterdir() if pattern.match(path.name))

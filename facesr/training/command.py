@@ -1,13 +1,36 @@
 """The command ``facesr train``, which train.py is, too."""
 
+import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from facesr.config import TrainSettings
-from facesr.script import run_script
+from facesr.errors import EXIT_REQUEUE
+from facesr.script import run_program
+from facesr.signals import requests
 from facesr.training.loop import train
+from facesr.training.recipe_run import train_recipe
+from facesr.training.request import read_request
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Trains as KEY=VALUE arguments say, by default the command line's, and exits."""
-    run_script(train, "train", TrainSettings, arguments)
+    run_program(lambda: run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Does what a command line asks for and returns the exit code.
+
+    Raises:
+        FaceSRError: see `read_request`, `train` and `train_recipe`.
+    """
+    request = read_request(arguments)
+    if request.recipe is not None:
+        return train_recipe(request.recipe)
+    for settings in request.runs:
+        code = train(settings)
+        if code:
+            return code
+        # A request that came during the last step ends a sweep, not the run.
+        if requests.came and settings is not request.runs[-1]:
+            return EXIT_REQUEUE
+    return 0

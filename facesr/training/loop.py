@@ -15,14 +15,18 @@ from facesr.training.outcome import finish, validate
 from facesr.training.report import Ticker, count_energy, report
 from facesr.training.run import Run, set_up
 from facesr.training.schedule import learning_rate_factor
-from facesr.training.state import pack_state, unpack_state
+from facesr.training.state import Part, pack_state, unpack_state
 from facesr.training.step import train_step, update_average
 from facesr.training.stop import StopRequest
 from facesr.training.validation import Scores
 
 
-def train(settings: TrainSettings) -> int:
+def train(settings: TrainSettings, part: Part | None = None) -> int:
     """Trains until `duration_kimg`, or until asked to stop, and returns the exit code (0, or 75 for requeue).
+
+    Args:
+        settings: of the run.
+        part: its place in a longer plan, which is told.
 
     Raises:
         FaceSRError: a setting, the data, a weights file or the run folder is not as it has to be, or the loss
@@ -30,11 +34,11 @@ def train(settings: TrainSettings) -> int:
     """
     device = dist.choose_device(settings.device)
     dist.initialise(device)
-    run = set_up(settings, device)
+    run = set_up(settings, device, part)
     stop = StopRequest()
     clock, gan = run.clock, run.gan
     total_images = int(settings.duration_kimg * 1000)
-    progress = Progress(total_images, clock.num_images)
+    progress = Progress(total_images, clock.num_images, label=part.label if part is not None else None)
     ticker = Ticker(clock.num_images, run.unreported, device)
     run.meter.start()
     batches = run.feed.batches(clock.num_images)

@@ -103,13 +103,15 @@ def report(run: Run, ticker: Ticker, progress: Progress, before_first: bool) -> 
     run.board.scalars(clock.num_images, figures)
     run.stats.write(clock.num_images, {"seconds": clock.seconds, **figures})
     left = max(settings.duration_kimg * 1000 - clock.num_images, 0.0) / speed
+    # With what comes after this run, where it is part of a plan.
+    whole = "" if run.part is None else eta(left + run.part.images_after / speed)
     if progress.shown:
-        progress.advance(
-            num_images if before_first else settings.batch_size, loss=f"{loss:.4f}", speed=f"{speed:.0f}/s"
-        )
+        told = {"loss": f"{loss:.4f}", "speed": f"{speed:.0f}/s", **({"whole": whole} if whole else {})}
+        progress.advance(num_images if before_first else settings.batch_size, **told)
     else:
         terms = "  ".join(f"{n.split('/')[1]} {v:.4f}" for n, v in figures.items() if n.startswith("loss/"))
-        run.console.say(f"{shown_kimg(clock.kimg):>9} kimg  {speed:6.0f} img/s  {eta(left)} left  {terms}")
+        remaining = f"{eta(left)} left  {f'{whole} in all  ' if whole else ''}"
+        run.console.say(f"{shown_kimg(clock.kimg):>9} kimg  {speed:6.0f} img/s  {remaining}{terms}")
     ticker.reset(clock.num_images)
     return is_healthy(run, figures)
 

@@ -9,12 +9,11 @@ import torch
 from torch import nn
 
 from facesr import dist
-from facesr.build import build, check_node, load_group
+from facesr.build import build, load_group
 from facesr.config import TrainSettings
-from facesr.data.feed.loader import Feed, check_residency
-from facesr.data.feed.order import check_shares
+from facesr.data.feed.loader import Feed
 from facesr.data.packed.overlap import in_both
-from facesr.data.packed.reader import PackedDataset
+from facesr.data.packed.reader import PackedDataset, Pairs
 from facesr.errors import ConfigError, DataError
 from facesr.log import Console, Stats, shown_kimg
 from facesr.losses.adversarial import Adversarial
@@ -27,6 +26,7 @@ from facesr.resample import upscale
 from facesr.snapshots.shipped import snapshot_file
 from facesr.snapshots.snapshot import digest_of, newest_state, read_snapshot
 from facesr.training.board import Board
+from facesr.training.check import check
 from facesr.training.precision import choose_precision, with_chosen_precision
 from facesr.training.rundir import (
     claim_run_folder,
@@ -36,8 +36,7 @@ from facesr.training.rundir import (
     plain_config,
     state_digests,
 )
-from facesr.training.schedule import learning_rate_factor
-from facesr.training.state import Clock, unpack_state
+from facesr.training.state import Clock, Part, unpack_state
 from facesr.training.step import GanState
 from facesr.training.validation import Scores, Validator
 from facesr.weights import as_weights_of, load_into
@@ -66,6 +65,7 @@ class Run:
     meter: PowerMeter
     framing: TrainedFraming | None  # of the training faces; None where the set does not say
     unreported: dict[str, Any]  # what the state had summed since the last report; empty without
+    part: Part | None  # the run's place in a longer plan
     board: Board = field(init=False)
     stats: Stats = field(init=False)
 
@@ -87,15 +87,22 @@ class Run:
         self.stats.close()
 
 
-def set_up(settings: TrainSettings, device: torch.device) -> Run:
-    """Returns a run that is ready for its next step: everything built, the newest state loaded."""
-    check(settings)
-    folder, earlier = find_run_folder(settings)
-    config = plain_config(settings)
-    config_sha256 = digest_of(identity_of(config))
+@dataclass(frozen=True)
+class Parts:
+    """What a run is made of, built from its settings alone: nothing is read from its folder or written to it."""
+
+    gan: GanState
+    judges: list[Embedder]
+    faces: Any  # what data.train builds, a FaceSet
+    feed: Feed
+    pairs: Pairs
+    ranking: str  # name of the metric that decides which snapshot is best
+
+
+def build_parts(settings: TrainSettings, device: torch.device) -> Parts:
+    """Returns everything that a run's settings name, on the device; the settings say which precision."""
     torch.manual_seed(settings.seed)
     np.random.seed(settings.seed % 2**32)
-    settings = replace(settings, precision=choose_precision(settings.precision, device))
 
     # Networks, weights and start_from first: what is wrong with them is told before minutes of drawing faces.
     # Rank 0 first: data that is rendered or fetched into a cache is then there for the others.
@@ -117,24 +124,39 @@ def set_up(settings: TrainSettings, device: torch.device) -> Run:
         if isinstance(judge, nn.Module):
             judge.to(device)
     ranking = f"is/{judges[0].name}" if settings.embedder else RANKING_WITHOUT_JUDGE
-    validator = Validator(pairs, judges, device, ranking)
+    return Parts(gan, judges, faces, feed, pairs, ranking)
+
+
+def set_up(settings: TrainSettings, device: torch.device, part: Part | None = None) -> Run:
+    """Returns a run that is ready for its next step: everything built, the newest state loaded."""
+    check(settings)
+    folder, earlier = find_run_folder(settings)
+    config = plain_config(settings)
+    config_sha256 = digest_of(identity_of(config))
+    settings = replace(settings, precision=choose_precision(settings.precision, device))
+    parts = build_parts(settings, device)
+    gan, faces, pairs = parts.gan, parts.faces, parts.pairs
+    validator = Validator(pairs, parts.judges, device, parts.ranking)
 
     found = newest_state(folder / "state")
     digests = state_digests(config, earlier)
     clock = unpack_state(found[1], gan, *digests) if found else Clock()
     bicubic = validator.score(upscale)
     # The folder is claimed and its files are opened last, when nothing can be refused any more.
-    claim_run_folder(folder, config)
+    claim_run_folder(folder, config, begins=found is None)
     run = Run(
-        settings, config, config_sha256, digests, folder, device, gan, feed, validator, clock,
+        settings, config, config_sha256, digests, folder, device, gan, parts.feed, validator, clock,
         console=(console := Console(folder / "log.txt")),
         bicubic=bicubic,
         loss_judges=judges_in_losses(gan.terms),
         meter=PowerMeter(device, with_cpu=dist.is_first_on_machine()),
         framing=faces.framing if isinstance(faces, PackedDataset) else None,
         unreported=(found[1].get("unreported") if found else None) or {},
+        part=part,
     )  # fmt: skip
     num_parameters = sum(parameter.numel() for parameter in gan.generator.parameters())
+    if part is not None:
+        console.say(part.label)
     console.say(
         f"run {settings.name}: {type(gan.generator).__name__} with {num_parameters / 1e6:.2f} M parameters, "
         f"{len(faces)} pictures, {len(pairs.names)} validation pictures, {dist.world_size()} x {device.type} "
@@ -153,45 +175,6 @@ def set_up(settings: TrainSettings, device: torch.device) -> Run:
     if clock.num_images:
         console.say(f"resuming at {shown_kimg(clock.kimg)} kimg from {found[0] if found else ''}")
     return run
-
-
-def check(settings: TrainSettings) -> None:
-    """Raises ConfigError for settings that do not go together, or a part that cannot be built."""
-    if settings.batch_size % dist.world_size():
-        raise ConfigError(
-            f"batch_size={settings.batch_size} does not divide by {dist.world_size()} ranks; choose a multiple."
-        )
-    share = settings.batch_size // dist.world_size()
-    if share % settings.accumulation_steps:
-        raise ConfigError(
-            f"accumulation_steps={settings.accumulation_steps} does not divide the {share} faces of a rank; "
-            "choose a divisor."
-        )
-    learning_rate_factor(settings.schedule, 0.0, settings.duration_kimg)
-    if not settings.losses:
-        raise ConfigError("losses is empty; give at least one term, for example losses.pixel.")
-    check_residency(settings.data.residency)
-    if settings.data.pose_shares:
-        check_shares(settings.data.pose_shares)
-    check_parts(settings)
-
-
-def check_parts(settings: TrainSettings) -> None:
-    """Raises ConfigError for a part whose class, arguments or numbers are not as they have to be; builds none."""
-    parts = [
-        ("data.train", settings.data.train, Place.DATA, ()),
-        ("data.validation", settings.data.validation, Place.DATA, ()),
-        ("degradation", settings.degradation, Place.DEGRADATION, ()),
-        ("generator", settings.generator, Place.GENERATOR, ()),
-        ("generator_optimizer", settings.generator_optimizer, Place.OPTIMIZER, ("params",)),
-        ("discriminator", settings.discriminator, Place.DISCRIMINATOR, ()),
-        ("discriminator_optimizer", settings.discriminator_optimizer, Place.OPTIMIZER, ("params",)),
-        ("embedder", settings.embedder, Place.EMBEDDER, ()),
-        *((f"losses.{name}", node, Place.LOSS, ()) for name, node in settings.losses.items()),
-    ]
-    for key, node, place, extra in parts:
-        if node:
-            check_node(node, place, key, extra)
 
 
 def open_judges(settings: TrainSettings) -> list[Embedder]:

@@ -6,7 +6,7 @@ refused, so that a folder never mixes two experiments.
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,17 @@ from facesr import dist
 from facesr.config import TrainSettings
 from facesr.errors import ConfigError
 from facesr.files import write_bytes
+from facesr.snapshots.shipped import snapshot_file
 from facesr.snapshots.snapshot import digest_of, sweep
+from facesr.weights import sha256_of
 
 # Keys that may differ when a run is resumed: they change where and how it runs, not what it computes.
 FREE_KEYS = frozenset({"runs_dir", "device", "log_every_kimg"})
 # Keys that may change under one name although they are part of what a run is; `duration_kimg` may only grow.
 EXTENDING_KEYS = frozenset({"duration_kimg", "state_every_kimg", "num_snapshots_kept"})
 MAX_NAMED_DIFFERENCES = 5
+# Which snapshot a run started from.
+START = "started_from.yaml"
 # Dotted keys that came later, with what every run before them had: at that value a run of then is the same run still.
 LATER_KEYS: dict[str, Any] = {
     "degradation": {"_target_": "facesr.degradation.Official"},
@@ -69,21 +73,33 @@ def _without(config: Mapping[str, Any], path: list[str], value: Any) -> dict[str
     return {key: found for key, found in config.items() if rest or key != name or found != value}
 
 
+def run_folder(settings: TrainSettings) -> Path:
+    """Returns the run's folder, which need not exist yet.
+
+    Raises:
+        ConfigError: the name is no folder name.
+    """
+    if not re.fullmatch(r"[\w][\w.+=,-]*", settings.name):
+        raise ConfigError(f"name={settings.name!r} cannot be a folder; use letters, digits, '.', '_' and '-'.")
+    return Path(settings.runs_dir).expanduser() / settings.name
+
+
 def find_run_folder(settings: TrainSettings) -> tuple[Path, dict[str, Any] | None]:
     """Returns the run's folder, which need not exist yet, and the configuration that it was last started with.
 
     Raises:
         ConfigError: the name is no folder name, or the folder holds the state of another configuration.
     """
-    if not re.fullmatch(r"[\w][\w.+=,-]*", settings.name):
-        raise ConfigError(f"name={settings.name!r} cannot be a folder; use letters, digits, '.', '_' and '-'.")
-    folder = Path(settings.runs_dir).expanduser() / settings.name
+    folder = run_folder(settings)
 
     def look() -> dict[str, Any] | None:
         earlier = earlier_config(folder)
-        problem = _conflict(folder, earlier, plain_config(settings))
-        if problem:
-            raise ConfigError(problem)
+        different = conflicting_keys(folder, earlier, plain_config(settings))
+        if different:
+            raise ConfigError(
+                f"{folder} belongs to a run with another configuration, which differs in {named(different)}; "
+                "choose another name=..., or remove that folder."
+            )
         return earlier
 
     return folder, dist.once(look)
@@ -122,39 +138,76 @@ def _but_extending(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key not in EXTENDING_KEYS}
 
 
-def claim_run_folder(folder: Path, config: Mapping[str, Any]) -> None:
+def claim_run_folder(folder: Path, config: Mapping[str, Any], *, begins: bool = False) -> None:
     """Writes config.yaml on rank 0, once everything could be built: a mistake must not take the name.
 
-    What a kill has left in the folder and among the snapshots is removed.
+    What a kill has left in the folder and among the snapshots is removed. Where the run begins, what it starts from is
+    recorded, too.
 
     Raises:
-        CheckpointError: the folder cannot be written.
+        CheckpointError: the folder cannot be written, or what the run starts from is gone.
     """
     if dist.is_main():
         sweep(folder)
         sweep(folder / "snapshots")
-        write_bytes(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True).encode())
+        if begins:
+            record_start(folder, config["start_from"])
+        write_bytes(folder / "config.yaml", _yaml(config))
 
 
-def _conflict(folder: Path, earlier: Mapping[str, Any] | None, config: Mapping[str, Any]) -> str | None:
-    """Returns why the folder cannot be used for this configuration, or None."""
+def _yaml(held: Mapping[str, Any]) -> bytes:
+    return yaml.safe_dump(dict(held), sort_keys=False, allow_unicode=True).encode()
+
+
+def record_start(folder: Path, start_from: str | None) -> None:
+    """Writes which snapshot a run starts from, with its sha256; none where it starts from nothing.
+
+    Raises:
+        CheckpointError: there is no such snapshot, or the folder cannot be written.
+    """
+    if start_from is None:
+        (folder / START).unlink(missing_ok=True)
+        return
+    file = snapshot_file(start_from)
+    write_bytes(folder / START, _yaml({"snapshot": str(file), "sha256": sha256_of(file)}))
+
+
+def recorded_start(folder: Path) -> str | None:
+    """Returns the sha256 of the snapshot that a run started from; None where that was not recorded."""
+    try:
+        held = yaml.safe_load((folder / START).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+        return None
+    return str(held["sha256"]) if isinstance(held, dict) and "sha256" in held else None
+
+
+def conflicting_keys(folder: Path, earlier: Mapping[str, Any] | None, config: Mapping[str, Any]) -> list[str]:
+    """Returns the keys, with both values, for which a run's folder cannot be used for a configuration.
+
+    Args:
+        folder: of the run.
+        earlier: the configuration that it was last started with (`earlier_config`).
+        config: the one that it is to be used for.
+
+    Raises:
+        ConfigError: the folder holds the state of a configuration that cannot be read.
+    """
     file = folder / "config.yaml"
     # Where nothing was saved yet nothing can be lost or mixed.
     if not file.is_file() or not any((folder / "state").glob("*.pt")):
-        return None
+        return []
     if earlier is None:
-        return f"{file} cannot be read; choose another name, or remove {folder} to start anew."
+        raise ConfigError(f"{file} cannot be read; choose another name, or remove {folder} to start anew.")
     different = differing_keys(_but_extending(identity_of(earlier)), _but_extending(identity_of(config)))
     if config["duration_kimg"] < earlier.get("duration_kimg", 0):
         different.append(f"duration_kimg ({earlier['duration_kimg']} there, {config['duration_kimg']} here: shorter)")
-    if not different:
-        return None
-    shown = ", ".join(different[:MAX_NAMED_DIFFERENCES])
+    return different
+
+
+def named(different: Sequence[str]) -> str:
+    """Returns the first few of the keys that differ, for a sentence."""
     more = f" and {len(different) - MAX_NAMED_DIFFERENCES} more" if len(different) > MAX_NAMED_DIFFERENCES else ""
-    return (
-        f"{folder} belongs to a run with another configuration, which differs in {shown}{more}; "
-        "choose another name=..., or remove that folder."
-    )
+    return ", ".join(different[:MAX_NAMED_DIFFERENCES]) + more
 
 
 def differing_keys(first: Any, second: Any, prefix: str = "") -> list[str]:

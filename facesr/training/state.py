@@ -17,6 +17,19 @@ from facesr.training.step import GanState
 STATE_FORMAT = 1
 
 
+@dataclass(frozen=True)
+class Part:
+    """A run's place in a longer plan.
+
+    Attributes:
+        label: what the plan calls the run.
+        images_after: what comes after the run, in images of this run that take as long, 0 or more.
+    """
+
+    label: str
+    images_after: float
+
+
 @dataclass
 class Clock:
     """Where a run stands.

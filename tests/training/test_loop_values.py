@@ -14,10 +14,12 @@ from torch import nn
 from facesr import dist
 from facesr.config import ScheduleSettings, TrainSettings
 from facesr.errors import CheckpointError, ConfigError, DataError, TrainingError
+from facesr.training import check as check_module
 from facesr.training import loop
 from facesr.training import run as run_module
+from facesr.training.check import check, check_parts
 from facesr.training.loop import due, roll_back, save_state, set_learning_rates
-from facesr.training.run import check, check_landmarks, check_parts, judges_in_losses, open_judges
+from facesr.training.run import check_landmarks, judges_in_losses, open_judges
 from facesr.training.state import Clock, pack_state, unpack_state
 from facesr.training.step import GanState
 
@@ -184,7 +186,7 @@ def settings_of(**changes: Any) -> Any:
 @pytest.fixture
 def two_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dist, "world_size", lambda: 2)
-    monkeypatch.setattr(run_module, "check_parts", lambda settings: None)
+    monkeypatch.setattr(check_module, "check_parts", lambda settings: None)
 
 
 @pytest.mark.usefixtures("two_ranks")
@@ -206,7 +208,7 @@ def test_what_does_not_go_together_is_refused(changes: dict[str, Any], words: st
 
 def test_every_part_is_checked_at_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(run_module, "check_node", lambda node, place, *more: asked.append((node, place.name, *more)))
+    monkeypatch.setattr(check_module, "check_node", lambda node, place, *more: asked.append((node, place.name, *more)))
     names = (
         "degradation", "generator", "generator_optimizer", "discriminator", "discriminator_optimizer", "embedder",
     )  # fmt: skip

@@ -11,7 +11,7 @@ import torch
 from facesr import dist
 from facesr.training import report as module
 from facesr.training.report import Ticker, count_energy, eta, is_healthy, memory_mib, report
-from facesr.training.state import Clock
+from facesr.training.state import Clock, Part
 
 CPU = torch.device("cpu")
 
@@ -50,7 +50,7 @@ def run_of(clock: Clock, meter: Meter, device: torch.device = CPU, **gan: Any) -
     return SimpleNamespace(
         settings=SimpleNamespace(duration_kimg=10.0, batch_size=4, explosion_factor=100.0),
         clock=clock, meter=meter, device=device, gan=SimpleNamespace(**{**players, **gan}), told=told,
-        board=SimpleNamespace(scalars=lambda *given: told.append(("board", *given))),
+        part=None, board=SimpleNamespace(scalars=lambda *given: told.append(("board", *given))),
         stats=SimpleNamespace(write=lambda *given: told.append(("stats", *given))),
         console=SimpleNamespace(say=lambda text: told.append(text)),
     )  # fmt: skip
@@ -87,6 +87,21 @@ def test_a_report_tells_means_rates_speed_memory_and_power(ticker: Ticker) -> No
     assert run.told == [("board", 6000, figures), ("stats", 6000, {"seconds": 25.0, **figures}), line]
     assert run.clock.seconds == 25.0 and run.clock.joules == 10.0 and run.clock.smoothed_loss == 1.5
     assert (ticker.sums, ticker.num_images, ticker.paused_seconds) == ({}, 6000, 0.0)
+
+
+def test_a_part_of_a_plan_tells_how_long_the_whole_takes(ticker: Ticker) -> None:
+    run = run_of(Clock(num_images=6000), Meter(10.0))
+    # 4000 images are left at 400 images/s, and then what takes as long as 24,000.
+    run.part = Part("stage 1 of 2: first", 24000.0)
+    report(run, ticker, Bar(False), before_first=False)  # type: ignore[arg-type]
+    assert " 0:00:10 left  0:01:10 in all  pixel" in run.told[2]
+
+
+def test_a_bar_tells_it_too(ticker: Ticker) -> None:
+    run, bar = run_of(Clock(num_images=6000), Meter(10.0)), Bar(True)
+    run.part = Part("stage 1 of 2: first", 24000.0)
+    report(run, ticker, bar, before_first=False)  # type: ignore[arg-type]
+    assert bar.moves == [(4, {"loss": "1.5000", "speed": "400/s", "whole": "0:01:10"})]
 
 
 @pytest.mark.parametrize(("before_first", "count"), [(True, 2000), (False, 4)])

@@ -1,5 +1,7 @@
 """What makes two configurations one run, and what is said where they are not."""
 
+import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,9 +10,18 @@ import pytest
 import yaml
 
 from facesr.config import TrainSettings
+from facesr.errors import ConfigError
 from facesr.training import rundir
 from facesr.training.loop import train
-from facesr.training.rundir import differing_keys, earlier_config, extension_of, identity_of
+from facesr.training.rundir import (
+    claim_run_folder,
+    conflicting_keys,
+    differing_keys,
+    earlier_config,
+    extension_of,
+    identity_of,
+    recorded_start,
+)
 
 
 def test_differing_keys_are_dotted_sorted_and_have_both_values() -> None:
@@ -98,18 +109,15 @@ def test_a_resumed_run_reads_its_earlier_configuration_once(
 def test_five_differences_are_named_and_the_others_counted(tmp_path: Path) -> None:
     config = {**LENGTHS, "device": "cpu"} | {f"key{number}": number for number in range(5)}
     folder = folder_of(tmp_path, config)
-    assert rundir._conflict(folder, config, {**config, "device": "cuda", "num_snapshots_kept": 9}) is None
+    assert conflicting_keys(folder, config, {**config, "device": "cuda", "num_snapshots_kept": 9}) == []
     other = config | {f"key{number}": -1 for number in range(5)}
-    named = ", ".join(f"key{number} ({number} there, -1 here)" for number in range(5))
-    head, tail = (
-        f"{folder} belongs to a run with another configuration, which differs in ",
-        ("; choose another name=..., or remove that folder."),
-    )
-    assert rundir._conflict(folder, config, other) == head + named + tail
-    assert rundir._conflict(folder, config, {**other, "duration_kimg": 1.5}) == head + named + " and 1 more" + tail
-    assert rundir._conflict(folder, config, {**config, "duration_kimg": 1.5}) == (
-        head + "duration_kimg (2.0 there, 1.5 here: shorter)" + tail
-    )
+    differing = [f"key{number} ({number} there, -1 here)" for number in range(5)]
+    assert conflicting_keys(folder, config, other) == differing
+    assert rundir.named(differing) == ", ".join(differing)
+    different = conflicting_keys(folder, config, {**other, "duration_kimg": 1.5})
+    assert rundir.named(different) == ", ".join(differing) + " and 1 more"
+    shorter = "duration_kimg (2.0 there, 1.5 here: shorter)"
+    assert conflicting_keys(folder, config, {**config, "duration_kimg": 1.5}) == [shorter]
 
 
 @pytest.mark.parametrize("text", ["", "[1, 2]", "a: [", "seed: 1"])
@@ -117,8 +125,27 @@ def test_the_earlier_configuration_is_a_table_or_nothing(tmp_path: Path, text: s
     assert earlier_config(tmp_path) is None
     folder = folder_of(tmp_path, text)
     assert earlier_config(folder) == ({"seed": 1} if text == "seed: 1" else None)
-    conflict = rundir._conflict(folder, earlier_config(folder), dict(LENGTHS))
-    unread = f"{folder}/config.yaml cannot be read; choose another name, or remove {folder} to start anew."
-    assert (conflict == unread) == (text != "seed: 1") and conflict
+    if text == "seed: 1":
+        assert conflicting_keys(folder, earlier_config(folder), dict(LENGTHS))
+    else:
+        unread = f"{folder}/config.yaml cannot be read; choose another name, or remove {folder} to start anew."
+        with pytest.raises(ConfigError, match=re.escape(unread)):
+            conflicting_keys(folder, None, dict(LENGTHS))
     (folder / "state" / "000000008.pt").unlink()
-    assert rundir._conflict(folder, None, dict(LENGTHS)) is None, "where nothing was saved nothing can be mixed"
+    assert conflicting_keys(folder, None, dict(LENGTHS)) == [], "where nothing was saved nothing can be mixed"
+
+
+def test_what_a_run_starts_from_is_recorded_when_it_begins(tmp_path: Path) -> None:
+    start = tmp_path / "start.safetensors"
+    start.write_bytes(b"first")
+    claim_run_folder(tmp_path / "run", {"start_from": str(start)}, begins=True)
+    digest = hashlib.sha256(b"first").hexdigest()
+    assert recorded_start(tmp_path / "run") == digest
+    start.write_bytes(b"second")
+    claim_run_folder(tmp_path / "run", {"start_from": str(start)})
+    assert recorded_start(tmp_path / "run") == digest, "a run that goes on has started from the first"
+    claim_run_folder(tmp_path / "run", {"start_from": None}, begins=True)
+    assert recorded_start(tmp_path / "run") is None
+    for damaged in (b"[1]", b"a: [", b"\xff"):
+        (tmp_path / "run" / "started_from.yaml").write_bytes(damaged)
+        assert recorded_start(tmp_path / "run") is None
