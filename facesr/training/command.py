@@ -7,6 +7,7 @@ from typing import NoReturn
 from facesr.errors import EXIT_REQUEUE
 from facesr.script import run_program
 from facesr.signals import requests
+from facesr.training.dry_run import dry_run, dry_run_recipe
 from facesr.training.loop import train
 from facesr.training.recipe_run import train_recipe
 from facesr.training.request import read_request
@@ -25,9 +26,9 @@ def run(arguments: Sequence[str]) -> int:
     """
     request = read_request(arguments)
     if request.recipe is not None:
-        return train_recipe(request.recipe)
+        return dry_run_recipe(request.recipe) if request.dry_run else train_recipe(request.recipe)
     for settings in request.runs:
-        code = train(settings)
+        code = dry_run(settings) if request.dry_run else train(settings)
         if code:
             return code
         # A request that came during the last step ends a sweep, not the run.
