@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 FORMAT = 1
 HEADER_BYTES = 256  # of images.npy; fixed, so that the number of pictures can be filled in at the end
 IMAGES, INDEX, REJECTED, ABOUT = "images.npy", "index.csv", "rejected.csv", "set.json"
+SHARD = "shard.json"  # instead of set.json in the folder of a part, see facesr.data.packed.shard
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facesr.data.packed.dataset_format import ABOUT, FORMAT, IMAGES, INDEX
+from facesr.data.packed.dataset_format import ABOUT, FORMAT, IMAGES, INDEX, SHARD
 from facesr.data.synthetic.dead_leaves import dead_leaves_cache
 from facesr.data.synthetic.face.render import synthetic_cache
 from facesr.errors import DataError
@@ -65,6 +65,8 @@ class PackedDataset:
             DataError: the folder is missing, unfinished, of another format, or its parts disagree.
         """
         if not (path / ABOUT).is_file():
+            if (path / SHARD).is_file():
+                raise DataError(f"{path} is one shard of a dataset; facesr prepare merge OUT SHARD... makes it of all.")
             state = "is unfinished or no prepared dataset" if path.is_dir() else "does not exist"
             raise DataError(
                 f"{path} {state}; make it with: facesr prepare PICTURES {path} "

@@ -26,6 +26,7 @@ from facesr.data.packed.dataset_format import (
     IMAGES,
     INDEX,
     REJECTED,
+    SHARD,
     Row,
     SetPlan,
     about,
@@ -38,7 +39,7 @@ from facesr.files import leftovers_in, lock_folder, whole_file
 
 SYNC_SECONDS = 1.0  # at most so much work is lost with a killed process
 JOURNAL, PARTIAL = "journal.jsonl", "images.npy.partial"
-FINAL_NAMES = (IMAGES, INDEX, REJECTED, ABOUT)
+FINAL_NAMES = (IMAGES, INDEX, REJECTED, ABOUT, SHARD)
 
 
 class DatasetWriter:
@@ -94,6 +95,26 @@ class DatasetWriter:
         except OSError as error:
             raise self._cannot_write(error) from error
 
+    def without_duplicates(
+        self, pictures: NDArray[np.uint8], rows: Sequence[Row]
+    ) -> tuple[NDArray[np.uint8], list[Row]]:
+        """Returns what to append of a piece: a source that equals an earlier kept one has become a reason."""
+        seen: dict[str, str] = {}
+        kept: list[int] = []
+        cleaned: list[Row] = []
+        position = 0
+        for offset, row in enumerate(rows):
+            first = self.digests.get(row.sha256) or seen.get(row.sha256)
+            if row.reason or first is None:
+                kept += range(position, position + row.num_pictures)
+                cleaned.append(row)
+            else:
+                cleaned.append(Row(row.sha256, f"duplicate: same file as {first}"))
+            if not row.reason:
+                seen.setdefault(row.sha256, self.plan.sources[self.num_done + offset])
+            position += row.num_pictures
+        return (pictures if len(kept) == len(pictures) else pictures[kept]), cleaned
+
     def _sync(self) -> None:
         if self._images is None or self._journal is None:
             return
@@ -111,16 +132,8 @@ class DatasetWriter:
         Raises:
             DataError: no picture was usable, or the disk is full or fails.
         """
-        if self._images is None or self.num_done != len(self.plan.sources):
-            raise ValueError("not every source has been added")
         try:
-            self._sync()
-            self._images.seek(0)
-            self._images.write(npy_header((self.num_kept, *self.plan.picture_shape)))
-            self._images.flush()
-            os.fsync(self._images.fileno())
-            self._images.close()  # Windows renames no open file
-            self._images = None
+            self._end_writing()
             self._write_tables()
             if not self.num_kept:
                 raise DataError(f"none of the {self.num_done} pictures is usable; {self.folder / REJECTED} says why.")
@@ -131,6 +144,17 @@ class DatasetWriter:
         self.close()
         (self.folder / JOURNAL).unlink(missing_ok=True)
         self.is_complete = True
+
+    def _end_writing(self) -> None:
+        if self._images is None or self.num_done != len(self.plan.sources):
+            raise ValueError("not every source has been added")
+        self._sync()
+        self._images.seek(0)
+        self._images.write(npy_header((self.num_kept, *self.plan.picture_shape)))
+        self._images.flush()
+        os.fsync(self._images.fileno())
+        self._images.close()  # Windows renames no open file
+        self._images = None
 
     def close(self) -> None:
         """Closes the files; an incomplete set can be gone on with."""
@@ -161,8 +185,9 @@ class DatasetWriter:
 
     def _clear(self) -> None:
         """Removes an earlier set, but not what a killed run of the same plan has left to go on with."""
-        lines = _whole_lines(self.folder / JOURNAL)
-        if not (self.folder / ABOUT).exists() and _same(next(lines, b""), self.plan.identity_card()):
+        lines = whole_lines(self.folder / JOURNAL)
+        finished = any((self.folder / name).exists() for name in (ABOUT, SHARD))
+        if not finished and _same(next(lines, b""), self.plan.identity_card()):
             return
         for name in (*reversed(FINAL_NAMES), JOURNAL, PARTIAL):
             (self.folder / name).unlink(missing_ok=True)
@@ -188,7 +213,7 @@ class DatasetWriter:
             path.unlink(missing_ok=True)
         journal, partial = self.folder / JOURNAL, self.folder / PARTIAL
         final = self.folder / IMAGES
-        lines = list(_whole_lines(journal))
+        lines = list(whole_lines(journal))
         if lines:
             self._compare(_parse(lines[0], journal))
             if final.exists() and not partial.exists():  # killed while it was finishing
@@ -245,7 +270,7 @@ class DatasetWriter:
 
     def _rows(self) -> Iterator[Row]:
         journal = self.folder / JOURNAL
-        for line in itertools.islice(_whole_lines(journal), 1, None):
+        for line in itertools.islice(whole_lines(journal), 1, None):
             yield from (Row(*values) for values in _parse(line, journal))
 
     def _write_about(self) -> None:
@@ -263,7 +288,8 @@ class DatasetWriter:
         )
 
 
-def _whole_lines(path: Path) -> Iterator[bytes]:
+def whole_lines(path: Path) -> Iterator[bytes]:
+    """Yields the lines of a journal that were written to their end."""
     if not path.exists():
         return
     with path.open("rb") as file:

@@ -4,7 +4,7 @@ index.
 Run: ``facesr patches PICTURES OUT [--size 128] [--margin 8]``; ``--help`` tells the rest. Patches lie on
 a fixed grid, and each is stored with a margin around it, so that training shifts them within the margin
 (``data.augmentation.shift_px``) and never has to open a picture again. The same command goes on with a run that
-was stopped; one picture is in memory at a time.
+was stopped; one picture is in memory at a time. ``--shard K/N`` and ``facesr prepare merge`` share the work.
 """
 
 import argparse
@@ -19,18 +19,21 @@ from numpy.typing import NDArray
 
 from facesr.arguments import Parser, number
 from facesr.data.packed.dataset_format import Row, SetPlan
+from facesr.data.packed.shard import Shard, ShardWriter
 from facesr.data.packed.writer import DatasetWriter
 from facesr.data.prepare.common import (
     Margin,
     add_folders,
     add_margin,
     add_overwrite,
+    add_shard,
     check_folders,
     facts_of,
     left_out,
     progress,
     run_command,
     tell,
+    with_options,
 )
 from facesr.errors import DataError
 from facesr.photos.decode import Unusable, list_pictures, read_picture
@@ -84,8 +87,10 @@ class Outcome:
     left_out: dict[str, int]
 
 
-def cut_folder(pictures: Path, out: Path, cutting: Cutting, *, overwrite: bool = False) -> Outcome:
-    """Returns what the prepared dataset at `out` holds, which is cut out of the pictures below a folder.
+def cut_folder(
+    pictures: Path, out: Path, cutting: Cutting, *, overwrite: bool = False, shard: Shard | None = None
+) -> Outcome:
+    """Returns what the prepared dataset at `out` holds, or one shard of it, cut out of the pictures below a folder.
 
     Raises:
         DataError: a folder or a number is not as it has to be, no picture is usable, or the disk is full.
@@ -97,12 +102,16 @@ def cut_folder(pictures: Path, out: Path, cutting: Cutting, *, overwrite: bool =
         **{key: value for key, value in asdict(cutting).items() if key not in ("size", "margin")},
     }
     plan = SetPlan(cutting.size, cutting.size, cutting.margin, sources, [""] * len(sources), settings, PATCHES_VERSION)
-    with DatasetWriter(out, plan, overwrite=overwrite) as writer:
+    with (
+        DatasetWriter(out, plan, overwrite=overwrite)
+        if shard is None
+        else ShardWriter(out, plan, shard, 1, overwrite=overwrite)
+    ) as writer:
         num_found_done = writer.num_done
         if not writer.is_complete:
             _fill(writer, pictures, cutting)
             writer.finish()
-        num_pictures = len(sources) - writer.num_rejected
+        num_pictures = len(writer.plan.sources) - writer.num_rejected
         return Outcome(writer.num_kept, num_pictures, num_found_done, left_out(out))
 
 
@@ -125,7 +134,9 @@ def _fill(writer: DatasetWriter, folder: Path, cutting: Cutting) -> None:
     sources = writer.plan.sources
     with progress(len(sources), writer.num_done) as advance:
         for source in sources[writer.num_done :]:
-            patches, row = cut_file(folder / source, cutting, writer.digests)
+            # A shard does not know what the others hold; copies are dropped when shards are merged.
+            seen = {} if isinstance(writer, ShardWriter) else writer.digests
+            patches, row = cut_file(folder / source, cutting, seen)
             writer.append(patches, [row])
             advance(1, f"{writer.num_kept} patches")
 
@@ -222,8 +233,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         metavar="X",
         help="leave out patches whose neighbouring pixels differ by less than X grey levels on average (default 0)",
     )
+    add_shard(parser)
     add_overwrite(parser)
-    return parser.parse_args(arguments)
+    return parser.parse_args(with_options(arguments))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -237,7 +249,7 @@ def run(given: argparse.Namespace) -> None:
     stride = given.size if given.stride is None else given.stride
     cutting = Cutting(given.size, given.margin, stride, given.max_per_picture, given.min_detail)
     started = time.monotonic()
-    outcome = cut_folder(given.pictures, given.out, cutting, overwrite=given.overwrite)
+    outcome = cut_folder(given.pictures, given.out, cutting, overwrite=given.overwrite, shard=given.shard)
     seconds = time.monotonic() - started
     holds = f"{outcome.num_patches} patches of {outcome.num_pictures} pictures"
-    tell(given.out, holds, outcome.num_pictures, outcome.num_found_done, outcome.left_out, seconds)
+    tell(given.out, holds, outcome.num_pictures, outcome.num_found_done, outcome.left_out, seconds, given.shard)

@@ -1,38 +1,40 @@
 """Makes a prepared dataset out of a folder of pictures: one array of crops, an index, and what was left out and why.
 
 Run: ``facesr prepare SOURCE OUT [--crop as-is|ffhq|detect|template]``; ``--help`` tells the rest,
-``data/README.md`` has the commands for FFHQ. The same command goes on with a run that was stopped.
+``data/README.md`` has the commands for FFHQ. The same command goes on with a run that was stopped. Many machines share
+the work with ``--shard K/N`` and ``facesr prepare merge OUT SHARD...`` (`facesr.data.prepare.merge`).
 """
 
 import argparse
 import csv
-import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-from numpy.typing import NDArray
-
 from facesr.arguments import Parser, number
-from facesr.data.packed.dataset_format import INDEX, Row, SetPlan
+from facesr.data.packed.dataset_format import INDEX, SetPlan
+from facesr.data.packed.shard import FinishedShard, Shard, ShardWriter
 from facesr.data.packed.writer import DatasetWriter
+from facesr.data.prepare import merge
 from facesr.data.prepare.annotations import identities_from_folders, match_annotations, read_annotations
 from facesr.data.prepare.common import (
     Margin,
     add_folders,
     add_margin,
     add_overwrite,
+    add_shard,
     check_folders,
     facts_of,
     left_out,
+    note_space,
     progress,
     run_command,
     tell,
+    with_options,
 )
 from facesr.data.prepare.workers import PIECE, Piece, crop_all
 from facesr.errors import DataError
@@ -60,6 +62,7 @@ class Options:
         num_workers: processes, or None for every core that this process may use.
         device: where faces are detected, e.g. ``cpu`` or ``cuda``.
         overwrite: replace what another run has left at the output folder.
+        shard: do only this part, in a folder for `facesr.data.prepare.merge`; None for the whole set.
     """
 
     identity: str = "auto"
@@ -69,6 +72,7 @@ class Options:
     num_workers: int | None = None
     device: str = "cpu"
     overwrite: bool = False
+    shard: Shard | None = None
 
 
 @dataclass(frozen=True)
@@ -89,43 +93,46 @@ class Outcome:
 
 
 def prepare(source: Path, out: Path, framing: Framing, options: Options) -> Outcome:
-    """Returns what the prepared dataset at `out` holds, which is made from the pictures below `source`.
+    """Returns what the prepared dataset, or the shard, at `out` holds, which is made from the pictures below `source`.
 
     Raises:
         ConfigError: a number is out of range.
         DataError: a folder or an option is not as it has to be, no picture is usable, or the disk is full.
     """
     _check(source, out, framing, options)
+    plan, known = _planned(source, framing, options)
+    with (
+        DatasetWriter(out, plan, overwrite=options.overwrite)
+        if options.shard is None
+        else ShardWriter(out, plan, options.shard, PIECE, overwrite=options.overwrite)
+    ) as writer:
+        num_found_done = writer.num_done
+        if not writer.is_complete:
+            note_space(writer)
+            _fill(writer, _pieces(source, known, framing, options.device, writer), options)
+            writer.finish()
+        return _outcome(out, num_found_done, options.shard)
+
+
+def _planned(source: Path, framing: Framing, options: Options) -> tuple[SetPlan, dict[str, tuple[float, ...]]]:
+    """Returns the plan of the whole set, and the landmarks that are known by source."""
     sources = list_pictures(source)[: options.limit]
     facts = facts_of(source, sources)
     identities = identities_from_folders(sources, options.identity)
-    known: list[tuple[float, ...]] = [()] * len(sources)
+    known: dict[str, tuple[float, ...]] = {}
     if options.index is not None:
         annotations = match_annotations(sources, source, read_annotations(options.index))
         if not any(annotations):
             raise DataError(
                 f"{options.index} names none of the pictures in {source}; its column 'file' must end like their paths."
             )
-        known = [line.landmarks if line else () for line in annotations]
+        known = {name: line.landmarks for name, line in zip(sources, annotations, strict=True) if line}
         if options.identity != "none":
             pairs = zip(annotations, identities, strict=True)
             identities = [line.identity if line and line.identity else name for line, name in pairs]
-    plan = SetPlan(
-        framing.width,
-        framing.height,
-        framing.margin,
-        sources,
-        identities,
-        {**facts, **_settings(framing, options)},
-        PREPARE_VERSION,
-    )
-    with DatasetWriter(out, plan, overwrite=options.overwrite) as writer:
-        num_found_done = writer.num_done
-        if not writer.is_complete:
-            _note_space(writer)
-            _fill(writer, _pieces(source, known, framing, options.device, writer), options)
-            writer.finish()
-        return _outcome(out, num_found_done)
+    settings = {**facts, **_settings(framing, options)}
+    plan = SetPlan(framing.width, framing.height, framing.margin, sources, identities, settings, PREPARE_VERSION)
+    return plan, known
 
 
 def _check(source: Path, out: Path, framing: Framing, options: Options) -> None:
@@ -165,20 +172,12 @@ def _settings(framing: Framing, options: Options) -> dict[str, object]:
 
 
 def _pieces(
-    folder: Path, known: Sequence[tuple[float, ...]], framing: Framing, device: str, writer: DatasetWriter
+    folder: Path, known: Mapping[str, tuple[float, ...]], framing: Framing, device: str, writer: DatasetWriter
 ) -> Iterator[Piece]:
-    sources = writer.plan.sources
-    for first in range(writer.num_done, len(sources), PIECE):
-        last = first + PIECE
-        paths = tuple(str(folder / source) for source in sources[first:last])
-        yield Piece(paths, tuple(known[first:last]), framing, device)
-
-
-def _note_space(writer: DatasetWriter) -> None:
-    num_left = len(writer.plan.sources) - writer.num_done
-    need, free = num_left * int(np.prod(writer.plan.picture_shape)), shutil.disk_usage(writer.folder).free
-    if need > free:
-        print(f"note: up to {need / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free", file=sys.stderr)
+    for first in range(writer.num_done, len(writer.plan.sources), PIECE):
+        sources = writer.plan.sources[first : first + PIECE]
+        paths = tuple(str(folder / source) for source in sources)
+        yield Piece(paths, tuple(known.get(source, ()) for source in sources), framing, device)
 
 
 def _num_workers(options: Options, num_left: int, detects: bool) -> int:
@@ -193,38 +192,19 @@ def _fill(writer: DatasetWriter, pieces: Iterator[Piece], options: Options) -> N
     num_workers = _num_workers(options, total - writer.num_done, detects)
     with progress(total, writer.num_done) as advance:
         for crops, rows in crop_all(pieces, num_workers):
-            if options.duplicates == "drop":
-                crops, rows = _without_duplicates(crops, rows, writer)
+            if options.duplicates == "drop" and options.shard is None:  # else when shards are merged
+                crops, rows = writer.without_duplicates(crops, rows)
             writer.append(crops, rows)
             advance(len(rows))
 
 
-def _without_duplicates(
-    crops: NDArray[np.uint8], rows: list[Row], writer: DatasetWriter
-) -> tuple[NDArray[np.uint8], list[Row]]:
-    """Returns crops and rows where a file that equals an earlier kept one has become a reason."""
-    seen: dict[str, str] = {}
-    kept: list[int] = []
-    cleaned: list[Row] = []
-    position = 0
-    for offset, row in enumerate(rows):
-        if row.reason:
-            cleaned.append(row)
-            continue
-        first = writer.digests.get(row.sha256) or seen.get(row.sha256)
-        if first is None:
-            seen[row.sha256] = writer.plan.sources[writer.num_done + offset]
-            kept.append(position)
-            cleaned.append(row)
-        else:
-            cleaned.append(Row(row.sha256, f"duplicate: same file as {first}"))
-        position += 1
-    return (crops if len(kept) == len(crops) else crops[kept]), cleaned
-
-
-def _outcome(out: Path, num_found_done: int) -> Outcome:
-    with (out / INDEX).open(newline="", encoding="utf-8-sig") as file:
-        names = [row["identity"] for row in csv.DictReader(file)]
+def _outcome(out: Path, num_found_done: int, shard: Shard | None) -> Outcome:
+    if shard is not None:
+        part = FinishedShard.open(out)
+        names = [name for name, row in zip(part.plan.identities, part.rows(), strict=True) if not row.reason]
+    else:
+        with (out / INDEX).open(newline="", encoding="utf-8-sig") as file:
+            names = [row["identity"] for row in csv.DictReader(file)]
     return Outcome(len(names), len(set(names) - {""}), num_found_done, left_out(out))
 
 
@@ -265,12 +245,16 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--limit", type=number(Count), metavar="N", help="take only the first N pictures in sorted order")
     add("--workers", type=number(Workers), metavar="N", help="processes (default: every core this process may use)")
     add("--device", default="cpu", help="where faces are detected: cpu (default), cuda or cuda:N")
+    add_shard(parser)
     add_overwrite(parser)
-    return parser.parse_args(arguments)
+    return parser.parse_args(with_options(arguments))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns the exit code of `run_command`."""
+    """Runs the command line, that of ``merge`` if it begins so, and returns the exit code of `run_command`."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words[:1] == ["merge"]:
+        return merge.main(words[1:])
     given = parse_arguments(arguments)
     return run_command(lambda: run(given))
 
@@ -279,11 +263,18 @@ def run(given: argparse.Namespace) -> None:
     """Prepares the pictures and says what the dataset holds."""
     framing = Framing(given.crop, given.width, given.height, given.margin, given.max_enlargement)
     options = Options(
-        given.identity, given.duplicates, given.index, given.limit, given.workers, given.device, given.overwrite
+        given.identity,
+        given.duplicates,
+        given.index,
+        given.limit,
+        given.workers,
+        given.device,
+        given.overwrite,
+        given.shard,
     )
     started = time.monotonic()
     outcome = prepare(given.source, given.out, framing, options)
     seconds = time.monotonic() - started
     persons = f" of {outcome.num_identities} named persons" if outcome.num_identities else ""
     holds = f"{outcome.num_kept} pictures{persons}"
-    tell(given.out, holds, outcome.num_kept, outcome.num_found_done, outcome.left_out, seconds)
+    tell(given.out, holds, outcome.num_kept, outcome.num_found_done, outcome.left_out, seconds, given.shard)
