@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 
+from facesr.energy import Reading, this_machine
+
 RAPL = Path("/sys/class/powercap")
 # Domains of whole packages; those below one (intel-rapl:0:0, cores or memory) are part of it.
 _PACKAGE = re.compile(r"intel-rapl:\d+")
@@ -74,6 +76,8 @@ class PowerMeter:
         joules: energy of the last ``with`` block, of device and CPU packages together; None where neither can be
             measured.
         sources: what it was measured by, ``NVML`` and ``RAPL``.
+        board_joules, cpu_joules: the two apart.
+        seconds: of the last ``with`` block.
     """
 
     def __init__(
@@ -89,8 +93,12 @@ class PowerMeter:
         """
         self.joules: float | None = None
         self.sources: tuple[str, ...] = ()
+        self.board_joules: float | None = None
+        self.cpu_joules: float | None = None
+        self.seconds, self._started = 0.0, time.perf_counter()
         self._cpu = CpuEnergy(rapl) if with_cpu else None
         self._interval_seconds = interval_seconds
+        self._device = device
         self._nvml, self._handle = _find(device)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -126,7 +134,7 @@ class PowerMeter:
 
     def start(self) -> None:
         """Begins to measure."""
-        self.joules, self._readings = None, []
+        self.joules, self._readings, self._started = None, [], time.perf_counter()
         if self._cpu is not None:
             self._cpu.joules()
         self._counter_start = self._counter()
@@ -148,9 +156,16 @@ class PowerMeter:
             self._read_once()
             board = integrate(self._readings)
         cpu = None if self._cpu is None else self._cpu.joules()
+        self.board_joules, self.cpu_joules, self.seconds = board, cpu, time.perf_counter() - self._started
         measured = {name: value for name, value in (("NVML", board), ("RAPL", cpu)) if value is not None}
         self.joules, self.sources = sum(measured.values()) if measured else None, tuple(measured)
         return self.joules
+
+    def reading(self, rank: int) -> Reading:
+        """Returns what the last ``with`` block has measured, as this rank's share of a cluster's energy."""
+        has_board = self._device.type == "cuda"
+        name = torch.cuda.get_device_name(self._device) if has_board else "CPU"
+        return Reading(rank, *this_machine(), name, self.seconds, has_board, self.board_joules, self.cpu_joules)
 
     def _read_once(self) -> bool:
         power = self.watts()

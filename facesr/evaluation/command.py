@@ -147,7 +147,7 @@ def run_evaluation(job: Job, start: float) -> None:
     elif settings.submission is not None:
         subject = submitted_subject(settings, settings.submission, job.archives[settings.submission])
     else:
-        subject = restored_subject(Path(settings.restored or ""))
+        subject = restored_subject(Path(settings.restored or ""), settings)
     with progress("score", high) as advance:
         evaluation = evaluate(
             subject,

@@ -27,8 +27,8 @@ def checked(settings: EvaluateSettings) -> EvaluateSettings:
     Raises:
         ConfigError: keys contradict each other or one is missing.
     """
-    if settings.power_limit_watts is not None and (settings.submission is None or settings.study is not None):
-        raise ConfigError("power_limit_watts checks what a submission states; give submission=FILE.zip.")
+    if settings.power_limit_watts is not None and settings.study is not None:
+        raise ConfigError("power_limit_watts checks one submission, method or restored folder; leave out study=.")
     settings = replace(settings)
     for key in ("restored", "submission", "high", "low", "attributes", "out"):
         if (value := getattr(settings, key)) is not None:

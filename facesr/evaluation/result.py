@@ -14,6 +14,7 @@ import torch
 
 from facesr import __version__, dist
 from facesr.config import EvaluationProtocol
+from facesr.energy import EnergyLog
 from facesr.evaluation.bootstrap import CONFIDENCE, Statistics
 from facesr.evaluation.pairs import Pairs
 from facesr.evaluation.perceptual import Figure
@@ -36,6 +37,7 @@ class Subject:
         facts: what else is known of it, plain containers.
         is_claim: whether `loss_judges` and `guard` are the team's word.
         guard: what the guard did for its pictures, by id; None where it is not known, or the method has none.
+        energy: that restoring took, by node and rank; None where it is not known.
     """
 
     kind: str
@@ -45,6 +47,7 @@ class Subject:
     facts: dict[str, Any] = field(default_factory=dict)
     is_claim: bool = False
     guard: GuardRecord | None = None
+    energy: EnergyLog | None = None
 
     @property
     def is_synthetic(self) -> bool:
@@ -265,6 +268,7 @@ def _subject_facts(subject: Subject) -> dict[str, Any]:
         "loss_judges": None if subject.loss_judges is None else list(subject.loss_judges),
         "loss_judges_are_a_claim": subject.is_claim,
         **guard_facts(subject),
+        **({} if subject.energy is None else {"energy": subject.energy.as_dict()}),
         **subject.facts,
     }
 
@@ -296,37 +300,3 @@ def _statistics(found: Statistics) -> dict[str, Any]:
 
 def _without(mapping: dict[str, Any], key: str) -> dict[str, Any]:
     return {name: value for name, value in mapping.items() if name != key}
-
-
-def power_facts(joules: float | None, seconds: float, limit_watts: float | None) -> dict[str, Any]:
-    """Returns facts of a submission's electric power for summary and report, and the check against a limit.
-
-    A manifest states energy and seconds of the restoration, so only the mean power of what was measured (boards by
-    NVML,
-    CPU packages by RAPL) can be compared: a mean below the limit is no proof that it was kept, one above is proof that
-    it was not. The final of 2019 allowed 3000 W for a team's whole cluster.
-
-    Args:
-        joules: energy of the restoration, None where it was not measured.
-        seconds: its duration.
-        limit_watts: the limit, None for no check.
-
-    Returns:
-        ``energy_joules`` and ``mean_watts`` where they are stated; with a limit ``power_limit_watts``,
-        ``within_power_limit`` (None where nothing is stated) and ``power_check``, a sentence.
-    """
-    facts: dict[str, Any] = {}
-    watts = joules / seconds if joules is not None and seconds > 0 else None
-    if joules is not None:
-        facts["energy_joules"] = joules
-    if watts is not None:
-        facts["mean_watts"] = round(watts, 1)
-    if limit_watts is None:
-        return facts
-    within = None if watts is None else watts <= limit_watts
-    if watts is None:
-        check = f"The limit of {limit_watts:g} W was not checked: the manifest states no energy."
-    else:
-        verdict = "within" if within else "above"
-        check = f"Restoring took {watts:,.0f} W on average, {verdict} the limit of {limit_watts:g} W (the team's word)."
-    return {**facts, "power_limit_watts": limit_watts, "within_power_limit": within, "power_check": check}

@@ -10,7 +10,10 @@ import torch
 from facesr import dist
 from facesr.config import EvaluateSettings
 from facesr.data.export import export_dead_leaves, export_synthetic
-from facesr.evaluation.result import Subject, power_facts
+from facesr.energy import FILE as ENERGY
+from facesr.energy import EnergyLog, read_energy
+from facesr.evaluation.energy import measured_facts, power_facts
+from facesr.evaluation.result import Subject
 from facesr.log import Console, Progress
 from facesr.methods.folder import PICTURES, RestoreOptions, read_restored, restore_folder
 from facesr.methods.guard_facts import guard_by_id
@@ -78,9 +81,19 @@ def restored_by(
     }
     if method.interpolation is not None:
         facts |= {"interpolate_with": str(method.interpolation.path), **interpolation_facts(method.interpolation.parts)}
+    energy, facts_of_energy = _energy(restored.path, settings)
+    facts |= facts_of_energy
     guard = guard_by_id(restored.restoration.guard)
-    subject = Subject("method", method.name, restored.path / PICTURES, method.loss_judges, facts, guard=guard)
+    subject = Subject(
+        "method", method.name, restored.path / PICTURES, method.loss_judges, facts, guard=guard, energy=energy
+    )
     return subject, restored.restoration
+
+
+def _energy(folder: Path, settings: EvaluateSettings) -> tuple[EnergyLog | None, dict[str, Any]]:
+    """Returns the energy that a restored folder took, and its facts."""
+    energy = dist.once(lambda: read_energy(folder / ENERGY))
+    return energy, measured_facts(energy, settings.power_limit_watts)
 
 
 def submitted_subject(settings: EvaluateSettings, archive: str, submission: VerifiedSubmission) -> Subject:
@@ -110,14 +123,16 @@ def interpolation_facts(blend: InterpolationParts | None) -> dict[str, Any]:
     )
 
 
-def restored_subject(folder: Path) -> Subject:
+def restored_subject(folder: Path, settings: EvaluateSettings) -> Subject:
     """Returns a folder of restored pictures as a subject; one that facesr restored has its record beside it."""
     record = read_restored(folder.parent) if folder.name == PICTURES else None
     if record is None:
-        return Subject("restored", folder.name, folder, None, {"path": str(folder)})
-    facts = {"path": str(folder), "weights_sha256": record.weights_sha256, "kimg": record.kimg}
+        limit = measured_facts(None, settings.power_limit_watts)
+        return Subject("restored", folder.name, folder, None, {"path": str(folder), **limit})
+    energy, facts_of_energy = _energy(folder.parent, settings)
+    facts = {"path": str(folder), "weights_sha256": record.weights_sha256, "kimg": record.kimg, **facts_of_energy}
     guard = guard_by_id(record.guard)
-    return Subject("restored", record.model, folder, record.loss_judges, facts, guard=guard)
+    return Subject("restored", record.model, folder, record.loss_judges, facts, guard=guard, energy=energy)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
     <folder>/pictures/<id>.png    the restored pictures
     <folder>/restoration.json     how they were made and what was measured (`facesr.methods.record`)
+    <folder>/energy.json          the energy of every rank and node (`facesr.energy`)
 
 Restoring is measured, so it never gives the same figures twice; scoring and packing that folder are functions of it.
 The folder's name is derived from everything that decides its pixels: asking for the same restoration again finds it, so
@@ -26,6 +27,8 @@ import torch
 from numpy.typing import NDArray
 
 from facesr import dist
+from facesr.energy import FILE as ENERGY
+from facesr.energy import EnergyLog, Reading, energy_bytes, in_turn, total_joules
 from facesr.errors import DataError, SubmissionError
 from facesr.files import unfinished_folder
 from facesr.guard import Finding
@@ -118,10 +121,11 @@ def restore_folder(
         # One folder for all ranks: each writes its part there.
         unfinished = dist.once(begin)
         parts = dist.together(lambda: _restored_part(unfinished / PICTURES, method, low, options, kept_in, on_batch))
-        done = dist.from_main(None if parts is None else _joined(parts, record, method, low))
+        done, energy = dist.from_main(None if parts is None else _joined(parts, record, method, low))
 
         def finish() -> None:
             with _writing(kept_in):
+                (unfinished / ENERGY).write_bytes(energy_bytes(energy))
                 (unfinished / RECORD).write_bytes(restoration_bytes(done))
                 if target.exists():
                     shutil.rmtree(target)
@@ -193,14 +197,12 @@ class _Part(NamedTuple):
     """What one rank has restored.
 
     Attributes:
-        seconds: its time of restoring.
-        joules: energy meanwhile, NaN where it is not measured.
+        reading: its time of restoring, and the energy meanwhile.
         files: name -> sha256 of the PNG file.
         findings: name -> what the guard found.
     """
 
-    seconds: float
-    joules: float
+    reading: Reading
     files: dict[str, str]
     findings: dict[str, Finding]
 
@@ -214,7 +216,8 @@ def _restored_part(
     on_batch: Callable[[int], None] | None,
 ) -> _Part:
     """Restores this rank's share of the pictures into `folder`: every so-manieth batch, the batches of one rank."""
-    seconds, joules = 0.0, 0.0
+    seconds = 0.0
+    measured: list[Reading] = []
     files: dict[str, str] = {}
     findings: dict[str, Finding] = {}
     meter = PowerMeter(options.device, with_cpu=dist.is_first_on_machine())
@@ -241,27 +244,31 @@ def _restored_part(
                     on_finding=found.append,
                 )
                 seconds += time.perf_counter() - start
-            joules += float("nan") if meter.joules is None else meter.joules
+            measured.append(meter.reading(dist.rank()))
             findings |= {names[finding.place]: finding for finding in found}
             remarks = [findings[name].remark if name in findings else method.remark for name in names]
             with _writing(kept_in):
                 digests = list(pool.map(_write_picture, [folder / name for name in names], restored, remarks))
             files.update(zip(names, digests, strict=True))
-    return _Part(seconds, joules, files, findings)
+    reading = replace(in_turn(measured, meter.reading(dist.rank())), seconds=seconds)
+    return _Part(reading, files, findings)
 
 
-def _joined(parts: list[_Part], facts: Restoration, method: Method, low: LowPictures) -> Restoration:
-    """Returns the record of all ranks' parts: the longest time, and the energy of all."""
+def _joined(parts: list[_Part], facts: Restoration, method: Method, low: LowPictures) -> tuple[Restoration, EnergyLog]:
+    """Returns the record of all ranks' parts, the longest time and the energy of all, and the energy of each."""
     files = {name: sha256 for part in parts for name, sha256 in part.files.items()}
     findings = {name: finding for part in parts for name, finding in part.findings.items()}
-    joules = sum(part.joules for part in parts)
-    return replace(
+    readings = [part.reading for part in parts]
+    energy = EnergyLog()
+    energy.add(readings, len(files))
+    record = replace(
         facts,
-        seconds=max(part.seconds for part in parts),
-        energy_joules=None if math.isnan(joules) else joules,
+        seconds=max(reading.seconds for reading in readings),
+        energy_joules=total_joules(readings),
         files={name: files[name] for name in low.paths},
         guard=guard_record(method, findings),
     )
+    return record, energy
 
 
 def _write_picture(path: Path, picture: NDArray[np.uint8], remark: str) -> str:

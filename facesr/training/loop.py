@@ -139,4 +139,5 @@ def save_state(run: Run, ticker: Ticker) -> None:
     """Writes the training state on rank 0; the others wait, so that none runs ahead of a failure."""
     ticker.joules += count_energy(run)
     state = {**pack_state(run.gan, run.clock, run.state_digests[0]), "unreported": ticker.packed()}
+    state["energy"] = run.energy.as_dict()
     dist.by_main(lambda: write_state(run.folder / "state", run.clock.num_images, state))

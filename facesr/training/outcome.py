@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from facesr import dist
+from facesr.energy import FILE as ENERGY
+from facesr.energy import energy_bytes
 from facesr.files import write_bytes
 from facesr.image import to_float, to_uint8
 from facesr.log import shown_kimg
@@ -112,6 +114,7 @@ def finish(run: Run, scores: Scores) -> None:
         return
     run.board.final(run.config, scores.means)
     write_bytes(run.folder / FINAL_SCORES, final_scores(run, scores).encode())
+    write_bytes(run.folder / ENERGY, energy_bytes(run.energy))
     run.console.say(
         "\n" + final_table(run.validator.ranking.name, [("bicubic", run.bicubic), (run.settings.name, scores)])
     )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from facesr import dist
+from facesr.energy import Reading, total_joules
 from facesr.log import Progress, shown_kimg
 from facesr.processes import peak_memory_mib
 from facesr.training.run import Run
@@ -130,17 +131,20 @@ def memory_mib(device: torch.device) -> float | None:
 
 
 def count_energy(run: Run) -> float:
-    """Adds the energy of all ranks since the last count to the clock, and returns it, in joules.
+    """Adds the energy of all ranks since the last count to the clock and to the run's log, and returns it, in joules.
 
     It is NaN where a rank's energy cannot be measured; the clock's is then not known either.
     """
-    joules = run.meter.stop()
-    if joules is None:
-        # On a CPU the machine's first rank has counted for the others.
-        counted_elsewhere = run.device.type == "cpu" and not dist.is_first_on_machine()
-        joules = 0.0 if counted_elsewhere else float("nan")
-    mean = dist.average_scalars(torch.tensor(joules, dtype=torch.float64, device=run.device))
-    total = float(mean) * dist.world_size()
+    run.meter.stop()
+    readings = dist.gather_objects(vars(run.meter.reading(dist.rank())))
+
+    def add() -> float | None:
+        of_ranks = [Reading(**facts) for facts in readings or ()]
+        run.energy.add(of_ranks, run.clock.num_images)
+        return total_joules(of_ranks)
+
+    joules = dist.once(add)
+    total = float("nan") if joules is None else joules
     run.clock.joules += total
     run.meter.start()
     return total

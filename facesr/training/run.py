@@ -14,6 +14,7 @@ from facesr.config import TrainSettings
 from facesr.data.feed.loader import Feed
 from facesr.data.packed.overlap import in_both
 from facesr.data.packed.reader import PackedDataset, Pairs
+from facesr.energy import EnergyLog
 from facesr.errors import ConfigError, DataError
 from facesr.log import Console, Stats, shown_kimg
 from facesr.losses.adversarial import Adversarial
@@ -63,6 +64,7 @@ class Run:
     bicubic: Scores
     loss_judges: tuple[str, ...]
     meter: PowerMeter
+    energy: EnergyLog  # of all ranks, on rank 0
     framing: TrainedFraming | None  # of the training faces; None where the set does not say
     unreported: dict[str, Any]  # what the state had summed since the last report; empty without
     part: Part | None  # the run's place in a longer plan
@@ -150,6 +152,7 @@ def set_up(settings: TrainSettings, device: torch.device, part: Part | None = No
         bicubic=bicubic,
         loss_judges=judges_in_losses(gan.terms),
         meter=PowerMeter(device, with_cpu=dist.is_first_on_machine()),
+        energy=EnergyLog.resumed(found[1].get("energy") if found else None, clock.num_images),
         framing=faces.framing if isinstance(faces, PackedDataset) else None,
         unreported=(found[1].get("unreported") if found else None) or {},
         part=part,

@@ -236,7 +236,7 @@ def test_what_is_cheap_to_check_comes_before_judges_are_loaded(run, big, monkeyp
 
 
 def test_the_power_an_archive_states_is_compared_with_a_limit(run, big, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("facesr.power.PowerMeter.stop", lambda meter: setattr(meter, "joules", 6000.0))
+    monkeypatch.setattr("facesr.power.PowerMeter.stop", lambda meter: setattr(meter, "cpu_joules", 6000.0))
     packed(big, tmp_path)
     asked = {"submission": tmp_path / "team.zip", "high": big.high, "low": big.low}
     # 6000 J in the moment that three faces take are far above any limit; in a fraction of it they are within one.
@@ -247,8 +247,14 @@ def test_the_power_an_archive_states_is_compared_with_a_limit(run, big, tmp_path
     found = summary(run(**asked, power_limit_watts=1e12, out=tmp_path / "within"))["subject"]
     assert found["within_power_limit"] is True and "limit" not in capsys.readouterr().out
     assert "within the limit of 1e+12 W" in (tmp_path / "within" / "report.html").read_text()
-    with pytest.raises(FaceSRError, match=r"power_limit_watts checks what a submission states"):
-        run(method="bicubic", high=big.high, low=big.low, power_limit_watts=3000)
+    made = {"method": "bicubic", "high": big.high, "low": big.low, "power_limit_watts": 3000}
+    found = summary(run(**made, out=tmp_path / "made"))["subject"]
+    assert found["energy_joules"] == 6000.0 == found["energy"]["nodes"][0]["cpu_joules"]
+    assert found["within_power_limit"] is False
+    page = (tmp_path / "made" / "report.html").read_text()
+    assert "<h2>Energy</h2>" in page and "took 6,000.0 J" in page and "above the limit of 3000 W" in page
+    with pytest.raises(FaceSRError, match=r"power_limit_watts checks one submission, method or restored folder"):
+        run(**made, study="robustness")
     with pytest.raises(FaceSRError, match=r"power_limit_watts=0 is out of range; give a number above 0"):
         run(**asked, power_limit_watts=0)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from facesr.evaluation.result import power_facts
+from facesr.evaluation.energy import power_facts
 
 
 def test_mean_power_is_energy_over_seconds() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from facesr.config import TrainSettings
+from facesr.energy import Reading, read_energy
 from facesr.training.loop import train
 from tests.training.conftest import final_state
 
@@ -26,9 +27,11 @@ class Counter:
 
     def start(self) -> None: ...
 
-    def stop(self) -> float | None:
-        joules, self.next = self.next, self.next + 1.0
-        return joules if self.known else None
+    def stop(self) -> None:
+        self.joules, self.next = (self.next if self.known else None), self.next + 1.0
+
+    def reading(self, rank: int) -> Reading:
+        return Reading(rank, "node", "1", "CPU", 0.5, False, None, self.joules)
 
 
 @pytest.fixture
@@ -51,6 +54,9 @@ def log(settings: TrainSettings) -> str:
 def test_a_run_tells_its_energy(counter: type[Counter], bare: Make) -> None:
     settings = bare()
     assert train(settings) == 0
+    kept = read_energy(Path(settings.runs_dir) / settings.name / "energy.json")
+    # Two counts of half a second are one of a second; the last single one is too short for a power of its own.
+    assert kept is not None and (kept.num_images, kept.joules, kept.seconds, kept.peak_watts) == (32, 54.0, 4.5, 17.0)
     # Four reports and four states, 2 + 3 + ... + 9 J, which the last state holds, and 10 J from there to the end.
     assert final_state(settings)["clock"]["joules"] == 44.0
     assert "and 0.1 kJ (RAPL); best snapshot" in log(settings)
@@ -58,6 +64,8 @@ def test_a_run_tells_its_energy(counter: type[Counter], bare: Make) -> None:
     # Resumed at its end: what was spent stays counted.
     assert train(settings) == 0
     assert final_state(settings)["clock"]["joules"] == 44.0
+    again = read_energy(Path(settings.runs_dir) / settings.name / "energy.json")
+    assert again is not None and again.num_images == 32 and len(again.sessions) == 2
 
 
 def test_what_cannot_be_measured_is_not_told(
@@ -67,14 +75,6 @@ def test_what_cannot_be_measured_is_not_told(
     settings = bare(*ONE_REPORT)
     assert train(settings) == 0
     assert math.isnan(final_state(settings)["clock"]["joules"])
+    kept = read_energy(Path(settings.runs_dir) / settings.name / "energy.json")
+    assert kept is not None and kept.joules is None and kept.peak_watts is None and kept.unmeasured == ["CPU of node"]
     assert " kJ" not in log(settings) and not any("machine/power_watts" in record for record in stats(settings))
-
-
-def test_other_ranks_of_a_machine_leave_its_cpus_to_the_first(
-    counter: type[Counter], bare: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(counter, "known", False)
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    settings = bare(*ONE_REPORT)
-    assert train(settings) == 0
-    assert final_state(settings)["clock"]["joules"] == 0.0

@@ -23,7 +23,7 @@ def test_run_folder_holds_everything(tiny: Make, capsys: pytest.CaptureFixture[s
     assert train(settings) == 0
     folder = Path(settings.runs_dir) / "full"
     assert {path.name.partition(".tfevents")[0] for path in folder.iterdir()} == {
-        "config.yaml", "final_scores.csv", "log.txt", "stats.jsonl", "snapshots", "state", "events.out"
+        "config.yaml", "energy.json", "final_scores.csv", "log.txt", "stats.jsonl", "snapshots", "state", "events.out"
     }  # fmt: skip
     best = read_snapshot(folder / "snapshots" / "best.safetensors")
     assert best.run == "full" and best.loss_judges == ("builtin",) and "is/builtin" in best.scores

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from facesr import dist
+from facesr.energy import EnergyLog
 from facesr.photos.trained import ASC19
 from facesr.training import outcome, validation
 from facesr.training.outcome import final_scores, final_table, finish, score_line, validate
@@ -150,6 +151,7 @@ def test_the_final_table_has_a_row_for_each_method() -> None:
 )  # fmt: skip
 def test_the_end_of_a_run_tells_table_time_and_energy(tmp_path: Path, joules: float, energy: str) -> None:
     run = run_of(tmp_path, Clock(num_images=2500, seconds=150.0, joules=joules))
+    run.energy = EnergyLog()
     finish(run, SCORES)
     final, table, spent = run.told
     assert final == ("final", {"seed": 1}, SCORES.means)

@@ -20,7 +20,7 @@ from tests.training.conftest import asked_to_stop_at, final_state
 
 Make = Callable[..., TrainSettings]
 # What depends on the machine and the moment.
-OF_THE_MOMENT = ("seconds", "joules", "speed/", "machine/", "data_seconds", "paused_seconds")
+OF_THE_MOMENT = ("seconds", "joules", "energy", "speed/", "machine/", "data_seconds", "paused_seconds")
 
 
 def without_the_moment(value: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from facesr.evaluation.bootstrap import Statistics
+from facesr.evaluation.energy import energy_table, shown
 from facesr.evaluation.report.examples import MOST_PIXELS, Example
 from facesr.evaluation.report.tables import digits, shown_figure
 from facesr.evaluation.result import Evaluation, Judge, environment, warnings_of
@@ -43,6 +44,7 @@ def report_html(evaluation: Evaluation, faces: Mapping[str, Sequence[Example]]) 
             for figure in evaluation.figures
         ],
         guard=None if guard is None else _guard(evaluation, guard),
+        energy=_energy(evaluation),
         charts=_charts(evaluation),
         pictures=None if evaluation.judges else _per_picture(evaluation),
         faces=[_row(evaluation, name, row) for name, row in faces.items() if row],
@@ -116,6 +118,22 @@ def _guard(evaluation: Evaluation, guard: GuardRecord) -> dict[str, Any]:
         for key, one in found[:_MOST_ROWS]
     ]
     heads = ["picture", "refused, dB", "restored by", *(f"{column.name} now" for column in columns)]
+    return {"state": state, "heads": heads, "rows": rows}
+
+
+def _energy(evaluation: Evaluation) -> dict[str, Any] | None:
+    """Returns what restoring took by node and rank, None where it is not known."""
+    log = evaluation.subject.energy
+    if log is None:
+        return None
+    heads, *rows = energy_table(log)
+    state = (
+        f"Restoring {log.num_images} pictures took {shown(log.joules, ',.1f')} J and "
+        f"{shown(log.mean_watts, ',.1f')} W on average, "
+        f"{shown(log.images_per_joule, '.4g')} images a joule."
+        if log.joules is not None
+        else "What restoring took was not measured: neither NVML nor RAPL could be read."
+    )
     return {"state": state, "heads": heads, "rows": rows}
 
 

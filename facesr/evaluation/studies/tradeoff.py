@@ -244,7 +244,7 @@ def run(job: Job) -> None:
     for number, entry in enumerate(entries_of_study(settings)):
         with progress(entry.name, high) as advance:
             if entry.folder is not None:
-                subject = restored_subject(entry.folder)
+                subject = restored_subject(entry.folder, settings)
             elif entry.archive is not None:
                 subject = submitted_subject(settings, entry.archive, job.archives[entry.archive])
             else:
