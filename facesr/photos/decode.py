@@ -6,6 +6,7 @@ What becomes of unusual pictures:
 - Transparency (RGBA, grey-alpha, transparent palettes) is composited over white, as a page would show it.
 - Greyscale, CMYK, YCbCr and Lab become RGB; an embedded colour profile other than sRGB is converted to sRGB.
 - 16 bits a channel are brought to 8 bits.
+- A JPEG may be decoded at a half, a quarter or an eighth of its size, where that is asked for; the rest is the same.
 - Damaged, cut short, empty, foreign and absurdly large files, and values without a known range (32-bit
   integers, floats), raise `Unusable` with the reason.
 """
@@ -15,6 +16,8 @@ import io
 import os
 import stat
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -87,8 +90,39 @@ def list_pictures(source: Path) -> list[str]:
     return sorted(found)
 
 
+@dataclass(frozen=True)
+class DecodedPicture:
+    """A picture as it was decoded.
+
+    Attributes:
+        pixels: upright RGB, uint8 (H, W, 3).
+        sha256: of its file.
+        size: (width, height) of the whole picture, upright.
+        factor: how many of its pixels along each side have become one.
+    """
+
+    pixels: NDArray[np.uint8]
+    sha256: str
+    size: tuple[int, int]
+    factor: int
+
+
 def read_picture(path: Path) -> tuple[NDArray[np.uint8], str]:
     """Returns a picture as upright RGB, uint8 (H, W, 3), and the sha256 of its file.
+
+    Raises:
+        Unusable: the file cannot be read, or see `decode_picture`.
+    """
+    found = read_reduced(path, lambda width, height: 1)
+    return found.pixels, found.sha256
+
+
+def read_reduced(path: Path, most: Callable[[int, int], int]) -> DecodedPicture:
+    """Returns a picture, decoded at a reduced size where its format can do so (JPEG).
+
+    Args:
+        path: the file.
+        most: returns by how much at most the sides of a picture of upright width and height may be divided.
 
     Raises:
         Unusable: the file cannot be read, or see `decode_picture`.
@@ -104,10 +138,11 @@ def read_picture(path: Path) -> tuple[NDArray[np.uint8], str]:
         raise Unusable(f"unreadable: {error.strerror}") from error
     digest = hashlib.sha256(data).hexdigest()
     try:
-        return decode_picture(data), digest
+        pixels, size, factor = _decoded(data, most)
     except Unusable as reason:
         reason.sha256 = digest
         raise
+    return DecodedPicture(pixels, digest, size, factor)
 
 
 def decode_picture(data: bytes) -> NDArray[np.uint8]:
@@ -116,6 +151,10 @@ def decode_picture(data: bytes) -> NDArray[np.uint8]:
     Raises:
         Unusable: the bytes are no picture, are damaged, or hold values that have no known range.
     """
+    return _decoded(data, lambda width, height: 1)[0]
+
+
+def _decoded(data: bytes, most: Callable[[int, int], int]) -> tuple[NDArray[np.uint8], tuple[int, int], int]:
     if not data:
         raise Unusable("empty file")
     with warnings.catch_warnings():
@@ -124,8 +163,11 @@ def decode_picture(data: bytes) -> NDArray[np.uint8]:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise Unusable(f"too large: {image.width}x{image.height} pixels")
+                lies = _orientation(image) >= 5  # width and height change places
+                size = (image.height, image.width) if lies else (image.width, image.height)
+                factor = _reduce(image, most(*size))
                 image.load()
-                return _to_rgb(_upright(image))
+                return _to_rgb(_upright(image)), size, factor
         except Unusable:
             raise
         except UnidentifiedImageError as error:
@@ -136,6 +178,27 @@ def decode_picture(data: bytes) -> NDArray[np.uint8]:
             raise Unusable("too large: not enough memory to decode it") from error
         except Exception as error:  # decoders meet damage with errors of every kind
             raise Unusable(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from error
+
+
+def _reduce(image: Image.Image, most: int) -> int:
+    """Has a JPEG that is not decoded yet decoded at a reduced size, and returns by how much its sides are divided.
+
+    Its transform of 8x8 pixels can leave out the high frequencies. Only what divides both sides is taken: else the
+    last row stands for fewer pixels than the others, and comes first where the picture is turned.
+    """
+    width, height = image.size
+    fitting = (factor for factor in (8, 4, 2) if factor <= most and width % factor == 0 == height % factor)
+    factor = next(fitting, 1) if image.format == "JPEG" else 1
+    if factor > 1:
+        image.draft(None, (width // factor, height // factor))
+    return width // image.width
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # a damaged EXIF block names no orientation; the pixels are sound
+        return 1
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from facesr.data.packed.dataset_format import Row
 from facesr.photos import crop
 from facesr.photos.crop import Framing
-from facesr.photos.decode import Unusable, read_picture
+from facesr.photos.decode import Unusable, read_reduced
 from facesr.processes import worker_pool
 
 PIECE = 64  # pictures a worker takes at once; fixed, so that results do not depend on the number of workers
@@ -30,18 +30,26 @@ class Piece:
         landmarks: known of each, 10 numbers in pixels of the source, or empty.
         framing: how they are cropped.
         device: where faces are detected.
+        reduced: whether pictures may be decoded at a reduced size.
     """
 
     paths: tuple[str, ...]
     landmarks: tuple[tuple[float, ...], ...]
     framing: Framing
     device: str = "cpu"
+    reduced: bool = False
+
+    def most_reduction(self, width: int, height: int) -> int:
+        """Returns by how much the sides of a picture may be divided when it is decoded."""
+        return crop.most_reduction(width, height, self.framing) if self.reduced else 1
 
 
 @dataclass
 class _Decoded:
     picture: NDArray[np.uint8]
     landmarks: crop.Points | None
+    size: tuple[int, int]  # of the whole picture
+    factor: int
     box: NDArray[np.float64] | None = None
 
 
@@ -73,10 +81,10 @@ def _decode(piece: Piece) -> Iterator[list[tuple[_Decoded | Unusable, str]]]:
     num_pixels = 0
     for path, known in zip(piece.paths, piece.landmarks, strict=True):
         try:
-            picture, digest = read_picture(Path(path))
+            found = read_reduced(Path(path), piece.most_reduction)
             landmarks = np.array(known).reshape(5, 2) if known else None
-            group.append((_Decoded(picture, landmarks), digest))
-            num_pixels += picture.shape[0] * picture.shape[1]
+            group.append((_Decoded(found.pixels, landmarks, found.size, found.factor), found.sha256))
+            num_pixels += found.pixels.shape[0] * found.pixels.shape[1]
         except Unusable as reason:
             group.append((reason, reason.sha256))
         if num_pixels > GROUP_PIXELS:
@@ -104,7 +112,7 @@ def _detect(items: list[_Decoded], piece: Piece) -> None:
 
 
 def _crop(item: _Decoded, framing: Framing) -> tuple[NDArray[np.uint8], str]:
-    height, width = item.picture.shape[:2]
+    width, height = item.size
     if framing.crop == "as-is":
         placement = crop.place_whole(width, height, framing)
     elif framing.crop == "ffhq":
@@ -120,6 +128,8 @@ def _crop(item: _Decoded, framing: Framing) -> tuple[NDArray[np.uint8], str]:
     told = ""
     if item.landmarks is not None:
         told = " ".join(f"{value:.2f}" for value in crop.to_crop(item.landmarks, placement).ravel())
+    if item.factor > 1:
+        placement = crop.reduced(placement, item.factor)
     return crop.cut(item.picture, placement, framing), told
 
 
