@@ -10,7 +10,8 @@ import csv
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +20,7 @@ from facesr.arguments import Parser, number
 from facesr.data.packed.dataset_format import INDEX, SetPlan
 from facesr.data.packed.shard import FinishedShard, Shard, ShardWriter
 from facesr.data.packed.writer import DatasetWriter
-from facesr.data.prepare import merge
+from facesr.data.prepare import cluster, merge
 from facesr.data.prepare.annotations import identities_from_folders, match_annotations, read_annotations
 from facesr.data.prepare.common import (
     Margin,
@@ -64,6 +65,7 @@ class Options:
         overwrite: replace what another run has left at the output folder.
         decode: ``full``, or ``reduced``: a JPEG much larger than its crop is decoded at a reduced size.
         shard: do only this part, in a folder for `facesr.data.prepare.merge`; None for the whole set.
+        dask: address of a dask cluster whose workers do the work; None to do it here.
     """
 
     identity: str = "auto"
@@ -75,6 +77,7 @@ class Options:
     overwrite: bool = False
     decode: str = "full"
     shard: Shard | None = None
+    dask: str | None = None
 
 
 @dataclass(frozen=True)
@@ -109,11 +112,13 @@ def prepare(source: Path, out: Path, framing: Framing, options: Options) -> Outc
         else ShardWriter(out, plan, options.shard, PIECE, overwrite=options.overwrite)
     ) as writer:
         num_found_done = writer.num_done
-        if not writer.is_complete:
+        if not writer.is_complete and options.dask is None:
             note_space(writer)
             _fill(writer, _pieces(source, known, framing, options, writer), options)
             writer.finish()
-        return _outcome(out, num_found_done, options.shard)
+    if not writer.is_complete:
+        _fill_on_cluster(source, out, framing, options, plan)
+    return _outcome(out, num_found_done, options.shard)
 
 
 def _planned(source: Path, framing: Framing, options: Options) -> tuple[SetPlan, dict[str, tuple[float, ...]]]:
@@ -137,6 +142,22 @@ def _planned(source: Path, framing: Framing, options: Options) -> tuple[SetPlan,
     return plan, known
 
 
+def _fill_on_cluster(source: Path, out: Path, framing: Framing, options: Options, plan: SetPlan) -> None:
+    """Has a dask cluster make the shards of a set, and makes the set of them."""
+    assert options.dask is not None
+    index = None if options.index is None else options.index.resolve()
+    theirs = replace(options, index=index, num_workers=1, dask=None)
+    make = partial(_make_shard, source.resolve(), framing, theirs)
+    with progress(len(plan.sources), 0) as advance:
+        folders = cluster.prepare_shards(options.dask, out, len(plan.sources), PIECE, make, advance)
+    cluster.merge_shards(out, folders)
+
+
+def _make_shard(source: Path, framing: Framing, options: Options, folder: Path, shard: Shard) -> None:
+    """Makes one shard, on whatever machine."""
+    prepare(source, folder, framing, replace(options, shard=shard))
+
+
 def _check(source: Path, out: Path, framing: Framing, options: Options) -> None:
     if framing.crop not in CROPS:
         raise DataError(f"--crop {framing.crop} is unknown; choose one of {', '.join(CROPS)}.")
@@ -153,6 +174,10 @@ def _check(source: Path, out: Path, framing: Framing, options: Options) -> None:
         raise DataError(
             f"--width {framing.width} --height {framing.height}: both must be multiples of 4, the scale of the task."
         )
+    if options.dask is not None:
+        if options.shard is not None or options.num_workers is not None:
+            raise DataError("--dask shares the work out among its own workers; leave out --shard and --workers.")
+        cluster.check_address(options.dask)
     check_folders(source, out)
     if options.device != "cpu":
         import torch  # only here, because starting without it is faster
@@ -258,6 +283,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--workers", type=number(Workers), metavar="N", help="processes (default: every core this process may use)")
     add("--device", default="cpu", help="where faces are detected: cpu (default), cuda or cuda:N")
     add_shard(parser)
+    add("--dask", metavar="CLUSTER", help="local:N, or the address of a dask scheduler whose workers do the work")
     add_overwrite(parser)
     return parser.parse_args(with_options(arguments))
 
@@ -284,6 +310,7 @@ def run(given: argparse.Namespace) -> None:
         given.overwrite,
         given.decode,
         given.shard,
+        given.dask,
     )
     started = time.monotonic()
     outcome = prepare(given.source, given.out, framing, options)
