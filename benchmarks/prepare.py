@@ -2,10 +2,13 @@
 
     uv run benchmarks/prepare.py SCRATCH [--counts 500,1000,2000] [--cores 1,2] [--kinds jpeg,png]
 
+    uv run benchmarks/prepare.py SCRATCH --compare PICTURES
+
 Pictures of 1024x1024 are made below SCRATCH, which needs 2.5 GB for 2,000 and is removed at the end: dead leaves with
 a camera's noise, a few of them under many names, each file with other bytes. Every set is made by a process of its own;
 its CPU seconds, workers included, tell more than the clock where something else runs. The last one is killed
-(SIGKILL) when half is done, goes on, and has to end with the same bytes.
+(SIGKILL) when half is done, goes on, and has to end with the same bytes. --compare tells how far the crops of
+--decode reduced lie from the exact ones: of 1024x1024 patchworks of the photographs below PICTURES, saved as JPEG.
 """
 
 import argparse
@@ -16,6 +19,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -23,6 +27,7 @@ import numpy as np
 from PIL import Image
 
 from facesr.data.synthetic.dead_leaves import draw
+from facesr.photos.decode import list_pictures, read_picture
 
 SIDE, NUM_BASES = 1024, 6
 COMMAND = [sys.executable, "-m", "facesr", "prepare"]
@@ -108,6 +113,43 @@ def done(journal: Path) -> int:
     return sum(line.count(b'", "", "') for line in journal.read_bytes().splitlines(keepends=True)[1:])
 
 
+def patchworks(folder: Path, count: int) -> list[Image.Image]:
+    """Returns pictures of 1024x1024, each of 16 pieces out of photographs below a folder."""
+    names, generator = list_pictures(folder), np.random.default_rng(0)
+    found = []
+    for _ in range(count):
+        work = np.zeros((SIDE, SIDE, 3), np.uint8)
+        for number in range(16):
+            picture, _ = read_picture(folder / names[generator.integers(len(names))])
+            tiled = np.tile(picture, (1 + 256 // picture.shape[0], 1 + 256 // picture.shape[1], 1))
+            y, x = (generator.integers(side - 255) for side in tiled.shape[:2])
+            row, column = 256 * (number // 4), 256 * (number % 4)
+            work[row : row + 256, column : column + 256] = tiled[y : y + 256, x : x + 256]
+        found.append(Image.fromarray(work))
+    return found
+
+
+def compare(scratch: Path, pictures: Path) -> None:
+    """Prints how far crops of pictures decoded at a reduced size lie from the exact ones."""
+    works = patchworks(pictures, 24)
+    for quality, subsampling in ((75, 2), (95, 2), (95, 0)):
+        source = scratch / f"{quality}_{subsampling}"
+        source.mkdir()
+        for number, work in enumerate(works):
+            work.save(source / f"{number}.jpg", quality=quality, subsampling=subsampling)
+        crops = []
+        for decode in ("full", "reduced"):
+            prepare(source, scratch / "out", "--decode", decode)
+            crops.append(np.load(scratch / "out" / "images.npy").astype(np.float64))
+            shutil.rmtree(scratch / "out")
+        apart = np.abs(crops[0] - crops[1])
+        psnr = 10 * np.log10(255**2 / np.square(apart).mean())
+        chroma = "4:4:4" if subsampling == 0 else "4:2:0"
+        print(
+            f"quality {quality}, {chroma}: mean {apart.mean():.3f}, most {apart.max():.0f} grey levels, {psnr:.1f} dB"
+        )
+
+
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
@@ -116,7 +158,12 @@ def main() -> None:
     parser.add_argument("--cores", default="1,2")
     parser.add_argument("--kinds", default="jpeg,png")
     parser.add_argument("--decode", default="full,reduced")
+    parser.add_argument("--compare", type=Path, metavar="PICTURES")
     given = parser.parse_args()
+    if given.compare is not None:
+        with tempfile.TemporaryDirectory(dir=given.scratch) as folder:
+            compare(Path(folder), given.compare)
+        return
     counts = [int(count) for count in given.counts.split(",")]
     scratch = given.scratch / "prepare_benchmark"
     scratch.mkdir(parents=True)

@@ -44,7 +44,7 @@ OVERSAMPLING = 2
 
 
 # A picture decoded at a reduced size keeps so many pixels for each of the crop's along a side. With 4 the crops of
-# 1024x1024 pictures differ from the whole ones' by 0.25 grey levels on average and 6 at most, with 2 by 0.7 and 10
+# 1024x1024 pictures differ from the whole ones' by 0.25 grey levels on average and 7 at most, with 2 by 0.7 and 10
 # (docs/performance.md).
 LEAST_PITCH = 4.0
 
