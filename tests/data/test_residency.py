@@ -9,8 +9,9 @@ import torch
 
 from facesr.build import load_settings
 from facesr.config import TrainSettings
-from facesr.data.feed import loader
-from facesr.data.feed.loader import Feed, choose_residency
+from facesr.data.feed import residency
+from facesr.data.feed.loader import Feed
+from facesr.data.feed.residency import choose_residency
 from facesr.data.packed.dataset_format import HEADER_BYTES, npy_header
 from facesr.data.packed.reader import PackedDataset
 
@@ -56,6 +57,6 @@ def test_auto_goes_by_the_size_and_reads_nothing(tmp_path: Path, monkeypatch: py
 
 
 def test_faces_reach_a_device_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loader, "PART_BYTES", 500)
+    monkeypatch.setattr(residency, "PART_BYTES", 500)
     images = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 3), np.uint8)  # two at a time, and one that is left
-    assert np.array_equal(loader.on_device(images, torch.device("cpu")).numpy(), images)
+    assert np.array_equal(residency.on_device(images, torch.device("cpu")).numpy(), images)
