@@ -22,7 +22,7 @@ KEYED = {
     "face-generator": ("face_generator", FaceGeneratorSettings),
     "restore": ("restore", RestoreSettings),
 }
-TOOLS = {"pytest", "ruff", "mypy", "tensorboard"}
+TOOLS = {"dask", "pytest", "ruff", "mypy", "tensorboard"}
 MAX_STEP_FILES = 12
 MAX_STEP_LINES = 1900
 # A newcomer reads these two first, so they stay short; docs/log.md takes what is left out.
