@@ -13,6 +13,7 @@ from torch import nn
 
 from facesr import dist
 from facesr.config import ScheduleSettings, TrainSettings
+from facesr.energy import EnergyLog
 from facesr.errors import CheckpointError, ConfigError, DataError, TrainingError
 from facesr.training import check as check_module
 from facesr.training import loop
@@ -107,8 +108,10 @@ def test_a_state_holds_what_was_summed_and_its_energy(monkeypatch: pytest.Monkey
     ticker: Any = SimpleNamespace(joules=4.0)
     ticker.packed = lambda: f"{ticker.joules} J"
     clock = Clock(num_images=5)
-    save_state(run_with(clock, []), ticker)
-    state = {"packed": ("gan", clock, "c" * 64), "unreported": "7.0 J"}
+    run = run_with(clock, [])
+    run.energy = EnergyLog()
+    save_state(run, ticker)
+    state = {"packed": ("gan", clock, "c" * 64), "unreported": "7.0 J", "energy": EnergyLog().as_dict()}
     assert written == [(Path("folder/state"), 5, state)]
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from facesr import dist
+from facesr.energy import EnergyLog, Reading
 from facesr.training import report as module
 from facesr.training.report import Ticker, count_energy, eta, is_healthy, memory_mib, report
 from facesr.training.state import Clock, Part
@@ -27,7 +28,11 @@ class Meter:
         self.num_starts += 1
 
     def stop(self) -> float | None:
-        return self.joules.pop(0)
+        self.last = self.joules.pop(0)
+        return self.last
+
+    def reading(self, rank: int) -> Reading:
+        return Reading(rank, "node", "1", "CPU", 2.0, False, None, self.last)
 
 
 class Bar:
@@ -49,7 +54,8 @@ def run_of(clock: Clock, meter: Meter, device: torch.device = CPU, **gan: Any) -
     }  # fmt: skip
     return SimpleNamespace(
         settings=SimpleNamespace(duration_kimg=10.0, batch_size=4, explosion_factor=100.0),
-        clock=clock, meter=meter, device=device, gan=SimpleNamespace(**{**players, **gan}), told=told,
+        clock=clock, meter=meter, energy=EnergyLog(), device=device,
+        gan=SimpleNamespace(**{**players, **gan}), told=told,
         part=None, board=SimpleNamespace(scalars=lambda *given: told.append(("board", *given))),
         stats=SimpleNamespace(write=lambda *given: told.append(("stats", *given))),
         console=SimpleNamespace(say=lambda text: told.append(text)),
@@ -133,25 +139,19 @@ def test_memory_is_the_devices_or_on_a_cpu_the_processs(monkeypatch: pytest.Monk
 
 
 def test_energy_is_the_sum_of_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dist, "world_size", lambda: 4)
-    monkeypatch.setattr(dist, "average_scalars", lambda joules: joules + 1.0)
-    run = run_of(Clock(joules=100.0), Meter(5.0, 2.0))
-    assert count_energy(run) == 24.0 and count_energy(run) == 12.0
-    assert run.clock.joules == 136.0 and run.meter.num_starts == 2
+    # Three more: one on the same machine, whose CPU has been read already, and two on others.
+    others = [Reading(1, "node", "1", "CPU", 2.0, False, None, 5.5)]
+    others += [Reading(rank, f"{rank}", f"{rank}", "H100", 2.0, True, 6.0, 1.0) for rank in (2, 3)]
+    monkeypatch.setattr(dist, "gather_objects", lambda mine: [mine, *(vars(other) for other in others)])
+    run = run_of(Clock(num_images=8, joules=100.0), Meter(5.0, 2.0))
+    assert count_energy(run) == 19.0 and count_energy(run) == 16.0
+    assert run.clock.joules == 135.0 and run.meter.num_starts == 2
+    assert run.energy.joules == 35.0 and run.energy.num_images == 8 and len(run.energy.nodes) == 3
 
 
-@pytest.mark.parametrize(
-    ("device", "first", "known"),
-    [("cpu", True, False), ("cpu", False, True), ("meta", True, False), ("meta", False, False)],
-)
-def test_energy_is_unknown_but_where_another_rank_has_counted_it(
-    monkeypatch: pytest.MonkeyPatch, device: str, first: bool, known: bool
-) -> None:
-    # `meta` stands for an accelerator.
-    monkeypatch.setattr(dist, "is_first_on_machine", lambda: first)
-    monkeypatch.setattr(dist, "average_scalars", lambda joules: float("nan") if joules.is_meta else joules)
-    total = count_energy(run_of(Clock(), Meter(None), torch.device(device)))
-    assert total == 0.0 if known else math.isnan(total)
+def test_energy_is_unknown_where_nothing_was_read() -> None:
+    run = run_of(Clock(), Meter(None))
+    assert math.isnan(count_energy(run)) and math.isnan(run.clock.joules) and run.energy.joules is None
 
 
 @pytest.mark.parametrize(
