@@ -109,8 +109,19 @@ def saving(path: Path) -> Iterator[None]:
     Raises:
         CheckpointError: the folder cannot be written or the disk is full.
     """
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Says in one sentence why something of a run could not be written.
+
+    Raises:
+        CheckpointError: the folder is gone or cannot be written, or the disk is full.
+    """
+    try:
         yield
     except OSError as error:
         raise CheckpointError(

@@ -1,5 +1,6 @@
 """What a run says: console lines and a progress bar on rank 0, log.txt, and stats.jsonl."""
 
+import contextlib
 import json
 import sys
 import time
@@ -10,6 +11,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from facesr import dist
+from facesr.files import writing
 
 
 def shown_kimg(kimg: float) -> str:
@@ -38,14 +40,14 @@ class Console:
         sys.stdout.flush()
         if self._file is not None:
             stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-            self._file.writelines(f"{stamp} {line}\n" for line in text.splitlines() or [""])
-            self._file.flush()
+            with writing(Path(self._file.name)):
+                self._file.writelines(f"{stamp} {line}\n" for line in text.splitlines() or [""])
+                self._file.flush()
 
     def close(self) -> None:
         """Closes the log file."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        _close(self._file)
+        self._file = None
 
 
 class Progress:
@@ -92,11 +94,19 @@ class Stats:
     def write(self, num_images: int, figures: Mapping[str, Any]) -> None:
         """Appends one line."""
         if self._file is not None:
-            self._file.write(json.dumps({"num_images": num_images, **figures}) + "\n")
-            self._file.flush()
+            with writing(Path(self._file.name)):
+                self._file.write(json.dumps({"num_images": num_images, **figures}) + "\n")
+                self._file.flush()
 
     def close(self) -> None:
         """Closes the file."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        _close(self._file)
+        self._file = None
+
+
+def _close(file: TextIO | None) -> None:
+    """Closes a file of which every line that could be written is written already."""
+    if file is not None:
+        # What a full disk did not take is tried once more, and has been told of.
+        with contextlib.suppress(OSError):
+            file.close()

@@ -66,6 +66,7 @@ def run_program(work: Callable[[], int]) -> NoReturn:
     except Exception:
         traceback.print_exc()
         _leave(1)
+    requests.ignore()
     if ranks.world_size() > 1:
         from facesr import dist
 
@@ -82,6 +83,7 @@ def _first_to_tell(error: FaceSRError) -> bool:
 
 
 def _leave(code: int) -> NoReturn:
+    requests.ignore()
     sys.stdout.flush()
     sys.stderr.flush()
     if ranks.world_size() > 1:

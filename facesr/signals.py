@@ -50,10 +50,22 @@ class Requests:
         signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         self._writer = writer  # kept open
         threading.Thread(target=self._watch, args=(reader,), name="facesr-signals", daemon=True).start()
+        # Whoever starts a rank may hold requests back until it listens (slurm/train.sbatch); one that came comes now.
+        if hasattr(signal, "pthread_sigmask"):  # Windows has none
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
     def unwind(self) -> None:
         """From now on there may be something to tidy up: a request raises SystemExit instead of leaving at once."""
         self._leave = leave_tidily
+
+    def ignore(self) -> None:
+        """From now on requests change nothing: the exit code is known, and the process is about to end.
+
+        Python gives up its handlers while it ends, which takes a while, and a second request would then kill it.
+        """
+        if self.listening:
+            for number in STOP_SIGNALS:
+                signal.signal(number, signal.SIG_IGN)
 
     @contextmanager
     def postponed(self) -> Iterator[None]:

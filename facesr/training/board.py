@@ -1,6 +1,8 @@
 """TensorBoard: scalars, picture grids, the histogram of the ranking score, and hparams with final scores."""
 
 import contextlib
+import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from facesr import dist
+from facesr.files import writing
 from facesr.image import to_float, to_uint8
 from facesr.resample import upscale
 
@@ -33,26 +36,31 @@ class Board:
 
     def __init__(self, folder: Path, num_images: int) -> None:
         self._writer: SummaryWriter | None = None
+        self._folder = folder
         if dist.is_main():
             _bring_up(folder / _EARLIER)
+            _put_before(folder, int(time.time()))
             self._writer = SummaryWriter(str(folder), purge_step=num_images + 1)
 
     def scalars(self, num_images: int, figures: Mapping[str, float]) -> None:
         """Writes one point of each curve; the x axis counts images."""
         if self._writer is not None:
-            for name, value in figures.items():
-                self._writer.add_scalar(name, value, num_images)
+            with writing(self._folder / "events"):
+                for name, value in figures.items():
+                    self._writer.add_scalar(name, value, num_images)
 
     def pictures(self, num_images: int, columns: list[NDArray[np.uint8]]) -> None:
         """Writes a grid with one row per face: low, bicubic, restored, high; each uint8 (N, H, W, 3)."""
         if self._writer is not None:
             grid = picture_grid(columns)
-            self._writer.add_image("low | bicubic | restored | high", grid, num_images, dataformats="HWC")
+            with writing(self._folder / "events"):
+                self._writer.add_image("low | bicubic | restored | high", grid, num_images, dataformats="HWC")
 
     def histogram(self, num_images: int, name: str, values: NDArray[np.float64]) -> None:
         """Writes the distribution of a score over faces."""
         if self._writer is not None:
-            self._writer.add_histogram(name, values, num_images)
+            with writing(self._folder / "events"):
+                self._writer.add_histogram(name, values, num_images)
 
     def final(self, config: Mapping[str, Any], scores: Mapping[str, float]) -> None:
         """Writes the settings that experiments differ in beside the final scores."""
@@ -68,9 +76,10 @@ class Board:
                 writer.add_summary(summary)
 
     def close(self) -> None:
-        """Writes what is still in memory."""
+        """Writes what is still in memory; what cannot be written was a curve's, and is told anew after a resume."""
         if self._writer is not None:
-            self._writer.close()
+            with contextlib.suppress(OSError):
+                self._writer.close()
 
 
 def _bring_up(earlier: Path) -> None:
@@ -80,6 +89,23 @@ def _bring_up(earlier: Path) -> None:
     # What else lies there is the user's.
     with contextlib.suppress(OSError):
         earlier.rmdir()
+
+
+def _put_before(folder: Path, now: int) -> None:
+    """Renames events that claim to be from the future, so that all files are in the order in which they were written.
+
+    TensorBoard reads them in the order of their names, which hold the seconds of the clock. One node's clock may be
+    behind another's, and what a run tells anew would then count as older than what it replaces.
+    """
+    limit = now - 1
+    for path in sorted(folder.glob("events.out.tfevents.*"), reverse=True):
+        stamp = re.match(r"events\.out\.tfevents\.(\d+)", path.name)
+        if stamp is None:
+            continue
+        seconds = min(int(stamp[1]), limit)
+        if seconds < int(stamp[1]):
+            path.rename(path.with_name(f"events.out.tfevents.{seconds:010d}{path.name[stamp.end() :]}"))
+        limit = seconds - 1
 
 
 def picture_grid(columns: list[NDArray[np.uint8]], faces_per_row: int = 2) -> NDArray[np.uint8]:

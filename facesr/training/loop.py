@@ -64,6 +64,7 @@ def train(settings: TrainSettings, part: Part | None = None) -> int:
 
             # Say how it goes; a loss that is not finite or explodes ends the run or takes it back once.
             if finished or due(before, clock.num_images, settings.log_every_kimg):
+                run.require_folder()
                 healthy = report(run, ticker, progress, before_first=before == 0)
                 if not healthy:
                     roll_back(run)
@@ -140,4 +141,9 @@ def save_state(run: Run, ticker: Ticker) -> None:
     ticker.joules += count_energy(run)
     state = {**pack_state(run.gan, run.clock, run.state_digests[0]), "unreported": ticker.packed()}
     state["energy"] = run.energy.as_dict()
-    dist.by_main(lambda: write_state(run.folder / "state", run.clock.num_images, state))
+
+    def write() -> None:
+        run.check_folder()
+        write_state(run.folder / "state", run.clock.num_images, state)
+
+    dist.by_main(write)

@@ -29,6 +29,7 @@ GENERAL_COLUMNS = (("PSNR Y", 8, "psnr_y", "{:5.2f} dB"), *PIXEL_COLUMNS)
 
 def validate(run: Run) -> Scores:
     """Returns the averaged generator's scores; writes them, pictures and a snapshot, and keeps the best one."""
+    run.require_folder()
     average, clock = run.gan.average, run.clock
     scores = run.validator.score(lambda low: restore_batch(average, low), average)
     if not dist.is_main():

@@ -34,7 +34,9 @@ from facesr.training.rundir import (
     extension_of,
     find_run_folder,
     identity_of,
+    place_of,
     plain_config,
+    require_place,
     state_digests,
 )
 from facesr.training.state import Clock, Part, unpack_state
@@ -73,6 +75,20 @@ class Run:
 
     def __post_init__(self) -> None:
         self.board, self.stats = self._records()
+        self._place = place_of(self.folder) if dist.is_main() else None
+
+    def require_folder(self) -> None:
+        """Checks for all ranks that rank 0's folder is the one that the run began with; all have to ask.
+
+        Raises:
+            CheckpointError: see `facesr.training.rundir.require_place`.
+        """
+        dist.by_main(self.check_folder)
+
+    def check_folder(self) -> None:
+        """Does it on rank 0, for itself alone."""
+        if dist.is_main():
+            require_place(self.folder, self._place)
 
     def _records(self) -> tuple[Board, Stats]:
         now = self.clock.num_images

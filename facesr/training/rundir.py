@@ -14,7 +14,7 @@ import yaml
 
 from facesr import dist
 from facesr.config import TrainSettings
-from facesr.errors import ConfigError
+from facesr.errors import CheckpointError, ConfigError
 from facesr.files import write_bytes
 from facesr.snapshots.shipped import snapshot_file
 from facesr.snapshots.snapshot import digest_of, sweep
@@ -103,6 +103,28 @@ def find_run_folder(settings: TrainSettings) -> tuple[Path, dict[str, Any] | Non
         return earlier
 
     return folder, dist.once(look)
+
+
+def place_of(folder: Path) -> tuple[int, int] | None:
+    """Returns device and inode of a folder, which no other one has while it exists; None where it is gone."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def require_place(folder: Path, place: tuple[int, int] | None) -> None:
+    """Checks that a run's folder is the one that it began with.
+
+    Raises:
+        CheckpointError: it is gone, or another one has its name: what is saved now would be lost or mixed.
+    """
+    if place_of(folder) != place:
+        raise CheckpointError(
+            f"{folder} was removed or its file system was taken away while the run was writing to it; bring it back "
+            "and start the same command again, which goes on from the last state that lies there."
+        )
 
 
 def earlier_config(folder: Path) -> dict[str, Any] | None:

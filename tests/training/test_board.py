@@ -56,6 +56,21 @@ def test_final_scores_stand_beside_the_settings(
     assert events.Tags()["scalars"] == [] and "_hparams_/experiment" in events.summary_metadata
 
 
+def test_what_is_told_anew_counts_although_the_clock_went_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The node that goes on from image 100 is an hour behind, and so is a third one.
+    for now, start, value in ((5000, 0, 1.0), (1400, 100, 0.5), (1300, 100, 0.25)):
+        monkeypatch.setattr(module.time, "time", lambda now=now: float(now))
+        board = Board(tmp_path, start)
+        for num_images in (100, 200, 300) if start == 0 else (200,):
+            board.scalars(num_images, {"loss/total": value})
+        board.close()
+    stamps = [int(path.name.split(".")[3]) for path in sorted(tmp_path.iterdir())]
+    assert stamps == [1298, 1299, 1300]
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert [(one.step, one.value) for one in events.Scalars("loss/total")] == [(100, 1.0), (200, 0.25)]
+
+
 def test_other_ranks_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dist, "is_main", lambda: False)
     board = Board(tmp_path / "board", 0)

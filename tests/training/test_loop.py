@@ -11,6 +11,7 @@ import torch
 from facesr.config import TrainSettings
 from facesr.errors import CheckpointError, ConfigError, DataError
 from facesr.snapshots.snapshot import newest_state, read_snapshot
+from facesr.training import loop
 from facesr.training.loop import due, train
 from tests.training.conftest import final_state
 
@@ -115,6 +116,25 @@ def test_a_full_disk_leaves_the_old_state(bare: Make, monkeypatch: pytest.Monkey
     found = newest_state(Path(settings.runs_dir) / "disk" / "state")
     assert found is not None and found[1]["clock"]["num_images"] == 8
     assert train(settings) == 0
+
+
+@pytest.mark.parametrize("anew", [True, False])
+def test_a_folder_that_is_taken_away_ends_the_run(bare: Make, monkeypatch: pytest.MonkeyPatch, anew: bool) -> None:
+    settings = bare("name=r", "validation_every_kimg=100")
+    folder = Path(settings.runs_dir) / "r"
+    plain = loop.train_step
+
+    def taking(gan: Any, *given: Any) -> Any:
+        if gan.num_steps == 2:
+            folder.rename(folder.with_name("away"))
+            if anew:  # as an empty folder shows where a file system was mounted
+                folder.mkdir()
+        return plain(gan, *given)
+
+    monkeypatch.setattr(loop, "train_step", taking)
+    with pytest.raises(CheckpointError, match="was removed or its file system was taken away"):
+        loop.train(settings)
+    assert not (folder / "state").exists()
 
 
 @pytest.mark.parametrize(

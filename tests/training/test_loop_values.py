@@ -63,7 +63,7 @@ def run_with(clock: Clock, told: list[Any], **settings: Any) -> Any:
     return SimpleNamespace(
         settings=SimpleNamespace(**{"rollback": True, "name": "mine", **settings}), clock=clock, gan="gan",
         state_digests=("c" * 64,), folder=Path("folder"), console=SimpleNamespace(say=told.append),
-        open_records=lambda: told.append(("opened", clock.num_images)),
+        open_records=lambda: told.append(("opened", clock.num_images)), check_folder=lambda: None,
     )  # fmt: skip
 
 

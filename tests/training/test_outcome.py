@@ -55,6 +55,7 @@ def run_of(folder: Path, clock: Clock, ranking: str = "is/x", higher: bool = Tru
         board=SimpleNamespace(**{name: note(name) for name in ("scalars", "histogram", "pictures", "final")}),
         stats=SimpleNamespace(write=note("stats")), console=SimpleNamespace(say=note("say")),
         meter=SimpleNamespace(sources=("RAPL", "NVML")), framing=ASC19,
+        require_folder=lambda: None,
     )  # fmt: skip
 
 
