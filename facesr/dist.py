@@ -236,7 +236,9 @@ def share_out(work: Sequence[float]) -> list[int]:
 def from_owners(
     own: Mapping[int, Tensor], owners: Sequence[int], sizes: Sequence[int], device: torch.device
 ) -> list[Tensor]:
-    """Returns on every rank what its owner (`share_out`) has made of each piece of work, flat; a broadcast a rank.
+    """Returns on every rank what its owner (`share_out`) has made of each piece of work, flat.
+
+    All is sent in one message: a broadcast for each owner waits for the network as often as there are ranks.
 
     Args:
         own: this rank's pieces by number, float32.
@@ -246,17 +248,27 @@ def from_owners(
     """
     if not td.is_initialized():
         return [own[number].reshape(-1) for number in range(len(owners))]
-    found = [torch.empty(0)] * len(owners)
-    for owner in sorted(set(owners)):
-        numbers = [number for number, other in enumerate(owners) if other == owner]
-        if owner == rank():
-            flat = torch.cat([own[number].reshape(-1) for number in numbers])
-        else:
-            flat = torch.empty(sum(sizes[number] for number in numbers), device=device)
-        td.broadcast(flat, src=owner)
-        for number, part in zip(numbers, torch.split(flat, [sizes[number] for number in numbers]), strict=True):
+    shares: list[list[int]] = [[] for _ in range(world_size())]
+    for number, owner in enumerate(owners):
+        shares[owner].append(number)
+    # All send as much as the one that has most.
+    most = max(sum(sizes[number] for number in share) for share in shares)
+    flat = torch.zeros(most, device=device)
+    for number, part in zip(shares[rank()], _cut(flat, shares[rank()], sizes), strict=True):
+        part.copy_(own[number].reshape(-1))
+    gathered = [torch.empty_like(flat) for _ in shares]
+    td.all_gather(gathered, flat)
+    found = [flat] * len(owners)
+    for share, whole in zip(shares, gathered, strict=True):
+        for number, part in zip(share, _cut(whole, share, sizes), strict=True):
             found[number] = part
     return found
+
+
+def _cut(flat: Tensor, share: Sequence[int], sizes: Sequence[int]) -> Sequence[Tensor]:
+    """Returns the pieces of one rank's share, which lie one behind the other at the beginning of `flat`."""
+    wanted = [sizes[number] for number in share]
+    return torch.split(flat[: sum(wanted)], wanted) if wanted else ()
 
 
 @lost_rank_told()
