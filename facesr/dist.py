@@ -18,6 +18,7 @@ import torch.distributed as td
 from torch import Tensor, nn
 
 from facesr import ranks
+from facesr.attempts import word_of_attempt
 from facesr.errors import ConfigError, FaceSRError, RankLostError
 from facesr.lost_rank import lost_rank_told, without_stderr
 from facesr.processes import num_cores
@@ -91,6 +92,9 @@ def initialise(device: torch.device) -> None:
             _store, number, count = next(td.rendezvous("env://", timeout=JOIN_TIMEOUT))  # type: ignore[attr-defined]
         except ValueError as error:
             raise ConfigError(f"the ranks cannot meet ({error}); start them with torchrun.") from error
+        if "TORCHELASTIC_RUN_ID" in os.environ:
+            word = word_of_attempt(_store, number, count, JOIN_TIMEOUT)
+            _store = td.PrefixStore(word, _store)  # type: ignore[attr-defined]
         backend = "nccl" if device.type == "cuda" else "gloo"
         td.init_process_group(backend, timeout=TIMEOUT, store=_store, rank=number, world_size=count)
 

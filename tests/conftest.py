@@ -36,6 +36,13 @@ def shared_dir() -> Path:
     return Path(os.environ.get("FACESR_SHARED", ROOT.parent / "shared"))
 
 
+def missing_slurm() -> bool:
+    """Returns whether a program of Slurm or munge is not on the PATH."""
+    import shutil
+
+    return not all(map(shutil.which, ("munged", "slurmctld", "slurmd", "sbatch")))
+
+
 def missing_browser() -> bool:
     """Returns whether no Chromium is on the PATH."""
     import shutil
@@ -56,6 +63,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         "gpu": (not torch.cuda.is_available(), "no CUDA device"),
         "browser": (missing_browser(), "no Chromium on the PATH"),
         "postgres": (not list(Path("/usr/lib/postgresql").glob("*/bin/initdb")), "no PostgreSQL"),
+        "slurm": (missing_slurm(), "no slurmctld, slurmd and munged on the PATH"),
     }
     kept: list[pytest.Item] = []
     dropped: list[pytest.Item] = []

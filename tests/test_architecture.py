@@ -19,7 +19,7 @@ SCRIPTS = [ROOT / name for name in ("train.py", "evaluate.py", "submit.py")]
 
 # Units of the package by floor. A unit imports itself and lower floors; only ground modules import each other.
 FLOORS: dict[str, int] = {
-    **dict.fromkeys(("draws", "signals", "lost_rank"), 0),
+    **dict.fromkeys(("attempts", "draws", "signals", "lost_rank"), 0),
     **dict.fromkeys(("errors", "protocols", "config", "files", "names", "task", "png", "image", "resample"), 0),
     **dict.fromkeys(("degradation", "faults", "tiles", "places", "guard", "onnx_nodes", "onnx_writer"), 0),
     **dict.fromkeys(("ranks", "dist", "weights", "log", "energy", "power", "processes"), 0),
