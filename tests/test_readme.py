@@ -79,6 +79,7 @@ def commands_of(text: str) -> list[str]:
     lines += re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
     starts = (
         "uv run ",
+        "sbatch ",
         *(f"facesr {name}" for name in COMMANDS),
         "python -m facesr",
         "python train.py",
@@ -96,10 +97,20 @@ def words_of(command: str) -> list[str]:
     # uv's options: a package for this command alone, an extra of this project; none anew.
     while words and words[0] in ("--with", "--extra", "--no-sync"):
         words = words[1 if words[0] == "--no-sync" else 2 :]
+    if words and words[0] == "sbatch":
+        script = next(word for word in words if word.endswith(".sbatch"))
+        # A job takes what its script takes, and a list of what to score.
+        return [script.removeprefix("slurm/").replace(".sbatch", ".py"), *words_behind(words, script)]
     if words and words[0] == "torchrun":
         while not words[0].endswith(".py"):
             words = words[1:]
     return words
+
+
+def words_behind(words: list[str], script: str) -> list[str]:
+    """Returns the KEY=VALUE words behind a script; a missing file stays one that cannot be found."""
+    behind = words[words.index(script) + 1 :]
+    return [word for word in behind if "=" in word] if (ROOT / script).is_file() else [f"{script}=missing"]
 
 
 def wrong_with(command: str) -> str | None:
@@ -208,6 +219,8 @@ def test_a_documents_command_can_work(name: str, command: str) -> None:
         "uv run torchrun --nproc-per-node 2 train.py generator=nothing",
         "uv run submit.py checkpont=runs/x",
         "uv run nothing.py",
+        "sbatch --nodes=2 slurm/train.sbatch batch_sise=3",
+        "sbatch slurm/nothing.sbatch",
         "uv run facesr nothing a b",
         "uv run facesr prepare a b --crops ffhq",
         "uv run benchmarks/submission.py --picture 3",

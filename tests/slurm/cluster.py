@@ -54,6 +54,17 @@ PartitionName=debug Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
 NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=4 CoresPerSocket=4 RealMemory=4000\n"
 
 
+# Waits for the end of a pipe, which the system closes with whoever holds it, and ends all that the cluster has started.
+GUARD = """
+read -r
+for file in "$0"/run/*.pid; do kill -9 "$(cat "$file")"; done
+for file in $(grep -lsz "^SLURM_CONF=$0/" /proc/[0-9]*/environ); do
+    number=${file#/proc/}
+    kill -9 "${number%/environ}"
+done
+"""
+
+
 class Cluster:
     """A running Slurm; its programs are asked through `ask`.
 
@@ -78,7 +89,11 @@ class Cluster:
         self.environment = {**os.environ, "SLURM_CONF": str(self.configuration), "MASTER_ADDR": "127.0.0.1"}
 
     def start(self) -> None:
-        """Starts all daemons and waits until both nodes are idle."""
+        """Starts all daemons, which end with this process even if it is killed, and waits until both nodes are idle."""
+        self.guard = subprocess.Popen(
+            ["bash", "-c", GUARD, str(self.folder)],
+            stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
         munge = self.folder / "munge"
         self._run(
             "munged",
@@ -119,11 +134,7 @@ class Cluster:
         with contextlib.suppress(subprocess.SubprocessError):
             self._run("scancel", "--user", getpass.getuser())
             self.wait_for(lambda: not self.ask("squeue", "--noheader"), 20)
-        for daemon in ("slurmctld", *(f"slurmd-{name}" for name in NODES), "munged"):
-            self.kill(daemon)
-        for pid in self.processes():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        self.guard.communicate()
 
     def processes(self) -> Iterator[int]:
         """Yields the processes that have this cluster's configuration in their environment: jobs and their daemons."""
@@ -197,7 +208,7 @@ class Job:
     def restarts(self) -> int:
         return int(self.shown()["Restarts"])
 
-    def wait_for_array(self, num_tasks: int, timeout_s: float = 120) -> dict[int, tuple[str, int]]:
+    def wait_for_array(self, num_tasks: int, timeout_s: float = 240) -> dict[int, tuple[str, int]]:
         """Returns state and exit code of each task of an array once all have ended."""
 
         def tasks() -> dict[int, tuple[str, int]]:
@@ -219,7 +230,7 @@ class Job:
     def said(self) -> str:
         return self.output.read_text() if self.output.exists() else ""
 
-    def wait(self, *states: str, timeout_s: float = 120) -> None:
+    def wait(self, *states: str, timeout_s: float = 240) -> None:
         """Waits until the job is in one of the states."""
         self.cluster.wait_for(lambda: self.state in states, timeout_s)
 

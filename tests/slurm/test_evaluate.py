@@ -34,3 +34,11 @@ def test_an_array_scores_what_a_list_names(cluster: Cluster, tmp_path: Path) -> 
         name: json.loads((results / name / "summary.json").read_text())["score"] for name in ("bi cubic", "nearest")
     }
     assert scores["bi cubic"] > scores["nearest"]
+
+    # Run again, a task takes the restored pictures as they are and ends with the same scores.
+    pictures = sorted((tmp_path / "restored").rglob("*.png"))
+    before = [path.stat().st_mtime_ns for path in pictures]
+    again = cluster.submit("evaluate.sbatch", str(wanted), *common, options=("--array=2",))
+    assert again.wait_for_array(1) == {2: ("COMPLETED", 0)}, cluster.told()
+    assert pictures and [path.stat().st_mtime_ns for path in pictures] == before
+    assert json.loads((results / "nearest" / "summary.json").read_text())["score"] == scores["nearest"]

@@ -46,7 +46,7 @@ def submitted(cluster: Cluster, folder: Path, *arguments: str, options: tuple[st
 def wait_for_steps(job: Job, folder: Path, start: int = 0) -> None:
     """Waits until a run has reported after its log had so many characters."""
     log = folder / "r" / "log.txt"
-    job.cluster.wait_for(lambda: log.exists() and "img/s" in log.read_text()[start:], 120)
+    job.cluster.wait_for(lambda: log.exists() and "img/s" in log.read_text()[start:], 240)
 
 
 def length_of_log(folder: Path) -> int:
@@ -87,10 +87,10 @@ def test_a_job_that_is_stopped_again_and_again_is_one_run(cluster: Cluster, tmp_
     stopped = tmp_path / "stopped"
     job = submitted(cluster, stopped, length)
     for number, seconds, at in ((0, 0.5, "--batch"), (1, 2.0, "--signal=USR1"), (2, 10.0, "--full")):
-        cluster.wait_for(lambda number=number: job.state == "RUNNING" and job.restarts == number, 60)
+        cluster.wait_for(lambda number=number: job.state == "RUNNING" and job.restarts == number, 120)
         cluster.pause(seconds)
         cluster.ask("scancel", "--signal=USR1", at, job.number)
-        job.wait("PENDING", "COMPLETING", "FAILED", "COMPLETED", timeout_s=60)
+        job.wait("PENDING", "COMPLETING", "FAILED", "COMPLETED", timeout_s=120)
     # In the middle, as before the time limit.
     wait_for_steps(job, stopped, length_of_log(stopped))
     cluster.ask("scancel", "--signal=USR1", "--batch", job.number)
@@ -114,13 +114,13 @@ def test_a_dead_node_and_a_dead_rank(cluster: Cluster, tmp_path: Path) -> None:
     wait_for_steps(job, tmp_path)
     cluster.kill_node("n2")
     # The job starts anew, and waits for its node.
-    cluster.wait_for(lambda: job.restarts == 1, 60)
+    cluster.wait_for(lambda: job.restarts == 1, 120)
     before = length_of_log(tmp_path)
     cluster.start_node("n2")
     wait_for_steps(job, tmp_path, before)
     # A rank that is killed, as for want of memory, is no reason to start again.
     os.kill(job.ranks()[1], signal.SIGKILL)
-    job.wait("FAILED", timeout_s=30)
+    job.wait("FAILED", timeout_s=60)
     assert job.exit_code == 128 + signal.SIGKILL
     assert job.said().count("another rank ended before the work was done") in (1, 2)
     assert state_of(tmp_path)["clock"]["num_images"] > 0
@@ -151,6 +151,6 @@ def test_a_full_disk_and_scancel(cluster: Cluster, tmp_path: Path, small_disk: P
     again = submitted(cluster, small_disk, *endless, options=())
     wait_for_steps(again, small_disk, before)
     cluster.ask("scancel", again.number)
-    again.wait("CANCELLED", timeout_s=60)
+    again.wait("CANCELLED", timeout_s=120)
     assert "asked to stop: saved at" in again.said()
     assert (again.restarts, again.state) == (0, "CANCELLED")
