@@ -33,6 +33,7 @@ FLOORS: dict[str, int] = {
     "restore_photo": 7,
     "api": 7,
     "leaderboard": 7,
+    "opinion": 7,
     "__main__": 9,
 }
 HYDRA_DOORS = {PACKAGE / "build.py", PACKAGE / "overrides.py"}
