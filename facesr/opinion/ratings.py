@@ -124,6 +124,7 @@ class Records:
         raters: all who gave consent.
         high: folder of the originals, None where it is not known here.
         folders: method -> folder with its pictures, where it is known here.
+        trials: of a whole session, training included; None takes the longest session that there is.
     """
 
     title: str
@@ -137,6 +138,7 @@ class Records:
     raters: tuple[Rater, ...]
     high: Path | None
     folders: dict[str, Path]
+    trials: int | None = None
 
 
 def ratings_csv(ratings: Iterable[Rating]) -> str:
