@@ -9,8 +9,9 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.types import Scope
 
 from facesr.leaderboard.access import NOBODY, Viewer
-from facesr.leaderboard.board import Asked, Board, cookie_name
+from facesr.leaderboard.board import Asked, Board
 from facesr.leaderboard.static import ICON, SCRIPT, STYLE
+from facesr.web.forms import set_cookie
 from facesr.web.page import render
 from facesr.web.security import Refusal
 from facesr.web.sessions import MAX_AGE_SECONDS
@@ -85,25 +86,13 @@ def with_visitor(asked: Asked, make: Callable[[Asked], Response]) -> Response:
         return make(asked)
     cookie = secrets.token_hex(16)
     response = make(Asked(asked.board, asked.viewer, asked.visit, cookie, asked.path))
-    _set_cookie(asked, response, "visitor", cookie, _MAX_VISITOR_SECONDS)
+    set_cookie(asked.visit, response, "visitor", cookie, _MAX_VISITOR_SECONDS)
     return response
 
 
 def set_session(asked: Asked, response: Response, cookie: str) -> None:
     """Signs in; with "" signs out."""
-    _set_cookie(asked, response, "session", cookie, MAX_AGE_SECONDS if cookie else 0)
-
-
-def _set_cookie(asked: Asked, response: Response, what: str, value: str, seconds: int) -> None:
-    response.set_cookie(
-        cookie_name(asked.visit, what),
-        value,
-        max_age=seconds,
-        path="/",
-        secure=asked.visit.is_https,
-        httponly=True,
-        samesite="strict",
-    )
+    set_cookie(asked.visit, response, "session", cookie, MAX_AGE_SECONDS if cookie else 0)
 
 
 def is_for_programs(path: str) -> bool:

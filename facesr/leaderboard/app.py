@@ -1,16 +1,11 @@
 """The board as a web application: its routes behind `facesr.web.security.Guard`."""
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from starlette.exceptions import HTTPException
+from fastapi import FastAPI
 from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
 
@@ -22,15 +17,10 @@ from facesr.leaderboard.competition import Place
 from facesr.leaderboard.faults import BoardError
 from facesr.leaderboard.uploads import FORM_BYTES
 from facesr.web.database import Database
+from facesr.web.faults import add_faults
 from facesr.web.security import SMALL_BODY_BYTES, Guard, Rates, Refusal, log_requests_to_stderr
-from facesr.web.store import TooLarge
 
-_log = logging.getLogger("facesr.board")
 OPENAPI = "/api/v1/openapi.json"
-_WORDS = {
-    404: ("not_found", "there is no such page."),
-    405: ("bad_method", "this address does not take this method."),
-}
 
 
 def create_app(place: Place, database: Database, *, trusted_proxy: bool = False, rates: Rates | None = None) -> FastAPI:
@@ -68,7 +58,7 @@ def create_app(place: Place, database: Database, *, trusted_proxy: bool = False,
     for part in (pages, submission_pages, team_pages, organiser_pages, api, api_changes, feeds):
         app.include_router(part.router)
     _add_description(app)
-    _add_faults(app, board)
+    add_faults(app, lambda scope, refusal: refused(board, scope, refusal), _refusal_of)
 
     def body_limit(scope: Scope) -> int:
         path: str = scope["path"]
@@ -98,7 +88,7 @@ def _add_description(app: FastAPI) -> None:
         found["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         refusal = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
         for operation in (one for methods in found["paths"].values() for one in methods.values()):
-            # FastAPI's own answer to wrong values, which `_add_faults` replaces.
+            # FastAPI's own answer to wrong values, which `add_faults` replaces.
             operation["responses"].pop("422", None)
             for status in (400, 401, 429, 503):
                 operation["responses"].setdefault(str(status), {"description": HTTPStatus(status).phrase, **refusal})
@@ -120,44 +110,5 @@ def _add_description(app: FastAPI) -> None:
         return page(asked, "api.html", "API", operations=listed, openapi=OPENAPI)
 
 
-def _add_faults(app: FastAPI, board: Board) -> None:
-    """Has every exception that is somebody's mistake answered in one sentence."""
-
-    @app.exception_handler(FaceSRError)
-    async def fault(request: Request, error: FaceSRError) -> Response:
-        return refused(board, request.scope, _refusal_of(error))
-
-    @app.exception_handler(HTTPException)
-    async def missing(request: Request, error: HTTPException) -> Response:
-        kind, sentence = _WORDS.get(error.status_code, ("bad_request", "this request is not understood."))
-        response = refused(board, request.scope, Refusal(error.status_code, kind, sentence))
-        for key, value in (error.headers or {}).items():
-            response.headers[key] = value
-        return response
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        if first["loc"][0] == "path":
-            return refused(board, request.scope, Refusal(404, "not_found", "there is no such page."))
-        sentence = f"{'.'.join(str(part) for part in first['loc'][1:])[:60]} has a value that is not taken here."
-        return refused(board, request.scope, Refusal(400, "bad_request", sentence))
-
-    @app.exception_handler(DBAPIError)
-    @app.exception_handler(PoolTimeoutError)
-    async def away(request: Request, error: Exception) -> Response:
-        _log.error("the database failed: %s", getattr(error, "orig", error))
-        sentence = "the database cannot be reached now; try again in a minute."
-        return refused(board, request.scope, Refusal(503, "fault", sentence, 60))
-
-
-def _refusal_of(error: FaceSRError) -> Refusal:
-    if isinstance(error, Refusal):
-        return error
-    if isinstance(error, BoardError):
-        return Refusal(error.status, error.kind, str(error))
-    if isinstance(error, TooLarge):
-        return Refusal(413, "too_large", str(error))
-    # About the organiser's machine; its paths are not for visitors.
-    _log.error("%s", error)
-    return Refusal(503, "fault", "something on the organiser's side is not in order; try again later.", 60)
+def _refusal_of(error: FaceSRError) -> Refusal | None:
+    return Refusal(error.status, error.kind, str(error)) if isinstance(error, BoardError) else None

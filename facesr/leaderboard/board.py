@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
-from urllib.parse import parse_qsl
 
 import numpy as np
 from fastapi import Depends, Request
@@ -24,12 +23,11 @@ from facesr.leaderboard.slots import Slots
 from facesr.leaderboard.split import public_mask
 from facesr.leaderboard.tables import PhaseTimes, Round
 from facesr.web.database import Database
+from facesr.web.forms import Form, cookie_name, is_from_elsewhere
 from facesr.web.metrics import Metrics
 from facesr.web.security import Rates, Refusal, Visit, visit_of
 from facesr.web.sessions import Sessions
 from facesr.web.store import Store
-
-_MAX_FIELDS = 40
 
 
 @dataclass(frozen=True)
@@ -140,11 +138,6 @@ class Asked:
         return self.board.sessions.form_token(self.cookie, form)
 
 
-def cookie_name(visit: Visit, what: str = "session") -> str:
-    """Returns the name of a cookie; the prefix has browsers insist on Secure, this host and all of its paths."""
-    return f"__Host-facesr-{what}" if visit.is_https else f"facesr-{what}"
-
-
 def asked(request: Request) -> Asked:
     """Returns what a request brings along."""
     board, visit = board_of(request), visit_of(request.scope)
@@ -161,27 +154,7 @@ def board_of(request: Request) -> Board:
     return found
 
 
-async def form_of(request: Request) -> dict[str, str]:
-    """Returns the fields of a form without files.
-
-    Raises:
-        Refusal: it is no such form.
-    """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    body = await request.body()
-    if kind != "application/x-www-form-urlencoded":
-        raise Refusal(415, "bad_form", "this is not the form of a page.")
-    try:
-        pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=_MAX_FIELDS)
-    except ValueError as error:
-        raise Refusal(400, "bad_form", "the form cannot be read.") from error
-    if any("\0" in text for pair in pairs for text in pair):
-        raise Refusal(400, "bad_form", "the form holds characters that are no text.")
-    return dict(pairs)
-
-
 AskedNow = Annotated[Asked, Depends(asked)]
-Form = Annotated[dict[str, str], Depends(form_of)]
 
 
 def require_form_token(asked: Asked, request: Request, form: str, token: str) -> None:
@@ -190,8 +163,7 @@ def require_form_token(asked: Asked, request: Request, form: str, token: str) ->
     Raises:
         Refusal: it was not; 403.
     """
-    is_foreign = request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
-    if is_foreign or not asked.board.sessions.is_form_token(asked.cookie, form, token):
+    if is_from_elsewhere(request) or not asked.board.sessions.is_form_token(asked.cookie, form, token):
         raise Refusal(403, "bad_form", "this form is not from this page, or is too old; load the page anew.")
 
 

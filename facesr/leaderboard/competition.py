@@ -1,32 +1,25 @@
 """competition.yaml: what a competition is, read strictly; `facesr board init` writes one with comments."""
 
-import re
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import AwareDatetime, Field, model_validator
 
-from facesr.errors import ConfigError, DataError
+from facesr.errors import ConfigError
+from facesr.web.secret import read_secret
 from facesr.web.store import Store
+from facesr.web.strict import Strict, read_settings
 
 SETTINGS = "competition.yaml"
 SQLITE = "board.sqlite"
 STORE = "store"
 KEY = "secret.key"
-_MAX_SETTINGS_BYTES = 1 << 20
 
 RankRule = Literal["best", "last", "chosen"]
 Day = Annotated[int, Field(ge=1, le=10_000)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class Limits(_Strict):
+class Limits(Strict):
     """How much a team may send to a phase; what failed by the organiser's fault counts for nothing.
 
     Attributes:
@@ -42,7 +35,7 @@ class Limits(_Strict):
     waiting: Day = 2
 
 
-class Phase(_Strict):
+class Phase(Strict):
     """A phase of a competition.
 
     Attributes:
@@ -70,7 +63,7 @@ class Phase(_Strict):
     ends: AwareDatetime
     references: Annotated[str, Field(min_length=1, max_length=200)]
     ranking_judge: str = "builtin"
-    held_out_judges: list[str] = []
+    held_out_judges: list[str] = Field(default_factory=list)
     public_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     rank_rule: RankRule = "best"
     num_chosen: Annotated[int, Field(ge=1, le=10)] = 2
@@ -91,7 +84,7 @@ class Phase(_Strict):
         return self
 
 
-class Competition(_Strict):
+class Competition(Strict):
     """A competition: its settings.
 
     Attributes:
@@ -164,14 +157,7 @@ class Place:
         Raises:
             DataError: it is missing or damaged.
         """
-        path = self.folder / KEY
-        try:
-            key = bytes.fromhex(path.read_text(encoding="ascii").strip())
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path} is missing or damaged; bring it back from a backup.") from error
-        if len(key) != 32:
-            raise DataError(f"{path} is damaged; bring it back from a backup.")
-        return key
+        return read_secret(self.folder / KEY)
 
     def store(self) -> Store:
         """Returns the store of archives and pictures."""
@@ -193,50 +179,5 @@ def read_competition(folder: Path) -> Competition:
         DataError: there is no competition.yaml, or it cannot be read.
         ConfigError: a key is unknown, missing or wrong; the sentence names it.
     """
-    path = folder / SETTINGS
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{folder} holds no {SETTINGS}; make a competition by facesr board init {folder}.") from error
-    if len(data) > _MAX_SETTINGS_BYTES:
-        raise ConfigError(f"{path} is larger than 1 MiB; it cannot be a competition's settings.")
-    try:
-        settings = yaml.safe_load(data)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
-    if not isinstance(settings, dict):
-        raise ConfigError(f"{path} has to hold keys, as in title: NAME.")
-    try:
-        return Competition.model_validate(_with_utc(settings))
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {_sentence(error.errors()[0])}") from error
-
-
-def _with_utc(settings: Any) -> Any:
-    """Returns YAML's values with moments in UTC, and whole numbers where a float is asked for left to pydantic."""
-    if isinstance(settings, dict):
-        return {key: _with_utc(value) for key, value in settings.items()}
-    if isinstance(settings, list):
-        return [_with_utc(value) for value in settings]
-    if isinstance(settings, datetime) and settings.tzinfo is not None:
-        return settings.astimezone(UTC)
-    return settings
-
-
-def _sentence(error: ErrorDetails) -> str:
-    """Returns pydantic's first finding in words."""
-    place = ".".join(str(part) for part in error["loc"])
-    key = place or "the file"
-    kind = error["type"]
-    if kind == "extra_forbidden":
-        return f"{key} is no key; take it out or mend its name."
-    if kind == "missing":
-        return f"{key} is missing; add it."
-    if kind.startswith(("timezone", "datetime")):
-        return f"{key} has to be a moment in UTC, such as 2026-12-01T18:00:00Z."
-    if kind == "value_error":
-        reason = str(error["msg"]).removeprefix("Value error, ")
-        return f"{place}: {reason}." if place else f"{reason}."
-    message = re.sub(r"^Input should be", "has to be", str(error["msg"]))
-    message = re.sub(r"^(String|List|Value|Dictionary|Tuple) should", "should", message)
-    return f"{key} {message[0].lower() + message[1:]}."
+    missing = f"{folder} holds no {SETTINGS}; make a competition by facesr board init {folder}."
+    return read_settings(folder / SETTINGS, Competition, missing)

@@ -2,8 +2,6 @@
 
 import contextlib
 import hashlib
-import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -22,6 +20,8 @@ from facesr.leaderboard.schema import upgrade
 from facesr.methods.low import LowPictures
 from facesr.png import list_png
 from facesr.web.database import Database
+from facesr.web.secret import write_secret
+from facesr.web.strict import yaml_text
 
 DEMO_FACES = 48
 BASELINES = {
@@ -96,7 +96,7 @@ def make_competition(
         with whole_folder(folder) as made:
             made.chmod(0o750)
             _copy_references(made / "references" / "final", high, low, protocol)
-            _write_secret(made / KEY)
+            write_secret(made / KEY)
             text = _settings_text(title, protocol, is_demo=high is None, database_url=database_url)
             (made / SETTINGS).write_text(text, encoding="utf-8")
             Place(made)
@@ -199,17 +199,11 @@ def _copy_references(to: Path, high: Path | None, low: Path | None, protocol: st
             shutil.copyfile(path, to / name / f"{key}.png")
 
 
-def _write_secret(path: Path) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(secrets.token_hex(32) + "\n")
-
-
 def _settings_text(title: str | None, protocol: str, *, is_demo: bool, database_url: str | None) -> str:
     is_general = protocol == "asc19_preliminary"
     now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     text = _SETTINGS_TEXT.substitute(
-        title=_quoted(title or ("A demo on synthetic pictures" if is_demo else "Super-resolution")),
+        title=yaml_text(title or ("A demo on synthetic pictures" if is_demo else "Super-resolution"), "--title"),
         description="Restore pictures 4x. The score is the perceptual index; lower is better."
         if is_general
         else "Restore faces 4x. The score is the ID similarity of the restored and the original face.",
@@ -223,14 +217,7 @@ def _settings_text(title: str | None, protocol: str, *, is_demo: bool, database_
     if database_url is None:
         return text
     head, mark, rest = text.partition("# database: ")
-    return f"{head}database: {_quoted(database_url)}\n{mark}{rest}"
-
-
-def _quoted(text: str) -> str:
-    """Returns a text as a YAML scalar on one line."""
-    if not text.isprintable():
-        raise ConfigError("--title has to be one line of printable characters.")
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return f"{head}database: {yaml_text(database_url, '--database')}\n{mark}{rest}"
 
 
 def _digests(place: Place) -> dict[str, str]:

@@ -19,11 +19,11 @@ from facesr.leaderboard.sight import Sight
 from facesr.leaderboard.standing import PUBLIC, Entry, Standing
 from facesr.leaderboard.static import ASSETS
 from facesr.leaderboard.tables import Event
+from facesr.web.assets import FOREVER
 
 router = APIRouter(include_in_schema=False)
 LINES_PER_PAGE = 200
 _TOP = 3
-_FOREVER = "public, max-age=31536000, immutable"
 
 Key = Annotated[str, Path(max_length=64)]
 Word = Annotated[str, Query(max_length=64)]
@@ -215,4 +215,4 @@ def static_file(name: str) -> Response:
     asset = ASSETS.get(name)
     if asset is None:
         raise NotFound("there is no such file.")
-    return Response(asset.content, headers={"content-type": asset.kind, "cache-control": _FOREVER})
+    return Response(asset.content, headers={"content-type": asset.kind, "cache-control": FOREVER})

@@ -2,15 +2,13 @@
 
 from pathlib import Path
 
-from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
 
-from facesr.errors import DataError
+from facesr.web import schema
 from facesr.web.database import Database
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def upgrade(database: Database) -> None:
@@ -19,26 +17,9 @@ def upgrade(database: Database) -> None:
     Raises:
         DataError: the database was made by a newer version, or cannot be opened.
     """
-    database.check()
-    try:
-        with database.write() as session:
-            connection = session.connection()
-            if not _is_known(connection):
-                raise DataError("the database was made by a newer version of facesr; update facesr on this machine.")
-            command.upgrade(config(connection), "head")
-    except DBAPIError as error:
-        raise DataError(f"the tables of the database cannot be brought up to date ({error.orig}).") from error
+    schema.upgrade(database, _MIGRATIONS)
 
 
 def config(connection: Connection) -> Config:
     """Returns Alembic's configuration for a connection."""
-    found = Config()
-    found.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    found.attributes["connection"] = connection
-    return found
-
-
-def _is_known(connection: Connection) -> bool:
-    current = MigrationContext.configure(connection).get_current_revision()
-    script = ScriptDirectory.from_config(config(connection))
-    return current is None or current in {revision.revision for revision in script.walk_revisions()}
+    return schema.config(connection, _MIGRATIONS)

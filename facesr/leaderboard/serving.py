@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 from facesr.leaderboard.operations import opened
 from facesr.names import shown_path
+from facesr.web.serving import log_to_stderr, run_server
 
 _log = logging.getLogger("facesr.board")
 # A worker that dies at once is not started more often than this.
@@ -25,41 +26,22 @@ _ABANDONED_SECONDS = 3600.0
 
 def serve(options: argparse.Namespace) -> None:
     """Serves the board until it is stopped."""
-    import uvicorn
-
     from facesr.leaderboard.app import create_app
-    from facesr.web import connections
 
-    _log_to_stderr()
+    log_to_stderr()
     with opened(options.folder) as (place, database):
         place.store().sweep(_ABANDONED_SECONDS)
         app = create_app(place, database, trusted_proxy=options.behind_proxy)
-        config = uvicorn.Config(
-            app,
-            host=options.host,
-            port=options.port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,  # the application takes the last address, which the proxy itself wrote
-            # Against clients that hold connections open and send next to nothing.
-            http=connections.protocol(trusted_proxy=options.behind_proxy),
-            ws="none",
-            timeout_keep_alive=10,
-            h11_max_incomplete_event_size=32 * 1024,
-            limit_concurrency=connections.MAX_CONNECTIONS,
-            timeout_graceful_shutdown=10,
-        )
         print(f"{place.competition.title}: http://{options.host}:{options.port} (Ctrl-C stops it)", flush=True)
         with _workers(str(options.folder), options.workers):
-            uvicorn.Server(config).run()
+            run_server(app, options.host, options.port, trusted_proxy=options.behind_proxy)
 
 
 def worker(options: argparse.Namespace) -> None:
     """Scores what waits until it is stopped; it finishes a submission that it has begun."""
     from facesr.leaderboard.worker import Worker
 
-    _log_to_stderr()
+    log_to_stderr()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -117,8 +99,3 @@ def _workers(folder: str, count: int) -> Iterator[None]:
                 process.wait(max(0.1, until - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()  # what it was scoring is taken up by the next worker when its lease ends
-
-
-def _log_to_stderr() -> None:
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -131,6 +131,7 @@ class Guard:
         metrics: Metrics,
         rates: Rates,
         trusted_proxy: bool = False,
+        logs_clients: bool = True,
     ) -> None:
         """Guards a site.
 
@@ -142,12 +143,14 @@ class Guard:
             rates: how much visitors may ask.
             trusted_proxy: whether a proxy before the site says who asks (the last X-Forwarded-For) and how
                 (X-Forwarded-Proto); without one anybody could write these.
+            logs_clients: whether the log says from which address a request came.
         """
         self._app = app
         self._answer = answer
         self._body_limit = body_limit
         self._metrics = metrics
         self._trusted_proxy = trusted_proxy
+        self._logs_clients = logs_clients
         self._requests, self._changes = Buckets(rates.requests), Buckets(rates.changes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -216,8 +219,9 @@ class Guard:
             "status": sending.status,
             "bytes": sending.num_bytes,
             "seconds": round(seconds, 4),
-            "client": visit.client,
         }
+        if self._logs_clients:
+            line["client"] = visit.client
         _requests.info("%s", json.dumps(line))
 
 

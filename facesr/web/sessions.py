@@ -21,16 +21,20 @@ _MAX_ENDED = 100_000
 class Sessions:
     """Makes and reads the cookies of a site."""
 
-    def __init__(self, key: bytes, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, key: bytes, clock: Callable[[], float] = time.time, *, max_age_seconds: float = MAX_AGE_SECONDS
+    ) -> None:
         """Keeps what signs.
 
         Args:
             key: a secret of the site; others are derived from it, so it may be used for other things as well.
             clock: seconds since 1970.
+            max_age_seconds: how long a session lasts.
         """
         self._session_key = hmac.digest(key, b"facesr session", "sha256")
         self._form_key = hmac.digest(key, b"facesr form", "sha256")
         self._clock = clock
+        self._max_age_seconds = max_age_seconds
         self._lock = threading.Lock()
         # Numbers of sessions that were signed out -> when they would have ended.
         self._ended: dict[str, float] = {}
@@ -50,7 +54,7 @@ class Sessions:
             return None
         age = self._clock() - int(issued)
         with self._lock:
-            return digest if -60 <= age <= MAX_AGE_SECONDS and number not in self._ended else None
+            return digest if -60 <= age <= self._max_age_seconds and number not in self._ended else None
 
     def end(self, cookie: str) -> None:
         """Ends the session of a cookie, also for whoever has a copy of it."""
@@ -60,7 +64,7 @@ class Sessions:
         with self._lock:
             if len(self._ended) >= _MAX_ENDED:
                 self._ended = {number: until for number, until in self._ended.items() if until > now}
-            self._ended[cookie.split(".")[2]] = now + MAX_AGE_SECONDS
+            self._ended[cookie.split(".")[2]] = now + self._max_age_seconds
 
     def form_token(self, cookie: str, form: str) -> str:
         """Returns the token that a form has to bring along: nobody else's page knows it."""
