@@ -269,6 +269,43 @@ class RestoreSettings:
 
 
 @dataclass
+class OpinionRules:
+    """Who is left out of an opinion study's result, fixed before the first rater."""
+
+    max_failed_traps: CountFromZero  # more exclude
+    min_seconds: Annotated[float, Range(0, 60)]  # a faster answer is too fast
+    max_share_too_fast: Share  # a larger share of too fast answers excludes
+    max_repeat_difference: Annotated[float, Range(0, 4)]  # a larger mean difference at repeated trials excludes
+    min_answers_sd: Annotated[float, Range(0, 2)]  # a smaller standard deviation of the ratings excludes
+    min_completed_share: Share  # a smaller share of answered trials excludes
+
+
+@dataclass
+class OpinionSettings:
+    """Everything `facesr opinion init` needs: the pictures that people compare, and the design of the study."""
+
+    dir: str | None  # the study's new folder
+    folders: list[str]  # restored folders, one for each method
+    high: str | None  # folder of the originals
+    low: str | None  # folder of the low-resolution pictures, of which the anchors are made
+    persons: str | None  # CSV file person,picture: other pictures of the persons, for kinds=[same]
+    title: str  # for raters
+    kinds: list[str]  # acr | pair | same: questions, in the order in which they are asked
+    anchors: list[str]  # bicubic | nearest: made from `low`, rated like methods
+    faces: Any  # how many are drawn | all | list of ids
+    raters: Annotated[int, Range(1, 10_000)]  # planned
+    reserve: Annotated[int, Range(0, 10_000)]  # further sessions, for raters who withdraw or do not come back
+    training: Annotated[int, Range(0, 100)]  # trials before each kind, which do not count
+    repeats: Annotated[int, Range(0, 1_000)]  # trials of each kind that come a second time
+    traps: Annotated[int, Range(0, 1_000)]  # trials of each kind that say which answer to give
+    with_reference: bool  # kinds=[pair]: the original stands beside the two
+    enlarge: Annotated[int, Range(1, 8)]  # pictures are enlarged so many times by cubic interpolation
+    seed: Seed
+    database: str | None  # PostgreSQL's address; by default study.sqlite in the folder
+    rules: OpinionRules
+
+
+@dataclass
 class NiqeSettings:
     """NIQE's pristine model and its memory."""
 
