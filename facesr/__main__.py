@@ -3,7 +3,7 @@
     facesr COMMAND ...          facesr --help lists the commands, facesr COMMAND --help what one of them takes
 
 train, evaluate and submit take KEY=VALUE, as train.py, evaluate.py and submit.py do, and so does restore behind the
-names of photographs; the others take options. board needs the extra of that name.
+names of photographs and opinion init behind a folder; the others take options. board and opinion need the extra board.
 """
 
 import importlib
@@ -23,6 +23,7 @@ COMMANDS = {
     "evaluate": ("facesr.evaluation.command", "score restored faces, a method or an archive; studies"),
     "submit": ("facesr.submission.command", "make a submission archive, or verify one"),
     "board": ("facesr.leaderboard.command", "organise a competition: its leaderboard"),
+    "opinion": ("facesr.opinion.command", "have people rate restored faces: pages and analysis"),
     "compare": ("facesr.evaluation.compare", "set runs beside each other: settings and final scores"),
     "prepare": ("facesr.data.prepare.prepare", "make a dataset out of a folder of photographs"),
     "patches": ("facesr.data.prepare.patches", "make a dataset of patches out of general pictures"),
@@ -52,7 +53,6 @@ def help_text() -> str:
             "usage: facesr COMMAND [KEY=VALUE ...]     facesr COMMAND --help tells what it takes",
             "",
             *lines,
-            "",
             "first steps: facesr train; facesr evaluate method=pretrained:asc19_final",
         ]
     )

@@ -89,3 +89,13 @@ def check_choice(override: str, names: Sequence[str], offered: Sequence[str], se
         if name not in names:
             key = override.partition("=")[0].lstrip("+")
             raise ConfigError(unknown_choice(key, "null" if name is None else plain(name), offered))
+
+
+def quoted(text: str) -> str:
+    """Returns a text as a value in single quotes of Hydra's grammar, which is read as it is.
+
+    Backslashes count only before a quote, the end, and ``${``, which would else refer to another key.
+    """
+    plain = re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + r"\${", text)
+    inner = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + (r"\'" if found[2] else ""), plain)
+    return f"'{inner}'"

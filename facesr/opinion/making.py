@@ -43,7 +43,6 @@ from facesr.web.secret import write_secret
 from facesr.web.strict import yaml_text
 
 NUM_TRAINING_FACES = 4
-SECONDS_PER_TRIAL = 6.0  # a guess, for the sentence that tells how long a session is
 
 _TEXT = Template("""\
 # An opinion study. The upper part may be changed at any time; what raters have agreed to should not change.
@@ -232,7 +231,7 @@ def _settings_text(settings: OpinionSettings) -> str:
     lines = []
     for key, value in design:
         listed = f"[{', '.join(value)}]" if isinstance(value, list) else str(value).lower()
-        lines.append(f"  {key}: {listed:<14}" + (f"# {comments[key]}" if key in comments else ""))
+        lines.append(f"  {key}: {listed}".ljust(30) + (f"# {comments[key]}" if key in comments else ""))
     ruled = [f"  {key}: {getattr(rules, key)}" for key in rules.__dataclass_fields__]
     database = "# database: postgresql+psycopg://USER@HOST/NAME     instead of study.sqlite in this folder"
     if settings.database is not None:
@@ -252,12 +251,11 @@ def told(study: Study) -> list[str]:
     parts = [f"{len(plan.methods)} method{'s' * (len(plan.methods) > 1)} ({', '.join(plan.methods)})"]
     parts += [f"the anchors {', '.join(plan.anchors)}"] if plan.anchors else []
     parts += ["the hidden original"] if ACR in plan.kinds else []
-    minutes = round(plan.num_trials * SECONDS_PER_TRIAL / 60)
     design = study.settings.design
     return [
         f"{name} is a study of {', '.join(parts)} on {len(plan.faces)} faces; its settings are in {name}/{SETTINGS}.",
-        f"a rater answers {plan.num_trials} questions, about {minutes} minutes; {design.raters} raters are planned, "
-        f"{design.reserve} sessions are in reserve.",
+        f"a rater answers {plan.num_trials} questions, about {plan.minutes} minutes; "
+        f"{design.raters} raters are planned, {design.reserve} sessions are in reserve.",
         f"plan: sha256 {plan.sha256} ({name}/{PLAN}); publish it before the first rater",
         f"next: facesr opinion invite {name} --count {design.raters}, then facesr opinion serve {name}",
     ]

@@ -12,6 +12,7 @@ from facesr.opinion.sessions import Trial, Wishes, session
 
 FORMAT = "facesr-opinion-plan-1"
 _MAX_BYTES = 1 << 28
+_SECONDS_PER_TRIAL = 6.0  # a guess
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,11 @@ class Plan:
     def num_trials(self) -> int:
         """Questions of a whole session; all sessions have as many."""
         return len(self.sessions[0])
+
+    @property
+    def minutes(self) -> int:
+        """About how long a session takes."""
+        return max(1, round(self.num_trials * _SECONDS_PER_TRIAL / 60))
 
 
 def sessions_of(wishes: Wishes, count: int) -> tuple[tuple[Trial, ...], ...]:

@@ -93,7 +93,8 @@ def named_folders(folders: Sequence[Path], anchors: Sequence[str]) -> dict[str, 
         outer = folder.parent if folder.name == PICTURES else folder
         inner = outer / PICTURES if (outer / PICTURES).is_dir() else folder
         record = read_restored(outer) if inner.name == PICTURES else None
-        named.append((record.model if record is not None else outer.name, outer.name, inner))
+        model = "" if record is None else record.model.removeprefix("pretrained:")
+        named.append((model if _METHOD.fullmatch(model) else outer.name, outer.name, inner))
     models = [model for model, _, _ in named]
     for model, own, folder in named:
         # Two restorations by one network: their folders' names tell them apart.

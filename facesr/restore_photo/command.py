@@ -1,6 +1,5 @@
 """The command ``facesr restore``: photographs and films in, the same with restored faces out."""
 
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from facesr.files import is_inside, remove_leftovers
 from facesr.methods.method import PULSE, Method
 from facesr.methods.open import open_method
 from facesr.names import folded, shown, shown_path
+from facesr.overrides import quoted
 from facesr.photos.crop import Framing
 from facesr.photos.decode import SUFFIXES, list_pictures
 from facesr.photos.detect import detector
@@ -74,17 +74,7 @@ def with_inputs(arguments: Sequence[str]) -> list[str]:
         (names if is_name else rest).append(argument)
     if not names:
         return rest
-    quoted = [f"'{_quoted(name)}'" for name in names]
-    return [f"inputs=[{','.join(quoted)}]", *rest]
-
-
-def _quoted(name: str) -> str:
-    """Returns a name as it stands inside single quotes in Hydra's grammar.
-
-    Backslashes count only before a quote, the end, and ``${``, which would else refer to another key.
-    """
-    plain = re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + r"\${", name)
-    return re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + (r"\'" if found[2] else ""), plain)
+    return [f"inputs=[{','.join(map(quoted, names))}]", *rest]
 
 
 def run(settings: RestoreSettings) -> None:
