@@ -1,108 +1,116 @@
-"""Studies with made raters, honest and otherwise. What they answer is simulated: no person ever gave these ratings."""
+"""Small studies to test on: pictures of noise, a study's folder made by `make_study`, and raters who talk to it."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+import logging
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import httpx
 import numpy as np
-from numpy.typing import NDArray
+from fastapi import FastAPI
 
-from facesr.opinion.ratings import ORIGINAL, Rater, Rating, Records, Rules
-from facesr.opinion.simulation import Deviations, continuous, rounded
+from facesr.build import load_settings
+from facesr.config import OpinionSettings
+from facesr.opinion import raters
+from facesr.opinion.app import create_app
+from facesr.opinion.making import make_study
+from facesr.opinion.opening import open_database
+from facesr.opinion.sessions import Trial
+from facesr.opinion.study import Study
+from facesr.png import write_png
+from facesr.web.database import Database
+from facesr.web.tokens import digest
+from tests.leaderboard.site import Client
 
-RULES = Rules(1, 0.6, 0.2, 1.0, 0.35, 0.8)
-MEANS: Mapping[str, float] = {"nearest": 1.6, "bicubic": 2.1, "psnr": 3.0, "gan": 3.6, ORIGINAL: 4.5}
-KINDS_OF_RATER = ("honest", "biased", "clicker", "straight", "hasty")
-_START = datetime(2026, 3, 1, 12, 0, 0, 0, UTC)
-
-
-def study(
-    num_raters: int = 20,
-    num_faces: int = 20,
-    kinds: Mapping[str, int] | None = None,
-    seed: int = 0,
-    means: Mapping[str, float] = MEANS,
-    deviations: Deviations | None = None,
-) -> Records:
-    """Returns a study whose raters are honest, but for the numbers of others in `kinds`, which come last."""
-    random = np.random.default_rng(seed)
-    others = [kind for kind, count in (kinds or {}).items() for _ in range(count)]
-    raters = ["honest"] * (num_raters - len(others)) + others
-    methods, faces = list(means), [f"{i:06d}" for i in range(num_faces)]
-    values = np.array(list(means.values()))
-    opinions = continuous(values, num_raters, num_faces, deviations or Deviations(), random)[0]
-    ratings: list[Rating] = []
-    for number, kind in enumerate(raters):
-        ratings += _session(f"r{number:04d}", kind, opinions[number], methods, faces, random)
-    return Records(
-        title="Simulated study, no person rated anything",
-        kinds=("acr",),
-        methods=tuple(name for name in methods if name != ORIGINAL),
-        anchors=tuple(name for name in ("nearest", "bicubic") if name in methods),
-        faces=tuple(faces),
-        rules=RULES,
-        plan_sha256="0" * 64,
-        ratings=tuple(ratings),
-        raters=tuple(rater_named(f"r{number:04d}") for number in range(num_raters)),
-        high=None,
-        folders={},
-        trials=len(methods) * num_faces + 3 + 6 + 4,
-    )
+METHODS = ("ours", "theirs")
 
 
-def rater_named(name: str) -> Rater:
-    return Rater(name, _START, _START + timedelta(minutes=20), False, "en", 2.0, 1280, 720, 4, False)
+def noise(path: Path, seed: int, height: int = 16, width: int = 12) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_png(path, np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
-def _session(
-    name: str,
-    kind: str,
-    opinions: NDArray[np.float64],
-    methods: list[str],
-    faces: list[str],
-    random: np.random.Generator,
-) -> Iterator[Rating]:
-    """Yields a whole session: 3 training trials, the main part in a random order, 4 traps and 6 repeats."""
-    order = [(m, f) for f in range(len(faces)) for m in range(len(methods))]
-    order = [order[i] for i in random.permutation(len(order))]
-    trials = [("training", m, f) for m, f in order[:3]] + [("main", m, f) for m, f in order]
-    trials += [("repeat", m, f) for m, f in order[:6]] + [("trap", 0, f) for f in range(min(4, len(faces)))]
-    for place, (part, m, f) in enumerate(trials):
-        opinion = opinions[m, f] + (0.8 if kind == "biased" else 0.0)
-        if part == "repeat":
-            opinion += random.normal(0.0, 0.3)
-        expected = 1 + f % 5 if part == "trap" else None
-        answer = int(rounded(np.array(opinion))) if expected is None else expected
-        seconds = float(random.lognormal(1.0, 0.4)) + 0.7
-        if kind == "clicker":
-            answer = int(random.integers(1, 6))
-        elif kind == "straight":
-            answer = 3
-        elif kind == "hasty":
-            seconds = float(random.uniform(0.1, 0.7))
-        yield Rating(
-            rater=name,
-            place=place,
-            part=part,
-            kind="acr",
-            face=faces[f],
-            method=methods[m],
-            other="",
-            answer=answer,
-            expected=expected,
-            seconds=seconds,
-            at=_START + timedelta(seconds=10 * place),
-        )
+def folders(root: Path, count: int = 12, methods: tuple[str, ...] = METHODS) -> list[str]:
+    """Writes pictures of faces f00, f01, ... and returns the keys that name their folders."""
+    for place, name in enumerate(("high", *methods)):
+        for number in range(count):
+            noise(root / name / f"f{number:02d}.png", 1000 * place + number)
+    return [f"folders=[{','.join(str(root / name) for name in methods)}]", f"high={root / 'high'}"]
 
 
-def without(records: Records, share: float, seed: int = 1) -> Records:
-    """Returns the study with a share of the main answers missing."""
-    random = np.random.default_rng(seed)
-    kept = [one for one in records.ratings if one.part != "main" or random.random() >= share]
-    return replace(records, ratings=tuple(kept))
+def settings_of(folder: Path, *keys: str) -> OpinionSettings:
+    return load_settings("opinion", OpinionSettings, [f"dir={folder}", *keys])
 
 
-def with_pictures(records: Records, high: Path, folders: Mapping[str, Path]) -> Records:
-    """Returns the study with the folders of its pictures."""
-    return replace(records, high=high, folders=dict(folders))
+def a_study(root: Path, *keys: str, count: int = 12) -> Study:
+    """Returns a new study in root/study."""
+    wanted = [*folders(root, count), "faces=8", "raters=4", "reserve=1", "repeats=1", "traps=1", "training=2", *keys]
+    return make_study(settings_of(root / "study", *wanted))
+
+
+class Hall:
+    """A study that is served without a socket."""
+
+    def __init__(self, study: Study, **more: Any) -> None:
+        self.study = study
+        self.database: Database = open_database(study)
+        self.app: FastAPI = create_app(study, self.database, **more)
+        logging.getLogger("facesr.web.requests").setLevel(logging.WARNING)
+        self._number = 0
+
+    def link(self) -> str:
+        """Returns the path of a new personal link."""
+        with self.database.write() as session:
+            return f"/r/{raters.invite(self.database, session)}"
+
+    def visitor(self) -> Client:
+        """Returns a browser at an address of its own."""
+        self._number += 1
+        return Client(self.app, f"192.0.2.{self._number}")
+
+    def joined(self, link: str = "") -> Client:
+        """Returns a browser whose rater has consented."""
+        client = self.visitor()
+        assert client.get(link or self.link()).status_code == 303
+        assert client.form("/", "/consent", language="en").status_code == 303
+        return client
+
+    def slot(self, link: str) -> int | None:
+        with self.database.read() as session:
+            found = raters.rater_of(session, digest(link.removeprefix("/r/")))
+            assert found is not None
+            return found.slot
+
+    def trials(self, link: str) -> tuple[Trial, ...]:
+        slot = self.slot(link)
+        assert slot is not None
+        return self.study.plan.sessions[slot]
+
+    def num_answers(self) -> int:
+        with self.database.read() as session:
+            return raters.progress(self.database, session, self.study).answers
+
+
+def fields_of(page: str) -> dict[str, str]:
+    """Returns the hidden fields of a question that have values."""
+    return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page))
+
+
+def answer(client: Client, value: int, **more: str) -> httpx.Response:
+    """Loads the next question, answers it, and returns what comes back."""
+    page = client.get("/question")
+    assert page.status_code == 200, page.headers
+    return client.request("POST", "/question", data={**fields_of(page.text), "answer": str(value), **more})
+
+
+def whole_session(client: Client, choose: Callable[[str], int], **more: str) -> int:
+    """Answers everything, and returns how many questions there were."""
+    count = 0
+    while True:
+        page = client.get("/question")
+        if page.status_code == 303:
+            return count
+        data = {**fields_of(page.text), "answer": str(choose(page.text)), **more}
+        assert client.request("POST", "/question", data=data).status_code == 303
+        count += 1
