@@ -180,15 +180,12 @@ def explanation(kind: str, methods: int, difference: float, simulations: int, de
     """Returns what the table's columns mean."""
     given = ", ".join(f"{name.replace('_', ' x ')} {value:g}" for name, value in vars(deviations).items())
     of_two = "of the share that chooses one of two methods" if kind == "pairs" else "of the difference of two methods"
-    return "\n".join(
-        [
-            f"+-              half width of the 95 % interval, the last one {of_two}, over samples of raters and faces",
-            "if independent  what one would claim by taking every answer for independent, which is wrong",
-            f"power           share of {simulations} simulated studies that find a difference of {difference:g} points at the",
-            "                5 % level",
-            f"corrected       the same with the 5 % shared by all {methods * (methods - 1) // 2} pairs of {methods} methods",
-            f"Standard deviations in points of the scale: {given}.",
-            "They are guesses; analyse tells those of a study that was made. More answers by the same raters, or on the same",
-            "faces, help little: the fewer of the two limits what can be told.",
-        ]
-    )
+    pairs = methods * (methods - 1) // 2
+    return f"""\
++-              half width of the 95 % interval, the last one {of_two}, over samples of raters and faces
+if independent  what one would claim by taking every answer for independent, which is wrong
+power           share of {simulations} studies that find a difference of {difference:g} points at the 5 % level
+corrected       the same with the 5 % shared by all {pairs} pairs of {methods} methods
+Standard deviations in points of the scale: {given}.
+These are guesses; analyse tells those of a study that was made. More faces help little where raters are few, and more
+raters where faces are."""
