@@ -10,7 +10,7 @@ from facesr.figures.charts import COLOURS
 from facesr.figures.plane import ticks
 from facesr.web.page import render
 
-_WIDTH, _ROW, _TOP, _BOTTOM, _RIGHT = 560, 24, 10, 34, 14
+_WIDTH, _ROW, _TOP, _BOTTOM, _RIGHT = 420, 24, 10, 34, 14
 _LETTER = 6.2  # pixels of a letter of 11 px, on the average
 _LONGEST = 26  # letters of a name that are shown
 # From bad to excellent, in steps that a colour-blind reader tells apart (Okabe and Ito); the middle one is light.
@@ -63,7 +63,7 @@ def dots_svg(
             "y": _TOP + _ROW * i + _ROW // 2,
             "label": _cut(dot.label),
             "left": f"{left - 8:.1f}",
-            "class": "quiet" if dot.is_quiet else "main",
+            "class": "muted" if dot.is_quiet else "main",
             "x": None if dot.value is None else x(dot.value),
             "low": None if dot.low is None else x(dot.low),
             "high": None if dot.high is None else x(dot.high),
@@ -118,7 +118,7 @@ def answers_svg(rows: Sequence[tuple[str, Sequence[int]]], title: str, names: Se
             x += width
         bars.append({"label": _cut(label), "y": _TOP + _ROW * i, "left": f"{left - 8:.1f}", "parts": parts})
     keys = [
-        {"x": f"{left + across * i / len(names):.1f}", "colour": ANSWER_COLOURS[i], "text": name}
+        {"x": f"{10 + (_WIDTH - 20) * i / len(names):.1f}", "colour": ANSWER_COLOURS[i], "text": name}
         for i, name in enumerate(names)
     ]
     height = _TOP + _ROW * len(rows) + _BOTTOM

@@ -38,7 +38,7 @@ def warnings_of(records: Records, kept: Findings, everyone: Findings) -> list[st
             "A method won or lost all its comparisons, so that its strength has no finite estimate; half a win was "
             "added to both sides of each pair."
         )
-    if any(one.low is None for one in kept.scores):
+    if any(one.low is None for one in (kept.scores or everyone.scores)):
         found.append(
             "Some values have no interval: it takes two raters and two faces, and answers that are not all the same."
         )

@@ -147,7 +147,7 @@ def ratings_csv(ratings: Iterable[Rating]) -> str:
 
 
 def raters_csv(
-    raters: Iterable[Rater], beside: Sequence[str] = (), cells: Mapping[str, Sequence[str]] | None = None
+    raters: Iterable[Rater], beside: Sequence[str] = (), cells: Mapping[str, Sequence[object]] | None = None
 ) -> str:
     """Returns raters.csv: a line for each rater, and the further columns `beside` with their `cells` by rater."""
     return _csv(Rater, raters, beside, cells or {})
@@ -210,14 +210,14 @@ def checked_rating(rating: Rating) -> Rating:
 
 
 def _csv(
-    kind: type, rows: Iterable[Any], beside: Sequence[str] = (), cells: Mapping[str, Sequence[str]] | None = None
+    kind: type, rows: Iterable[Any], beside: Sequence[str] = (), cells: Mapping[str, Sequence[object]] | None = None
 ) -> str:
     names = [one.name for one in fields(kind)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*names, *beside])
     for row in rows:
-        further = [_guarded(cell) for cell in (cells or {}).get(row.rater, [""] * len(beside))]
+        further = [_cell(cell) for cell in (cells or {}).get(row.rater, [""] * len(beside))]
         writer.writerow([*(_cell(getattr(row, name)) for name in names), *further])
     return text.getvalue()
 

@@ -107,18 +107,27 @@ def _measure(records: Records, measure: str, found: Findings) -> dict[str, Any]:
         Dot(one.method, one.value, one.low, one.high, one.method in (*records.anchors, ORIGINAL), _note(one))
         for one in scores
     ]
+    resampled = any(one.resampled_low is not None for one in scores)
     pairs = sorted(found.pairs_of(measure), key=lambda one: (one.p_holm is None, one.p_holm or 0.0))
     chart = dots_svg(dots, f"{name} of each method", f"{name}, 95 % interval", limits) if is_chart else None
     return {
         "name": name[0].upper() + name[1:],
         "chart": chart,
-        "heads": ["method", name, "95 % interval", "by resampling", "answers", "raters", "faces"],
+        "heads": [
+            "method",
+            name,
+            "95 % interval",
+            *(["by resampling"] if resampled else []),
+            "answers",
+            "raters",
+            "faces",
+        ],
         "rows": [
             [
                 one.method,
                 _value(one.value),
                 _ends(one.low, one.high),
-                _ends(one.resampled_low, one.resampled_high),
+                *([_ends(one.resampled_low, one.resampled_high)] if resampled else []),
                 one.answers,
                 one.raters,
                 one.faces,
@@ -186,8 +195,7 @@ def _correlations(measure: str, found: Findings) -> dict[str, Any]:
     by_place = {(one.metric, one.level): one for one in own}
     ceiling = by_place.get((CEILING, "pictures"))
     on_pictures = [one for one in own if one.level == "pictures" and one.metric != CEILING]
-    order = sorted(on_pictures, key=lambda one: -2.0 if one.value is None else -one.value, reverse=False)
-    order.sort(key=lambda one: (one.value is None, -(one.value or 0.0)))
+    order = sorted(on_pictures, key=lambda one: (one.value is None, -(one.value or 0.0)))
     dots = [Dot(one.metric, one.value, one.low, one.high) for one in order]
     names = [one.metric for one in order] + [CEILING]
     chart = None

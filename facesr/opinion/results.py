@@ -82,20 +82,19 @@ def raters_table(
     heads += ["completed_share", "median_seconds", "bias", "inconsistency", "inconsistency_low", "inconsistency_high"]
     heads += ["bt500_rejects", "excluded", "reasons"]
     place = {name: i for i, name in enumerate(rated)}
-    cells: dict[str, list[str]] = {}
+    cells: dict[str, list[object]] = {}
     for one in conducts:
         worked = [value for key, value in vars(one).items() if key not in ("rater", "reasons")]
         i = place.get(one.rater)
         parts = ("bias", "inconsistency", "inconsistency_low", "inconsistency_high")
         numbers = [None if model is None or i is None else float(getattr(model, part)[i]) for part in parts]
         end = [rejected.get(one.rater), bool(one.reasons), "; ".join(one.reasons)]
-        cells[one.rater] = [_plain(value) for value in (*worked, *numbers, *end)]
+        cells[one.rater] = [_rounded(value) for value in (*worked, *numbers, *end)]
     return raters_csv(records.raters, heads, cells)
 
 
-def _plain(value: object) -> str:
-    # raters_csv guards texts itself, and numbers need no guard.
-    return value if isinstance(value, str) else _cell(value)
+def _rounded(value: object) -> object:
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def summary_of(
