@@ -1,8 +1,6 @@
 """A contest in a real browser: three teams, five archives, one of them hostile and one a copy, to the private ranks."""
 
 import contextlib
-import os
-import socket
 import threading
 import time
 import zipfile
@@ -27,12 +25,9 @@ from facesr.submission.pack import pack
 from facesr.tiles import Tiles
 from facesr.web.tokens import is_token
 from tests.leaderboard.made import RANKING
-
-playwright = pytest.importorskip("playwright.sync_api", reason="uv run --group browser brings it")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="uv run --group browser brings it")
+from tests.web.reader import NARROW, WIDE, Reader, chromium, playwright, served
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
-WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 
 class Scorer:
@@ -81,72 +76,27 @@ def archives(place: Place, folder: Path) -> dict[str, Path]:
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str, Place]]:
     """Address of a served demo with a worker, the organiser's token, and its folder."""
-    import uvicorn
-
     monkeypatch.setattr(founding, "DEMO_FACES", 8)
     monkeypatch.setattr(worker, "open_scorer", lambda place, phase, device: Scorer(place.high(phase)))
     monkeypatch.setattr(worker, "POLL_SECONDS", 0.1)
     token = founding.make_competition(tmp_path / "demo", title="Faces <b>2027</b>")
-    with opened(tmp_path / "demo") as (place, database), socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(create_app(place, database), log_config=None))
+    with opened(tmp_path / "demo") as (place, database), served(create_app(place, database)) as url:
         stop = threading.Event()
-        threads = [
-            threading.Thread(target=server.run, kwargs={"sockets": [listening]}),
-            threading.Thread(target=worker.Worker(place, database, "test").run, args=(stop,)),
-        ]
-        for thread in threads:
-            thread.start()
-        until = time.monotonic() + 60
-        while not server.started:
-            assert time.monotonic() < until
-            time.sleep(0.05)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}", token, place
+        thread = threading.Thread(target=worker.Worker(place, database, "test").run, args=(stop,))
+        thread.start()
+        yield url, token, place
         stop.set()
-        server.should_exit = True
-        for thread in threads:
-            thread.join(60)
+        thread.join(60)
 
 
 @pytest.fixture
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        path = next(found for found in ("/usr/bin/chromium", "/usr/bin/google-chrome") if Path(found).exists())
-        chromium = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
+    with chromium() as found:
+        yield found
 
 
-class Reader:
-    """Somebody with a browser, who looks at what is wrong with every page."""
-
-    def __init__(self, browser: Any, url: str, size: dict[str, int]) -> None:
-        self.page = browser.new_context(viewport=size, base_url=url).new_page()
-        self.page.set_default_timeout(30_000)
-        self.faults: list[str] = []
-        self.page.on("pageerror", lambda error: self.faults.append(f"script: {error}"))
-        self.page.on("console", lambda line: self.faults.append(line.text) if line.type == "error" else None)
-
-    def see(self, address: str, name: str) -> str:
-        """Opens a page, checks it, keeps a picture where one is wanted, and returns its text."""
-        if address:
-            self.page.goto(address)
-        self.check(name)
-        return str(self.page.inner_text("main"))
-
-    def check(self, name: str) -> None:
-        found = axe.Axe().run(self.page).response["violations"]
-        serious = [one["id"] for one in found if one["impact"] in ("serious", "critical")]
-        assert serious == [], (name, [(one["id"], one["nodes"][0]["html"]) for one in found])
-        width = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert width <= 0, f"{name} is wider than the window"
-        assert self.faults == [], (name, self.faults)
-        if folder := os.environ.get("FACESR_SHOTS"):
-            self.page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True)
-
-    def submit(self, button: str) -> None:
-        self.page.get_by_role("button", name=button, exact=True).click()
-        self.page.wait_for_load_state()
+class Member(Reader):
+    """An organiser, or a member of a team."""
 
     def sign_in(self, token: str) -> None:
         self.page.goto("/signin")
@@ -183,8 +133,8 @@ class Reader:
 def test_contest_in_a_browser(site: tuple[str, str, Place], browser: Any, tmp_path: Path) -> None:
     url, token, place = site
     made = archives(place, tmp_path)
-    organiser = Reader(browser, url, WIDE)
-    anybody = Reader(browser, url, NARROW)
+    organiser = Member(browser, url, WIDE)
+    anybody = Member(browser, url, NARROW)
     assert "ID similarity" in anybody.see("/", "front-390")
     organiser.sign_in(token)
     organiser.see("/organiser", "organiser-1280")
@@ -194,7 +144,7 @@ def test_contest_in_a_browser(site: tuple[str, str, Place], browser: Any, tmp_pa
     code = next(word for word in organiser.page.inner_text("main").split() if is_token(word))
     teams = {}
     for name, size in (("Alpha", WIDE), ("Beta", NARROW), ("Gamma", NARROW)):
-        team = teams[name] = Reader(browser, url, size)
+        team = teams[name] = Member(browser, url, size)
         team.see("/register", f"register-{size['width']}")
         team.page.fill("input[name=code]", code)
         team.page.fill("input[name=team]", name)

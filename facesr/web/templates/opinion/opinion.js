@@ -43,6 +43,8 @@
     scale = Math.max(1, Math.floor(Math.min(most, tall * ratio / height) + 1e-6));
     const isSmall = width * scale / ratio > roomX + 0.5;
     for (const one of pictures) {
+      // What does not fit is scrolled, with the keyboard, too.
+      if (isSmall) one.parentElement.tabIndex = 0; else one.parentElement.removeAttribute("tabindex");
       one.style.width = `${one.dataset.width * scale / ratio}px`;
       one.style.height = `${one.dataset.height * scale / ratio}px`;
       one.style.position = "relative";
