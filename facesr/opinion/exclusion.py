@@ -19,7 +19,8 @@ class Conduct:
         traps: answered ones.
         failed_traps: those answered wrongly.
         share_too_fast: of all answers outside the training.
-        repeat_difference: mean absolute difference between the two answers to a repeated trial.
+        repeat_difference: mean absolute difference between the two answers to a repeated trial; of several kinds of
+            questions that of the worst.
         answers_sd: sample standard deviation of the ratings from 1 to 5 in the main part.
         completed_share: answered trials over those of a whole session.
         median_seconds: of all answers outside the training.
@@ -112,13 +113,15 @@ def _reasons(known: Conduct, rules: Rules) -> list[str]:
 
 
 def _repeat_difference(found: Sequence[Rating], main: Sequence[Rating]) -> float | None:
+    """Returns the mean absolute difference of repeated answers, that of the kind of question where it is largest."""
     first: dict[tuple[str, ...], float] = {}
     for one in main:
         first.setdefault(_trial(one), _chosen(one))
-    differences = [
-        abs(_chosen(one) - first[_trial(one)]) for one in found if one.part == "repeat" and _trial(one) in first
-    ]
-    return float(np.mean(differences)) if differences else None
+    by_kind: dict[str, list[float]] = {}
+    for one in found:
+        if one.part == "repeat" and _trial(one) in first:
+            by_kind.setdefault(one.kind, []).append(abs(_chosen(one) - first[_trial(one)]))
+    return max((float(np.mean(differences)) for differences in by_kind.values()), default=None)
 
 
 def _trial(one: Rating) -> tuple[str, ...]:
