@@ -26,7 +26,7 @@ from facesr.opinion.results import (
     raters_table,
     summary_of,
 )
-from facesr.opinion.screening import annex_e_of, bt500_of
+from facesr.opinion.screening import annex_e_of, bt500_of, unusual_raters
 
 FILES = ("ratings.csv", "raters.csv", "methods.csv", "differences.csv", "correlations.csv", SUMMARY, "report.html")
 
@@ -90,6 +90,7 @@ def write_analysis(records: Records, judges: Sequence[str], out: Path, num_resam
     stars = acr_cells(records, all_of_them)
     model = annex_e_of(stars)
     people = annex_e_points(stars.raters, model)
+    unusual = {name: why for name, why in unusual_raters(stars, model).items() if name in those}
     sets = {"kept": found, "all": without}
     origin = {
         "Resamples and seed": f"{num_resamples}, {seed}",
@@ -102,8 +103,8 @@ def write_analysis(records: Records, judges: Sequence[str], out: Path, num_resam
         "methods.csv": methods_csv(sets, records.anchors),
         "differences.csv": differences_csv(sets),
         "correlations.csv": correlations_csv(sets),
-        SUMMARY: json.dumps(summary_of(records, conducts, sets, origin), indent=2, allow_nan=False) + "\n",
-        "report.html": report_html(records, conducts, found, without, people, origin),
+        SUMMARY: json.dumps(summary_of(records, conducts, sets, unusual, origin), indent=2, allow_nan=False) + "\n",
+        "report.html": report_html(records, conducts, found, without, people, unusual, origin),
     }
     write_folder(out, files)
     for sentence in (*warnings_of(records, found, without), *conclusions_of(records, found)):

@@ -37,6 +37,7 @@ def report_html(
     kept: Findings,
     everyone: Findings,
     people: Mapping[str, tuple[float, float]],
+    unusual: Mapping[str, str],
     origin: Mapping[str, str],
 ) -> str:
     """Returns the page.
@@ -47,6 +48,7 @@ def report_html(
         kept: what those say whom the rules keep.
         everyone: what all say.
         people: rater -> bias and inconsistency by Annex E; empty where there are none.
+        unusual: rater whom the rules keep -> why one should look at the answers.
         origin: name -> value, how the analysis was made.
     """
     shown = kept if kept.raters else everyone
@@ -68,6 +70,7 @@ def report_html(
             ],
             excluded=[[one.rater, "; ".join(one.reasons)] for one in excluded],
             reasons=reasons_of(conducts),
+            unusual=list(unusual.items()),
             beside=_beside(kept, everyone) if kept.raters and excluded else None,
             people=_people(people, names),
             rules=[[_RULES[name], f"{value:g}"] for name, value in asdict(records.rules).items()],

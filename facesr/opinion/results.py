@@ -98,9 +98,13 @@ def _rounded(value: object) -> object:
 
 
 def summary_of(
-    records: Records, conducts: Sequence[Conduct], sets: Mapping[str, Findings], origin: Mapping[str, str]
+    records: Records,
+    conducts: Sequence[Conduct],
+    sets: Mapping[str, Findings],
+    unusual: Mapping[str, str],
+    origin: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Returns summary.json as plain containers, without anything that is not a number."""
+    """Returns summary.json as plain containers; `unusual` raters are kept by the rules, `origin` is how it was made."""
     kept, everyone = sets["kept"], sets["all"]
     return {
         "format": SUMMARY_FORMAT,
@@ -118,6 +122,7 @@ def summary_of(
             "kept": kept.raters,
             "excluded": sum(bool(one.reasons) for one in conducts),
             "reasons": dict(reasons_of(conducts)),
+            "unusual": dict(unusual),
         },
         "informal": kept.raters < FEWEST_RATERS,
         "warnings": warnings_of(records, kept, everyone),

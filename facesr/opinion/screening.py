@@ -15,6 +15,7 @@ _MOST_ROUNDS = 1000
 _CONVERGED = 1e-8
 # Keeps the weight of a rater who agrees with the quality exactly finite; sureal has the same.
 _EPSILON = 1e-8
+_MOST_INCONSISTENT = 1.5  # times the median: a choice of ours
 
 
 @dataclass(frozen=True)
@@ -123,3 +124,24 @@ def bt500_of(cells: Cells) -> dict[str, bool]:
         return {}
     found = bt500_rejected(cells.values.reshape(len(cells.raters), -1))
     return {name: bool(row[0]) for name, row in zip(cells.raters, found, strict=True)}
+
+
+def unusual_raters(cells: Cells, model: AnnexE | None) -> dict[str, str]:
+    """Returns raters whose answers look unlike the others', and why: a reason to look, none to exclude anybody.
+
+    These are the raters whose inconsistency is above 1.5 times the median even at the lower end of its interval, and
+    those whom BT.500 rejects.
+    """
+    if model is None:
+        return {}
+    found: dict[str, list[str]] = {}
+    median = float(np.median(model.inconsistency))
+    for i, name in enumerate(cells.raters):
+        if len(cells.raters) > 2 and model.inconsistency_low[i] > _MOST_INCONSISTENT * median:
+            found.setdefault(name, []).append(
+                f"inconsistency {model.inconsistency[i]:.2f} where the median is {median:.2f}"
+            )
+    for name, is_rejected in bt500_of(cells).items():
+        if is_rejected:
+            found.setdefault(name, []).append("outliers on both sides (BT.500)")
+    return {name: "; ".join(why) for name, why in found.items()}

@@ -7,7 +7,7 @@ import pytest
 
 from facesr.opinion.cells import acr_cells
 from facesr.opinion.exclusion import conduct_of, everyone, kept, reasons_of
-from facesr.opinion.screening import annex_e_of, bt500_of
+from facesr.opinion.screening import annex_e_of, bt500_of, unusual_raters
 from tests.opinion.made_ratings import pair_study, study
 
 OTHERS = {"biased": 2, "clicker": 3, "straight": 2, "hasty": 2}
@@ -32,6 +32,10 @@ def test_annex_e_shows_biased_and_erratic_raters() -> None:
     assert found.bias[biased].mean() > found.bias[honest].mean() + 0.4
     assert found.bias.mean() == pytest.approx(0, abs=1e-12)
     assert any(rejected for name, rejected in bt500_of(cells).items() if name >= "r0017")
+    unusual = unusual_raters(cells, found)
+    assert {"r0017", "r0018", "r0019"} <= set(unusual) and min(unusual) > "r0014"
+    assert "inconsistency" in unusual["r0017"]
+    assert unusual_raters(cells, None) == {}
 
 
 def test_each_rule_says_its_numbers() -> None:
