@@ -51,8 +51,8 @@ def help_text() -> str:
         [
             "facesr: train, evaluate and submit 4x face super-resolution.",
             "usage: facesr COMMAND [KEY=VALUE ...]     facesr COMMAND --help tells what it takes",
-            "",
             *lines,
+            "",
             "first steps: facesr train; facesr evaluate method=pretrained:asc19_final",
         ]
     )

@@ -59,7 +59,7 @@
     const small = document.getElementById("small");
     const needed = (side, room) => String(Math.ceil(side / ratio + room));
     tell(small, isSmall
-      ? small.dataset.text.replace("{width}", needed(width * across, padding + gap)).replace("{height}", needed(height * rows, others))
+      ? small.dataset.text.replace("{width}", needed(width * across, padding + gap * (across - 1))).replace("{height}", needed(height * rows, others))
       : "");
   };
 
