@@ -47,6 +47,7 @@ LIGHT = (
     "facesr.leaderboard.sandbox",
     "facesr.leaderboard.verify_child",
     "facesr.leaderboard.app",
+    "facesr.opinion.app",
     "facesr.build",
     "facesr.png",
     "submit",

@@ -8,8 +8,16 @@ import pytest
 
 from facesr.__main__ import COMMANDS
 from facesr.build import known_names, load_settings
-from facesr.config import EvaluateSettings, FaceGeneratorSettings, RestoreSettings, SubmitSettings, TrainSettings
+from facesr.config import (
+    EvaluateSettings,
+    FaceGeneratorSettings,
+    OpinionSettings,
+    RestoreSettings,
+    SubmitSettings,
+    TrainSettings,
+)
 from facesr.errors import ConfigError
+from facesr.opinion.command import with_dir
 from facesr.overrides import combinations
 from facesr.restore_photo.command import with_inputs
 from facesr.training.request import read_request
@@ -21,6 +29,7 @@ KEYED = {
     "submit": ("submit", SubmitSettings),
     "face-generator": ("face_generator", FaceGeneratorSettings),
     "restore": ("restore", RestoreSettings),
+    "opinion init": ("opinion", OpinionSettings),
 }
 TOOLS = {"dask", "pytest", "ruff", "mypy", "tensorboard"}
 MAX_STEP_FILES = 12
@@ -126,6 +135,8 @@ def wrong_with(command: str) -> str | None:
             return f"{rest[0]} is no command of facesr"
         if rest[0] in KEYED:
             return wrong_with_keys(rest[0], rest[1:])
+        if " ".join(rest[:2]) in KEYED:
+            return wrong_with_keys(" ".join(rest[:2]), rest[2:])
         module, options = ROOT / (COMMANDS[rest[0]][0].replace(".", "/") + ".py"), rest[1:]
     elif first == "-m":
         module, options = ROOT / (rest[0].replace(".", "/") + ".py"), rest[1:]
@@ -149,6 +160,8 @@ def wrong_with_keys(command: str, options: list[str]) -> str | None:
     overrides = [option for option in options if not option.startswith("--")]
     if command == "restore":
         overrides = with_inputs(overrides)
+    elif command == "opinion init":
+        overrides = with_dir(overrides)
     config_name, schema = KEYED[command]
     try:
         if command == "train" and any(word.startswith(("recipe=", "dry_run=")) for word in overrides):
@@ -223,6 +236,7 @@ def test_a_documents_command_can_work(name: str, command: str) -> None:
         "sbatch slurm/nothing.sbatch",
         "uv run facesr nothing a b",
         "uv run facesr prepare a b --crops ffhq",
+        "uv run facesr opinion init a foldrs=[b]",
         "uv run benchmarks/submission.py --picture 3",
     ],
 )

@@ -62,7 +62,13 @@ def test_a_built_wheel_works_in_an_empty_environment_and_folder(tmp_path: Path) 
             "restored.js",
             "browser/index.html",
             "browser/page.js",
+            "opinion/question.html",
+            "opinion/opinion.js",
         )
+    } <= names
+    assert {
+        f"facesr/opinion/{name}"
+        for name in ("languages/en.yaml", "languages/zh.yaml", "migrations/versions/0001_the_first_tables.py")
     } <= names
     assert not any(name.startswith(("tests/", "data/", "configs/")) for name in names)
 

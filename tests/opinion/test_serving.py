@@ -1,10 +1,7 @@
-"""A study under stress: the server killed in the middle, raters of every sort, PostgreSQL instead of SQLite."""
+"""A study is served by a process that is killed in the middle, and kept in PostgreSQL instead of SQLite."""
 
 import contextlib
-import functools
-import itertools
 import os
-import random
 import re
 import signal
 import socket
@@ -20,15 +17,11 @@ import pytest
 from sqlalchemy import text
 
 from facesr.opinion import raters
-from facesr.opinion.exclusion import conduct_of, everyone, kept
-from facesr.opinion.findings import findings_of
-from facesr.opinion.making import make_study
 from facesr.opinion.opening import open_database
 from facesr.opinion.records import read_records
-from facesr.opinion.sessions import Trial
 from facesr.web.database import Database
 from tests.leaderboard.conftest import postgres
-from tests.opinion.made import Hall, a_study, answer, fields_of, folders, settings_of, whole_session
+from tests.opinion.made import Hall, a_study, answer, fields_of
 
 __all__ = ["postgres"]  # a fixture
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,52 +107,6 @@ def test_a_server_that_is_killed_loses_no_answer(tmp_path: Path) -> None:
         assert count >= 8 and len(own) in (count, count + 1)
         assert [rating.place for rating in own] == list(range(len(own)))
         assert {rating.answer for rating in own} == {number + 1}
-
-
-# Points of the scale; what honest raters see in a method.
-TRUE = {"ours": 3.7, "theirs": 2.6, "original": 4.6}
-SORTS = ("honest",) * 7 + ("lenient", "clicker", "straight-liner")
-
-
-@pytest.mark.slow
-def test_made_raters_through_the_pages(tmp_path: Path) -> None:
-    keys = [*folders(tmp_path, 14), "faces=10", "anchors=[]", "training=1", "repeats=3", "traps=3"]
-    study = make_study(settings_of(tmp_path / "study", *keys, "raters=10", "reserve=0", "break_every=1000"))
-    now = [1_800_000_000.0]
-    hall = Hall(study, clock=lambda: now[0])
-    draws = random.Random(4)
-    of_face = {face: draws.gauss(0, 0.3) for face in study.plan.faces}
-
-    def chosen(sort: str, trial: Trial, bias: float) -> int:
-        now[0] += 0.3 if sort == "clicker" else 4.0
-        if sort in ("clicker", "straight-liner"):
-            return draws.randint(1, 5) if sort == "clicker" else 3
-        if trial.expected is not None:
-            return trial.expected
-        seen = TRUE[trial.method] + of_face.get(trial.face, 0) + bias + draws.gauss(0, 0.5)
-        return min(5, max(1, round(seen)))
-
-    for sort in SORTS:
-        link = hall.link()
-        client = hall.joined(link)
-        trials, bias = iter(hall.trials(link)), 0.9 if sort == "lenient" else draws.gauss(0, 0.3)
-        choose = functools.partial(lambda sort, trials, bias, _: chosen(sort, next(trials), bias), sort, trials, bias)
-        assert whole_session(client, choose, ms="2500") == study.plan.num_trials
-    hall.database.close()
-    records = read_records(study.folder)
-    conducts = conduct_of(records)
-    wrong = {f"r{place + 1:04d}" for place, sort in enumerate(SORTS) if sort in ("clicker", "straight-liner")}
-    assert everyone(conducts) - kept(conducts) == wrong
-    # The browser says 2.5 s, and no more than 0.3 s have passed here.
-    assert all(rating.seconds == pytest.approx(0.3, abs=0.01) for rating in records.ratings if rating.rater == "r0009")
-    found = findings_of(records, kept(conducts), {}, 300, 1)
-    scores = {method: score.value for method, score in found.of("mos").items()}
-    for one, other in itertools.combinations(TRUE, 2):
-        assert scores[one] - scores[other] == pytest.approx(TRUE[one] - TRUE[other], abs=0.35)
-    (difference,) = [one for one in found.pairs_of("mos") if {one.first, one.second} == {"ours", "theirs"}]
-    assert difference.low is not None and difference.high is not None
-    sign = 1 if difference.first == "ours" else -1
-    assert min(sign * difference.low, sign * difference.high) > 0.3
 
 
 @pytest.mark.slow
