@@ -79,6 +79,14 @@ def test_exclusions_stand_with_their_reasons_and_both_results(tmp_path: Path) ->
     assert "With and without the exclusions" in page and "r0017" in page
 
 
+def test_names_of_methods_command_neither_page_nor_spreadsheet(tmp_path: Path) -> None:
+    records = study(4, 4, means={"<script>x</script>": 2.0, "=1+1": 4.0})
+    write_analysis(replace(records, title="Simulated </title><script>"), [], tmp_path / "out", 200, 0)
+    assert "<script" not in (tmp_path / "out" / "report.html").read_text()
+    for name in ("ratings.csv", "methods.csv", "differences.csv"):
+        assert not re.search(r"(^|,)=", (tmp_path / "out" / name).read_text(), re.MULTILINE)
+
+
 def test_an_analysis_replaces_an_earlier_one_and_nothing_else(tmp_path: Path) -> None:
     out = tmp_path / "out"
     write_analysis(STUDIES["one face"], [], out, 200, 0)
