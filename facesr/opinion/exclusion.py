@@ -98,8 +98,8 @@ def _reasons(known: Conduct, rules: Rules) -> list[str]:
         found.append(f"failed {known.failed_traps} of {known.traps} traps (at most {rules.max_failed_traps})")
     if known.share_too_fast is not None and known.share_too_fast > rules.max_share_too_fast:
         found.append(
-            f"{known.share_too_fast:.0%} of the answers within {rules.min_seconds:g} s "
-            f"(at most {rules.max_share_too_fast:.0%})"
+            f"{_percent(known.share_too_fast)} of the answers within {rules.min_seconds:g} s "
+            f"(at most {_percent(rules.max_share_too_fast)})"
         )
     if known.repeat_difference is not None and known.repeat_difference > rules.max_repeat_difference:
         found.append(
@@ -108,8 +108,14 @@ def _reasons(known: Conduct, rules: Rules) -> list[str]:
     if known.answers_sd is not None and known.answers_sd < rules.min_answers_sd:
         found.append(f"answers hardly vary: SD {known.answers_sd:.2f} (at least {rules.min_answers_sd:g})")
     if known.completed_share < rules.min_completed_share:
-        found.append(f"{known.completed_share:.0%} of the session done (at least {rules.min_completed_share:.0%})")
+        found.append(
+            f"{_percent(known.completed_share)} of the session done (at least {_percent(rules.min_completed_share)})"
+        )
     return found
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _repeat_difference(found: Sequence[Rating], main: Sequence[Rating]) -> float | None:

@@ -130,8 +130,8 @@ def table_of(sizes: list[Size], kind: str) -> list[list[str]]:
                 *first,
                 f"{size.half_width_difference:.2f}",
                 f"{size.half_width_naive:.2f}",
-                f"{size.power:.0%}",
-                f"{size.power_corrected:.0%}",
+                f"{100 * size.power:.0f} %",
+                f"{100 * size.power_corrected:.0f} %",
             ]
         )
     return rows

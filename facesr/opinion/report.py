@@ -21,6 +21,14 @@ from facesr.web.page import render
 
 STARS = ("1 bad", "2 poor", "3 fair", "4 good", "5 excellent")
 _MOST_DIFFERENCES = 45
+_ABOUT = {
+    "mos": "Mean opinion score: the mean of the ratings from 1 (bad) to 5 (excellent).",
+    "dmos": "Against the hidden originals: a rating minus that of the original by the same rater, plus 5.",
+    "bradley_terry": "Log odds of being chosen; a difference of 1 means chosen in 73 of 100 comparisons.",
+    "hit_rate": "How often a picture of the same person was called that.",
+    "false_alarm": "How often a picture of another person was called the same one; low is good.",
+    "d_prime": "How well persons are told apart, whatever the habit of saying yes; 0 is guessing.",
+}
 _RULES = {
     "max_failed_traps": "failed traps, at most",
     "min_seconds": "an answer is too fast below, s",
@@ -114,7 +122,8 @@ def _measure(records: Records, measure: str, found: Findings) -> dict[str, Any]:
     pairs = sorted(found.pairs_of(measure), key=lambda one: (one.p_holm is None, one.p_holm or 0.0))
     chart = dots_svg(dots, f"{name} of each method", f"{name}, 95 % interval", limits) if is_chart else None
     return {
-        "name": name[0].upper() + name[1:],
+        "name": name,
+        "about": _ABOUT[measure],
         "chart": chart,
         "heads": [
             "method",

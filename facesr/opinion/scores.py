@@ -10,14 +10,14 @@ from facesr.opinion.cells import Cells
 from facesr.opinion.intervals import Crossed, crossed_mean, draw, holm, resampled_interval
 from facesr.opinion.ratings import ORIGINAL
 
-# Of each measure: its name for people, its lowest and highest value, what a difference of 0 is.
+# Of each measure: its name for people, its lowest and its highest value.
 MEASURES = {
     "mos": ("MOS", 1.0, 5.0),
-    "dmos": ("DMOS (hidden reference)", -math.inf, math.inf),
+    "dmos": ("DMOS", -math.inf, math.inf),
     "bradley_terry": ("Bradley-Terry strength", -math.inf, math.inf),
-    "hit_rate": ("called the same person, rightly", 0.0, 1.0),
-    "false_alarm": ("called the same person, wrongly", 0.0, 1.0),
-    "d_prime": ("d' of persons told apart", -math.inf, math.inf),
+    "hit_rate": ("Hit rate", 0.0, 1.0),
+    "false_alarm": ("False alarm rate", 0.0, 1.0),
+    "d_prime": ("d'", -math.inf, math.inf),
 }
 
 

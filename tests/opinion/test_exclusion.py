@@ -50,14 +50,14 @@ def test_each_rule_says_its_numbers() -> None:
     assert reasons() == ()
     assert "repeated trials differ by" in reasons(max_repeat_difference=-0.1)[0]
     assert reasons(max_failed_traps=-1) == ("failed 0 of 4 traps (at most -1)",)
-    assert reasons(min_seconds=100.0) == ("100% of the answers within 100 s (at most 20%)",)
+    assert reasons(min_seconds=100.0) == ("100 % of the answers within 100 s (at most 20 %)",)
     assert "SD" in reasons(min_answers_sd=4.0)[0]
     half = replace(
         records,
         ratings=(*first[:20], *rest),
         raters=(replace(records.raters[0], finished=None), *records.raters[1:]),
     )
-    assert conduct_of(half)[0].reasons == ("32% of the session done (at least 80%)",)
+    assert conduct_of(half)[0].reasons == ("32 % of the session done (at least 80 %)",)
     # Without the plan's length the longest session stands for it.
     assert conduct_of(replace(half, trials=None))[0].completed_share == pytest.approx(20 / 63)
 
