@@ -21,7 +21,6 @@ from facesr.opinion.sources import (
     anchor_of,
     low_of,
     open_sources,
-    pixels_sha256,
     read_persons,
     read_picture,
 )
@@ -35,6 +34,7 @@ from facesr.opinion.study import (
     design_of,
     make_private,
     picture_place,
+    pixels_sha256,
     rules_of,
 )
 from facesr.png import write_png

@@ -21,7 +21,6 @@ Token = Annotated[str, Path(max_length=64)]
 _LOST = "this link is not valid; ask whoever gave it to you."
 # CSS pixels that a picture is wide where a window has room; a whole number of device pixels for each of its pixels.
 SHOWN_WIDTH = 384
-_LANGUAGE_SECONDS = 3600
 
 
 def see_other(address: str) -> RedirectResponse:
@@ -77,23 +76,29 @@ def front(asked: AskedNow, request: Request) -> Response:
     if rater is None:
         return page(site, words, "front.html", settings.title, **_first(asked))
     if rater.withdrawn is not None:
-        return page(site, words, "said.html", words("withdrawn"), texts=[words("withdrawn_text")], to="", button="")
+        return _said(asked, words("withdrawn"), [words("withdrawn_text")])
     if rater.joined is None:
         return _consent_page(asked)
     if rater.finished is not None:
-        return page(site, words, "said.html", words("finished"), texts=[words("finished_text")], to="", button="")
+        return _said(asked, words("finished"), [words("finished_text")])
     trial = asked.trial
     assert trial is not None
     kind = _pause_before(asked, asked.place)
     if kind == "intro":
         title, texts = _intro(words, trial, site.study.settings.design.with_reference)
-        return page(site, words, "said.html", title, texts=texts, to="/question", button=words("begin"))
+        return _said(asked, title, texts, words("begin"))
     if kind == "ready":
-        texts = [words("ready_text")]
-        return page(site, words, "said.html", words("ready"), texts=texts, to="/question", button=words("begin"))
+        return _said(asked, words("ready"), [words("ready_text")], words("begin"))
     title = words("pause") if kind == "pause" else words("resume")
     text = words("pause_text" if kind == "pause" else "resume_text", done=asked.place, count=count)
-    return page(site, words, "said.html", title, texts=[text], to="/question", button=words("go_on"))
+    return _said(asked, title, [text], words("go_on"))
+
+
+def _said(asked: Asked, title: str, texts: list[str], button: str = "") -> Response:
+    """Returns a page between two questions, or behind the last one, where it has no button."""
+    rater = asked.rater
+    may_withdraw = rater is not None and rater.withdrawn is None
+    return page(asked.site, asked.words, "said.html", title, texts=texts, button=button, may_withdraw=may_withdraw)
 
 
 def _pause_before(asked: Asked, place: int) -> str:

@@ -3,7 +3,7 @@
 import hmac
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -11,10 +11,12 @@ from fastapi import Depends, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import Scope
 
+from facesr.errors import ConfigError
+from facesr.names import shown, shown_path
 from facesr.opinion.pictures import Pictures
 from facesr.opinion.raters import Device, place_of, rater_of
 from facesr.opinion.sessions import Trial
-from facesr.opinion.study import LANGUAGES, Study
+from facesr.opinion.study import LANGUAGES, SETTINGS, Study
 from facesr.opinion.tables import RaterRow
 from facesr.opinion.words import Words, chosen, read_languages
 from facesr.web.assets import icon, script, style
@@ -57,6 +59,7 @@ class Site:
         self.study = study
         self.database = database
         self.languages = read_languages(study.folder / LANGUAGES)
+        _check_languages(study, self.languages)
         self.pictures = Pictures(study)
         self.sessions = Sessions(study.key, clock, max_age_seconds=MAX_AGE_SECONDS)
         self.metrics = Metrics()
@@ -78,6 +81,19 @@ class Site:
 
     def _signature(self, rater_id: int, place: int, sent: str) -> str:
         return hmac.digest(self._key, f"{rater_id} {place} {sent}".encode(), "sha256").hex()
+
+
+def _check_languages(study: Study, known: Mapping[str, Words]) -> None:
+    """Checks that study.yaml has texts in languages that there are alone.
+
+    Raises:
+        ConfigError: a text would never be shown.
+    """
+    for key, texts in (("about", study.settings.about), ("consent", study.settings.consent)):
+        unknown = sorted(texts.keys() - known.keys())
+        if unknown:
+            place = f"{shown_path(study.folder)}/{SETTINGS}"
+            raise ConfigError(f"{place}: {key} has a text in {shown(unknown)}; the languages are {', '.join(known)}.")
 
 
 @dataclass(frozen=True)
@@ -129,8 +145,9 @@ def words_of(site: Site, request: Request, rater: RaterRow | None) -> Words:
     """Returns the words for who asks; whoever has consented in a language keeps it."""
     if rater is not None and rater.language in site.languages:
         return site.languages[rater.language]
-    asked_for = request.query_params.get("lang", "") or request.cookies.get("facesr-language", "")
-    return chosen(site.languages, asked_for, request.headers.get("accept-language", "")[:500])
+    return chosen(
+        site.languages, request.query_params.get("lang", ""), request.headers.get("accept-language", "")[:500]
+    )
 
 
 def site_of(request: Request) -> Site:

@@ -1,7 +1,6 @@
 """The pictures that a study is made of: folders of strangers, checked before anything of them is copied."""
 
 import csv
-import hashlib
 import io
 import re
 from collections.abc import Mapping, Sequence
@@ -192,8 +191,3 @@ def read_persons(path: Path, faces: Sequence[str]) -> tuple[dict[str, str], dict
             f"{name} has no other picture of the person of {shown(lacking)}; add one, or give faces=[...] that have."
         )
     return person_of, {face: others[person_of[face]] for face in faces}
-
-
-def pixels_sha256(picture: Picture) -> str:
-    """Returns the digest of a picture's pixels."""
-    return hashlib.sha256(np.ascontiguousarray(picture).tobytes()).hexdigest()

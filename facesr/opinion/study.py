@@ -1,9 +1,12 @@
 """The folder of a study: study.yaml with its settings, read strictly, plan.json, the pictures, secret and database."""
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from facesr.config import OpinionRules, OpinionSettings
@@ -11,6 +14,7 @@ from facesr.errors import ConfigError, DataError
 from facesr.names import shown_path
 from facesr.opinion.plan import read_plan
 from facesr.opinion.ratings import Rules
+from facesr.png import read_png
 from facesr.web.secret import read_secret
 from facesr.web.strict import Strict, read_settings
 
@@ -139,14 +143,15 @@ class Study:
         return self.folder / picture_place(key, self.plan.faces)
 
     def check_pictures(self) -> None:
-        """Checks that all pictures are there.
+        """Checks that all pictures are there, and are those of the plan.
 
         Raises:
-            DataError: one is missing.
+            FaceSRError: one is missing, cannot be read, or has other pixels.
         """
-        for key in self.plan.pictures:
-            if not self.picture(key).is_file():
-                raise DataError(f"{shown_path(self.picture(key))} is missing; bring it back from a backup.")
+        for key, shown in self.plan.pictures.items():
+            path = self.picture(key)
+            if pixels_sha256(read_png(path)) != shown.sha256:
+                raise DataError(f"{shown_path(path)} has other pixels than plan.json says; bring it back.")
 
 
 def picture_place(key: str, faces: tuple[str, ...]) -> Path:
@@ -160,6 +165,11 @@ def picture_place(key: str, faces: tuple[str, ...]) -> Path:
     if method == PERSON:
         return Path(PERSONS, f"{face}.png")
     return Path(PICTURES if face in faces else TRAINING, method, f"{face}.png")
+
+
+def pixels_sha256(picture: NDArray[np.uint8]) -> str:
+    """Returns the digest of a picture's pixels."""
+    return hashlib.sha256(np.ascontiguousarray(picture).tobytes()).hexdigest()
 
 
 def design_of(settings: OpinionSettings) -> Design:

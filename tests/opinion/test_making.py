@@ -1,5 +1,6 @@
 """Making a study: from checked pictures, whole or not at all, fixed by its plan."""
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from facesr.errors import ConfigError, DataError, FaceSRError
 from facesr.opinion import making
+from facesr.opinion.app import create_app
 from facesr.opinion.making import make_study
 from facesr.opinion.opening import open_database
 from facesr.opinion.plan import plan_bytes
@@ -238,3 +240,17 @@ def test_another_plan_is_refused_by_the_database(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(DataError, match="is no plan of a study, or damaged"):
         Study(study.folder)
+
+
+def test_what_raters_would_not_see_as_planned_is_refused_before_serving(tmp_path: Path) -> None:
+    study = a_study(tmp_path)
+    with contextlib.closing(open_database(study)) as database:
+        create_app(study, database)
+        settings = study.folder / SETTINGS
+        text = settings.read_text("utf-8")
+        settings.write_text(text.replace("consent: {}", "consent: {eng: Fine}"), encoding="utf-8")
+        with pytest.raises(ConfigError, match=r"consent has a text in 'eng'; the languages are en, zh"):
+            create_app(Study(study.folder), database)
+        noise(study.picture(f"ours/{study.plan.faces[0]}"), 99)
+        with pytest.raises(DataError, match="has other pixels than"):
+            create_app(study, database)
