@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from facesr.opinion import raters
 from facesr.opinion.making import make_study
 from facesr.opinion.records import read_records
 from tests.opinion.made import Hall, a_study, noise, settings_of
@@ -104,11 +105,18 @@ def test_a_session_by_keyboard(hall: tuple[Hall, str], browser: Any) -> None:
     rater.see("/withdraw", "withdraw-1280")
 
 
-@pytest.mark.parametrize("hall", [("kinds=[same,acr]", "faces=6")], indirect=True)
+@pytest.mark.parametrize("hall", [("kinds=[same,acr]", "faces=5", "repeats=0")], indirect=True)
 def test_a_session_on_a_phone(hall: tuple[Hall, str], browser: Any) -> None:
     found, url = hall
     rater = RaterAtWork(browser, url, NARROW, device_scale_factor=3, is_mobile=True, has_touch=True)
-    rater.see(found.link(), "consent-390")
+    with found.database.write() as session:
+        code = raters.open_to_all(session)
+    rater.see(f"/join/{code}", "join-390")
+    rater.submit("Take part")
+    rater.check("link-390")
+    rater.page.locator("a.button").tap()
+    rater.page.wait_for_selector("#consent")
+    rater.check("consent-390")
     rater.submit("I agree, begin")
     assert rater.work("phone", by_touch) == found.study.plan.num_trials
     records = read_records(found.study.folder)
