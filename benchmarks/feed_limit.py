@@ -10,6 +10,7 @@ then sleeps as long as its step would take. The share of time that it waits is w
 import argparse
 import os
 import queue
+import sys
 import tempfile
 import threading
 import time
@@ -94,6 +95,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--cores", default="1,2")
     given = parser.parse_args()
+    # Linux alone says where a process may run.
+    set_affinity, get_affinity = (getattr(os, f"sched_{what}affinity", None) for what in ("set", "get"))
+    if set_affinity is None or get_affinity is None:
+        sys.exit("feed_limit.py counts cores as Linux does; run it there.")
+    allowed = sorted(get_affinity(0))
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         faces = noise_set(Path(folder), NUM_FACES)
@@ -102,7 +108,7 @@ def main() -> None:
             f"{'cores':>6}{'read, images/s':>16}{'GB/s':>7}{'augmented here too':>20}{'consumer gets':>15}{'waits':>8}"
         )
         for cores in map(int, given.cores.split(",")):
-            os.sched_setaffinity(0, sorted(os.sched_getaffinity(os.getppid()))[:cores])
+            set_affinity(0, allowed[:cores])
             torch.set_num_threads(cores)
             feed = feed_of(faces, given.batch_size, "host")
             rate = reading_rate(feed, given.seconds)

@@ -7,7 +7,7 @@
 Pictures of 1024x1024 are made below SCRATCH, which needs 2.5 GB for 2,000 and is removed at the end: dead leaves with
 a camera's noise, a few of them under many names, each file with other bytes. Every set is made by a process of its own;
 its CPU seconds, workers included, tell more than the clock where something else runs. The last one is killed
-(SIGKILL) when half is done, goes on, and has to end with the same bytes. --compare tells how far the crops of
+when half is done, goes on, and has to end with the same bytes. --compare tells how far the crops of
 --decode reduced lie from the exact ones: of 1024x1024 patchworks of the photographs below PICTURES, saved as JPEG.
 """
 
@@ -16,7 +16,6 @@ import hashlib
 import io
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -100,7 +99,7 @@ def killed(source: Path, whole: Path, out: Path, count: int, *more: str) -> None
     journal = out / "journal.jsonl"
     while process.poll() is None and (not journal.exists() or done(journal) < count / 2):
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
     kept = done(journal)
     seconds, busy, _ = prepare(source, out, *more)

@@ -106,6 +106,8 @@ def words_of(command: str) -> list[str]:
     # uv's options: a package for this command alone, an extra of this project; none anew.
     while words and words[0] in ("--with", "--extra", "--no-sync"):
         words = words[1 if words[0] == "--no-sync" else 2 :]
+    if "--wrap" in words:
+        return words_of(words[words.index("--wrap") + 1])
     if words and words[0] == "sbatch":
         script = next(word for word in words if word.endswith(".sbatch"))
         # A job takes what its script takes, and a list of what to score.
