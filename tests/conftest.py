@@ -107,10 +107,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def nobody_listens() -> Iterator[None]:
     """Fails a test after which this process answers signals as `facesr train` does.
 
-    It would end by itself, with all tests that it has yet to run, when another test sends it a signal.
+    It would end by itself, with all tests that it has yet to run, when another test sends it a signal. A request that
+    came is forgotten: it was for what that test ran.
     """
     yield
     assert not requests.listening
+    requests.came = False
 
 
 @pytest.fixture(scope="session")

@@ -197,7 +197,7 @@ def record_start(folder: Path, start_from: str | None) -> None:
 def recorded_start(folder: Path) -> str | None:
     """Returns the sha256 of the snapshot that a run started from; None where that was not recorded."""
     try:
-        held = yaml.safe_load((folder / START).read_text(encoding="utf-8"))
+        held = yaml.safe_load((folder / START).read_text(encoding="utf-8-sig"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError):
         return None
     return str(held["sha256"]) if isinstance(held, dict) and "sha256" in held else None

@@ -98,7 +98,7 @@ def _standing_of(stage: Stage) -> Standing:
 def _scored_at(folder: Path) -> str:
     """Returns the clock of a run's final scores, which are the last thing that it writes; empty without."""
     try:
-        lines = (folder / FINAL_SCORES).read_text(encoding="utf-8").splitlines()
+        lines = (folder / FINAL_SCORES).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError):
         return ""
     return lines[1].split(",")[1] if len(lines) > 1 and lines[1].count(",") else ""
@@ -106,7 +106,7 @@ def _scored_at(folder: Path) -> str:
 
 def _seconds_of(folder: Path) -> float | None:
     try:
-        lines = (folder / "stats.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = (folder / "stats.jsonl").read_text(encoding="utf-8-sig").splitlines()
         return next(
             (float(told["seconds"]) for line in reversed(lines) if "seconds" in (told := json.loads(line))), None
         )

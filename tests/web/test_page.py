@@ -17,11 +17,20 @@ TEMPLATES = Path(facesr.web.__file__).parent / "templates"
 
 
 def comparison(**keys: object) -> str:
-    return render("compare.html", **{"title": "t", "heads": ["run", "score"], "rows": [["a", "1"]], **keys})
+    plain = {"title": "t", "heads": ["run", "score"], "rows": [["a", "1"]], "by_rank": [], "told": []}
+    return render("compare.html", **{**plain, **keys})
 
 
 @pytest.mark.parametrize(
-    "keys", [{"title": HOSTILE}, {"heads": ["run", HOSTILE]}, {"rows": [[HOSTILE, "1"]]}, {"rows": [["a", HOSTILE]]}]
+    "keys",
+    [
+        {"title": HOSTILE},
+        {"heads": ["run", HOSTILE]},
+        {"rows": [[HOSTILE, "1"]]},
+        {"rows": [["a", HOSTILE]]},
+        {"told": [HOSTILE]},
+        {"by_rank": [["rank", "W"], [HOSTILE, "1"]]},
+    ],
 )
 def test_text_is_escaped_wherever_it_stands(keys: dict[str, object]) -> None:
     text = comparison(**keys)
@@ -37,9 +46,9 @@ def test_a_drawing_is_escaped_too_and_goes_into_a_page_as_it_is() -> None:
     assert isinstance(drawn, Markup) and Markup("{}").format(drawn) == drawn
 
 
-@pytest.mark.parametrize("missing", ["title", "heads", "rows"])
+@pytest.mark.parametrize("missing", ["title", "heads", "rows", "told", "by_rank"])
 def test_what_a_template_asks_for_and_does_not_get_is_an_error(missing: str) -> None:
-    given = {"title": "t", "heads": ["run"], "rows": [["a"]]}
+    given: dict[str, object] = {"title": "t", "heads": ["run"], "rows": [["a"]], "told": [], "by_rank": []}
     given.pop(missing)
     with pytest.raises(UndefinedError, match=f"'{missing}' is undefined"):
         render("compare.html", **given)
