@@ -334,6 +334,7 @@ class EvaluateSettings:
     entries: list[str]  # study=tradeoff: restored folders and methods
     operators: list[str]  # study=robustness: degradations by name; empty for all
     attributes: str | None  # CSV file with the header id,ATTRIBUTE,...: scores per group
+    min_group_faces: Annotated[int, Range(2, 1_000_000)]  # study=audit: smaller groups are not compared
     judges: list[str]  # further embedders beside the ranking one, by configuration name
     interpolate_with: str | None  # method: second snapshot or run, whose weights are interpolated with the first one's
     interpolation_weight: Share  # its share, 0 to 1

@@ -1,4 +1,4 @@
-"""Statistics of a score over pictures: mean, standard deviation, and a bootstrap interval of the mean.
+"""Statistics of a score over pictures: mean, standard deviation, a bootstrap interval of the mean; many p values.
 
 Source: B. Efron, R. Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13 (percentile interval).
 """
@@ -70,3 +70,17 @@ def interval_of_mean(values: NDArray[np.float64], num_resamples: int, seed: int)
     tail = (1.0 - CONFIDENCE) / 2.0
     low, high = np.quantile(np.concatenate(means), [tail, 1.0 - tail])
     return float(low), float(high)
+
+
+def holm(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns p values (K,) corrected for their number, in their order; NaN stays and does not count.
+
+    Source: S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics
+    6, 1979.
+    """
+    found = np.full_like(p_values, np.nan)
+    known = np.flatnonzero(np.isfinite(p_values))
+    order = known[np.argsort(p_values[known], kind="stable")]
+    steps = np.arange(len(order), 0, -1) * p_values[order]
+    found[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return found

@@ -19,7 +19,7 @@ from facesr.evaluation.pairs import list_pictures
 from facesr.evaluation.perceptual import open_perceptual
 from facesr.evaluation.report.tables import console_table
 from facesr.evaluation.request import archives_of, checked, only_restores, question_of, with_judges
-from facesr.evaluation.studies import resolution, robustness, tradeoff
+from facesr.evaluation.studies import audit, resolution, robustness, tradeoff
 from facesr.evaluation.studies.operators import require_originals
 from facesr.evaluation.studies.study import Job, asked_for
 from facesr.evaluation.studies.tradeoff_entries import entries_of_study
@@ -31,7 +31,7 @@ from facesr.script import run_script
 from facesr.submission.verify import VerifiedSubmission, opened_submission
 from facesr.weights import cache_dir
 
-STUDIES = {"resolution": resolution.run, "tradeoff": tradeoff.run, "robustness": robustness.run}
+STUDIES = {"resolution": resolution.run, "tradeoff": tradeoff.run, "robustness": robustness.run, "audit": audit.run}
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -18,7 +18,7 @@ from facesr.snapshots.snapshot import BEST
 
 SUBJECTS = ("restored", "method", "submission")
 BUILTIN_JUDGE = "facesr.embedders.builtin.BuiltinEmbedder"  # what embedder= is unless it is given
-STUDIES = ("resolution", "tradeoff", "robustness")
+STUDIES = ("resolution", "tradeoff", "robustness", "audit")
 
 
 def checked(settings: EvaluateSettings) -> EvaluateSettings:
@@ -172,6 +172,9 @@ def _checked_study(settings: EvaluateSettings, given: list[str]) -> EvaluateSett
     if settings.study == "robustness":
         _check_robustness(settings, given)
         return settings
+    if settings.study == "audit":
+        _check_audit(settings, given)
+        return settings
     if [key for key in given if key != "method"]:
         raise ConfigError("study=tradeoff compares entries=[DIR,...]; put restored folders there.")
     if (settings.method is None) != (settings.interpolate_with is None):
@@ -197,6 +200,19 @@ def _check_robustness(settings: EvaluateSettings, given: Sequence[str]) -> None:
     if settings.protocol.perceptual is not None:
         raise ConfigError("study=robustness asks judges of faces; leave protocol= out.")
     cases_of(settings.operators)
+
+
+def _check_audit(settings: EvaluateSettings, given: Sequence[str]) -> None:
+    """Raises ConfigError for keys that do not go with study=audit, or one that it lacks."""
+    if list(given) not in (["method"], ["restored"]):
+        raise ConfigError(
+            "study=audit looks at one method; give method=NAME or restored=DIR, and nothing else of them."
+        )
+    lacking = [key for key in ("attributes", "low", "high") if getattr(settings, key) is None]
+    if lacking:
+        raise ConfigError(f"study=audit needs {lacking[0]}=; give attributes=FILE.csv, low=DIR and high=DIR.")
+    if settings.protocol.perceptual is not None:
+        raise ConfigError("study=audit asks judges of faces; leave protocol= out.")
 
 
 def default_out(name: str) -> str:
@@ -240,6 +256,7 @@ def question_of(settings: EvaluateSettings, archives: Mapping[str, str]) -> dict
         "entries": list(settings.entries),
         "curve_weights": list(settings.curve_weights) if settings.study == "tradeoff" else [],
         **({"operators": sorted(settings.operators)} if settings.study == "robustness" else {}),
+        **({"min_group_faces": settings.min_group_faces} if settings.study == "audit" else {}),
         "protocol": asdict(settings.protocol),
         **({"archives": dict(archives)} if archives else {}),
         **({} if settings.power_limit_watts is None else {"power_limit_watts": settings.power_limit_watts}),

@@ -32,14 +32,19 @@ class Scores:
         metrics: what was measured, in the order of display; some columns may be computed from others.
         values: metric name -> float64 (N,).
         pixels_sha256: ``restored`` and ``high`` -> digest of ids, sizes and pixels as they were scored.
-        bicubic: metric name -> mean over the pictures for bicubic interpolation; empty where it was not asked for.
+        bicubic_values: metric name -> float64 (N,) for bicubic interpolation; empty where it was not asked for.
     """
 
     ids: tuple[str, ...]
     metrics: tuple[Column, ...]
     values: dict[str, NDArray[np.float64]]
     pixels_sha256: dict[str, str]
-    bicubic: dict[str, float] = field(default_factory=dict)
+    bicubic_values: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+
+    @property
+    def bicubic(self) -> dict[str, float]:
+        """Metric name -> mean over the pictures for bicubic interpolation; empty where it was not asked for."""
+        return {name: float(column.mean()) for name, column in self.bicubic_values.items()}
 
 
 def score(
@@ -69,13 +74,12 @@ def score(
     if rows is None:
         return None
     flat = sorted((row for part in rows for row in part), key=lambda row: row.id)
-    bicubic = _columns(metrics, [row.bicubic for row in flat]) if with_bicubic else {}
     return Scores(
         ids=tuple(row.id for row in flat),
         metrics=tuple(metrics),
         values=_columns(metrics, [row.values for row in flat]),
         pixels_sha256={"restored": _digest(row.restored for row in flat), "high": _digest(row.high for row in flat)},
-        bicubic={name: float(column.mean()) for name, column in bicubic.items()},
+        bicubic_values=_columns(metrics, [row.bicubic for row in flat]) if with_bicubic else {},
     )
 
 

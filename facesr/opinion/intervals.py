@@ -139,20 +139,6 @@ def _clustered(influence: Floats, cluster: NDArray[np.intp]) -> Floats:
     return np.asarray(np.square(sums).sum(axis=0) * count / max(count - 1, 1), np.float64)
 
 
-def holm(p_values: Floats) -> Floats:
-    """Returns p values (K,) corrected for their number, in their order; NaN stays and does not count.
-
-    Source: S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics
-    6, 1979.
-    """
-    found = np.full_like(p_values, np.nan)
-    known = np.flatnonzero(np.isfinite(p_values))
-    order = known[np.argsort(p_values[known], kind="stable")]
-    steps = np.arange(len(order), 0, -1) * p_values[order]
-    found[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
-    return found
-
-
 @dataclass(frozen=True)
 class Draws:
     """Resamples of raters and faces, drawn independently of each other and with replacement.

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from facesr.evaluation.bootstrap import holm
 from facesr.opinion.cells import Cells
-from facesr.opinion.intervals import Crossed, crossed_mean, draw, holm, resampled_interval
+from facesr.opinion.intervals import Crossed, crossed_mean, draw, resampled_interval
 from facesr.opinion.ratings import ORIGINAL
 
 # Of each measure: its name for people, its lowest and its highest value.
