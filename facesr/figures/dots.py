@@ -11,7 +11,7 @@ from facesr.figures.plane import ticks
 from facesr.web.page import render
 
 _WIDTH, _ROW, _TOP, _BOTTOM, _RIGHT = 420, 24, 10, 34, 14
-_LETTER = 6.2  # pixels of a letter of 11 px, on the average
+_LETTER = 7.4  # pixels of a bold letter of 11 px, on the average of wide fonts
 _LONGEST = 26  # letters of a name that are shown
 # From bad to excellent, in steps that a colour-blind reader tells apart (Okabe and Ito); the middle one is light.
 ANSWER_COLOURS = ("#d55e00", "#e9a15e", "#cfd3da", "#7fb8dc", "#0072b2")

@@ -25,7 +25,7 @@ from facesr.evaluation.out_folder import SUMMARY, write_text
 from facesr.evaluation.report.tables import aligned
 from facesr.evaluation.result import Subject, environment
 from facesr.evaluation.scoring import Scores, score
-from facesr.evaluation.studies.audit_groups import Finding, Group, findings_of, groups_of
+from facesr.evaluation.studies.audit_groups import JOINT, Finding, Group, findings_of, groups_of
 from facesr.evaluation.studies.study import Job
 from facesr.evaluation.subjects import progress, restored_by, restored_subject, say
 from facesr.figures.dots import Dot, dots_svg
@@ -79,9 +79,9 @@ class Audit:
 
     @property
     def real(self) -> list[Finding]:
-        """Differences that chance does not explain, the surest first."""
+        """Differences that chance does not explain: of groups, then of intersections, the surest first."""
         found = [one for one in self.findings if one.is_real]
-        return sorted(found, key=lambda one: (one.p_holm or 0.0, -abs(one.difference or 0.0)))
+        return sorted(found, key=lambda one: (JOINT in one.attribute, one.p_holm or 0.0, -abs(one.difference or 0.0)))
 
     def measure(self, name: str) -> Measure:
         """Returns the measure of a name."""
