@@ -7,10 +7,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
+from facesr.evaluation.bootstrap import holm
 from facesr.opinion.intervals import (
     crossed_mean,
     draw,
-    holm,
     resampled_interval,
     t_interval,
     two_way_variance,
