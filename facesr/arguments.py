@@ -4,9 +4,11 @@ The scripts train.py, evaluate.py and submit.py take ``key=value`` instead (face
 """
 
 import argparse
+import importlib
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from facesr.errors import EXIT_USER_ERROR, ConfigError
@@ -20,6 +22,70 @@ class Parser(argparse.ArgumentParser):
         """Prints what is wrong with the command line, and exits with 2."""
         print(f"error: {sentence_of(message)}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
+
+
+class Subcommands:
+    """The subcommands of a program, each done by a function of a module that is loaded only when it is asked for.
+
+    Attributes:
+        parser: of the whole command line.
+        commands: to which further ones can be added.
+    """
+
+    def __init__(self, prog: str, description: str | None, package: str, folder: str) -> None:
+        """Makes a command line without subcommands.
+
+        Args:
+            prog: how the program is called.
+            description: of --help, printed as it is.
+            package: where the modules are.
+            folder: what the folder is that most subcommands are about.
+        """
+        layout = argparse.RawDescriptionHelpFormatter
+        self.parser = Parser(prog=prog, description=description, formatter_class=layout)
+        self.commands = self.parser.add_subparsers(
+            dest="command", required=True, metavar="COMMAND", parser_class=Parser
+        )
+        self._package, self._folder = package, folder
+
+    def add(self, name: str, module: str, function: str, text: str) -> argparse.ArgumentParser:
+        """Returns the parser of a new subcommand; `text` says what it does."""
+        found = self.commands.add_parser(name, help=text, description=text)
+        found.set_defaults(module=module, function=function)
+        return found
+
+    def on_folder(self, name: str, module: str, function: str, text: str) -> argparse.ArgumentParser:
+        """Returns the same for a subcommand whose first argument is the folder."""
+        found = self.add(name, module, function, text)
+        found.add_argument("folder", metavar="DIR", type=Path, help=self._folder)
+        return found
+
+    def run(self, options: argparse.Namespace) -> None:
+        """Does what parsed options ask for."""
+        # Only what a subcommand needs is imported: torch alone takes seconds.
+        module = importlib.import_module(f"{self._package}.{options.module}")
+        getattr(module, options.function)(options)
+
+
+def require_packages(names: Sequence[str], command: str, extra: str) -> None:
+    """Checks that the packages of an extra can be imported.
+
+    Args:
+        names: of modules.
+        command: what needs them, for example ``facesr board``.
+        extra: of this project.
+
+    Raises:
+        ConfigError: one cannot; the sentence says what to run.
+    """
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise ConfigError(
+                f"{command} needs the package {error.name or name}; "
+                f"run uv run --extra {extra} {command} ..., or pip install 'facesr[{extra}]'."
+            ) from error
 
 
 def sentence_of(message: str) -> str:

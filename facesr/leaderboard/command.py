@@ -12,13 +12,11 @@ facesr board export DIR OUT      everything as CSV, JSON and pages that need no 
 facesr board backup DIR FILE     everything in one file, while the board runs; restore FILE DIR brings it back
 """
 
-import argparse
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from facesr.arguments import Parser, number
-from facesr.errors import ConfigError, exit_code_of
+from facesr.arguments import Subcommands, number, require_packages
+from facesr.errors import exit_code_of
 from facesr.ranges import Count, CountFromZero
 
 # What a user without the extra lacks, and is told of.
@@ -27,41 +25,19 @@ _NEEDED = ("fastapi", "sqlalchemy", "alembic", "uvicorn", "python_multipart", "p
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    options = _parser().parse_args(arguments)
+    line = _subcommands()
+    options = line.parser.parse_args(arguments)
 
     def run() -> None:
-        _require_extra()
-        # Only what a subcommand needs is imported: torch alone takes seconds.
-        module = importlib.import_module(f"facesr.leaderboard.{options.module}")
-        getattr(module, options.function)(options)
+        require_packages(_NEEDED, "facesr board", "board")
+        line.run(options)
 
     return exit_code_of(run)
 
 
-def _require_extra() -> None:
-    for name in _NEEDED:
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise ConfigError(
-                f"facesr board needs the package {error.name or name}; "
-                "run uv run --extra board facesr board ..., or pip install 'facesr[board]'."
-            ) from error
-
-
-def _parser() -> Parser:
-    parser = Parser(prog="facesr board", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
-
-    def add(name: str, module: str, function: str, text: str) -> argparse.ArgumentParser:
-        found = commands.add_parser(name, help=text, description=text)
-        found.set_defaults(module=module, function=function)
-        return found
-
-    def on_folder(name: str, module: str, function: str, text: str) -> argparse.ArgumentParser:
-        found = add(name, module, function, text)
-        found.add_argument("folder", metavar="DIR", type=Path, help="the competition's folder")
-        return found
+def _subcommands() -> Subcommands:
+    line = Subcommands("facesr board", __doc__, "facesr.leaderboard", "the competition's folder")
+    add, on_folder = line.add, line.on_folder
 
     init = on_folder("init", "operations", "init", "make a competition; without pictures a demo on synthetic faces")
     init.add_argument("--high", type=Path, metavar="DIR", help="originals, which stay secret")
@@ -125,4 +101,4 @@ def _parser() -> Parser:
     restore.add_argument("file", type=Path, metavar="FILE.tar")
     restore.add_argument("folder", metavar="DIR", type=Path, help="a new folder")
     restore.add_argument("--database", metavar="URL", help="another database than before")
-    return parser
+    return line

@@ -8,15 +8,12 @@ facesr opinion status DIR                         how far it is, without any sco
 facesr opinion analyse DIR                        the result: report.html, ratings.csv, raters.csv
 """
 
-import argparse
-import importlib
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from facesr.arguments import Parser, number
+from facesr.arguments import Subcommands, number, require_packages
 from facesr.config import OpinionSettings
-from facesr.errors import ConfigError, exit_code_of
+from facesr.errors import exit_code_of
 from facesr.opinion.options import add_analyse_options, add_plan_options
 from facesr.overrides import quoted
 from facesr.ranges import Count
@@ -32,13 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == [INIT]:
         run_script(_init, "opinion", OpinionSettings, with_dir(given[1:]))
-    options = _parser().parse_args(given)
+    line = _subcommands()
+    options = line.parser.parse_args(given)
 
     def run() -> None:
-        _require_extra()
-        # Only what a subcommand needs is imported: torch alone takes seconds.
-        module = importlib.import_module(f"facesr.opinion.{options.module}")
-        getattr(module, options.function)(options)
+        require_packages(_NEEDED, "facesr opinion", "board")
+        line.run(options)
 
     return exit_code_of(run)
 
@@ -50,39 +46,18 @@ def with_dir(arguments: Sequence[str]) -> list[str]:
 
 
 def _init(settings: OpinionSettings) -> None:
-    _require_extra()
+    require_packages(_NEEDED, "facesr opinion", "board")
     from facesr.opinion.making import make_study, told
 
     print("\n".join(told(make_study(settings))))
 
 
-def _require_extra() -> None:
-    for name in _NEEDED:
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise ConfigError(
-                f"facesr opinion needs the package {error.name or name}; "
-                "run uv run --extra board facesr opinion ..., or pip install 'facesr[board]'."
-            ) from error
-
-
-def _parser() -> Parser:
-    parser = Parser(prog="facesr opinion", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
-
-    def add(name: str, module: str, function: str, text: str) -> argparse.ArgumentParser:
-        found = commands.add_parser(name, help=text, description=text)
-        found.set_defaults(module=module, function=function)
-        return found
-
-    def on_folder(name: str, module: str, function: str, text: str) -> argparse.ArgumentParser:
-        found = add(name, module, function, text)
-        found.add_argument("folder", metavar="DIR", type=Path, help="the study's folder")
-        return found
+def _subcommands() -> Subcommands:
+    line = Subcommands("facesr opinion", __doc__, "facesr.opinion", "the study's folder")
+    add, on_folder = line.add, line.on_folder
 
     # `main` has dealt with it before; here it stands for the list of commands.
-    commands.add_parser(INIT, help="make a study: DIR KEY=VALUE ...; init --help lists the keys")
+    line.commands.add_parser(INIT, help="make a study: DIR KEY=VALUE ...; init --help lists the keys")
     add_plan_options(add("plan", "planning", "plan", "how many raters and faces give which interval"))
 
     invite = on_folder("invite", "operations", "invite", "make personal links, or a code for everybody")
@@ -98,4 +73,4 @@ def _parser() -> Parser:
 
     on_folder("status", "operations", "status", "tell how far the study is, without any score")
     add_analyse_options(on_folder("analyse", "analysing", "analyse", "write report.html and the raw tables"))
-    return parser
+    return line
