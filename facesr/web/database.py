@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import DateTime, Engine, create_engine, event, func, make_url, select, text
+from sqlalchemy import DateTime, Engine, MetaData, create_engine, event, func, make_url, select, text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.orm import Session
@@ -27,6 +27,18 @@ from facesr.errors import ConfigError, DataError
 # Any number will do, as long as every writer of this program takes the same.
 _WRITER_LOCK = 0x66616365
 _BUSY_SECONDS = 30.0
+
+
+def named_metadata() -> MetaData:
+    """Returns what a site's tables belong to; constraints get names, so that migrations can change them everywhere."""
+    return MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
 
 
 class UtcDateTime(TypeDecorator[datetime]):

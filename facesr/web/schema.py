@@ -5,11 +5,11 @@ Each site has a folder of migrations of its own; Alembic runs them.
 
 from pathlib import Path
 
-from alembic import command
+from alembic import command, context
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, MetaData
 from sqlalchemy.exc import DBAPIError
 
 from facesr.errors import DataError
@@ -35,6 +35,20 @@ def upgrade(database: Database, migrations: Path) -> None:
             command.upgrade(config(connection, migrations), "head")
     except DBAPIError as error:
         raise DataError(f"the tables of the database cannot be brought up to date ({error.orig}).") from error
+
+
+def run_migrations(tables: MetaData) -> None:
+    """Runs migrations where Alembic asks a site's ``env.py`` for it, and does nothing elsewhere."""
+    # Outside of Alembic there is no context, as for what imports every module of the package.
+    if not hasattr(context, "config"):
+        return
+    context.configure(
+        connection=context.config.attributes["connection"],
+        target_metadata=tables,
+        render_as_batch=True,  # SQLite changes a table only by making it anew
+    )
+    with context.begin_transaction():
+        context.run_migrations()
 
 
 def config(connection: Connection, migrations: Path) -> Config:
