@@ -5,13 +5,11 @@ from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
-import yaml
-
 from facesr.errors import ConfigError
 from facesr.names import shown, shown_path
+from facesr.web.strict import parsed_yaml
 
 DEFAULT = "en"
-_MAX_BYTES = 1 << 20
 _MAX_ASKED = 20
 
 
@@ -63,12 +61,7 @@ def read_languages(folder: Path) -> dict[str, Words]:
 
 
 def _read(data: bytes, name: str) -> dict[str, str]:
-    if len(data) > _MAX_BYTES:
-        raise ConfigError(f"{name} is larger than 1 MiB; it cannot be a file of words.")
-    try:
-        found = yaml.safe_load(data)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise ConfigError(f"{name} is not YAML: {' '.join(str(error).split())}.") from error
+    found = parsed_yaml(data, name, "words")
     if not isinstance(found, dict) or not all(isinstance(part, str) for pair in found.items() for part in pair):
         raise ConfigError(f"{name} has to hold KEY: TEXT alone; put texts in quotes.")
     return found

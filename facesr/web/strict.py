@@ -42,18 +42,32 @@ def read_settings(path: Path, schema: type[Settings], missing: str) -> Settings:
             data = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise DataError(missing) from error
-    if len(data) > _MAX_BYTES:
-        raise ConfigError(f"{name} is larger than 1 MiB; it cannot be a file of settings.")
-    try:
-        settings = yaml.safe_load(data)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise ConfigError(f"{name} is not YAML: {' '.join(str(error).split())}.") from error
+    settings = parsed_yaml(data, name, "settings")
     if not isinstance(settings, dict):
         raise ConfigError(f"{name} has to hold keys, as in title: NAME.")
     try:
         return schema.model_validate(_with_utc(settings))
     except ValidationError as error:
         raise ConfigError(f"{name}: {_sentence(error.errors()[0])}") from error
+
+
+def parsed_yaml(data: bytes, name: str, what: str) -> Any:
+    """Returns what the bytes of a YAML file hold, plain values alone.
+
+    Args:
+        data: of the file, at most `_MAX_BYTES` and one more.
+        name: of the file, for errors.
+        what: it should hold, for errors.
+
+    Raises:
+        ConfigError: it is too large, or not YAML.
+    """
+    if len(data) > _MAX_BYTES:
+        raise ConfigError(f"{name} is larger than 1 MiB; it cannot be a file of {what}.")
+    try:
+        return yaml.safe_load(data)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise ConfigError(f"{name} is not YAML: {' '.join(str(error).split())}.") from error
 
 
 def yaml_text(text: str, key: str) -> str:
