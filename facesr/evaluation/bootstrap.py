@@ -61,14 +61,30 @@ def interval_of_mean(values: NDArray[np.float64], num_resamples: int, seed: int)
 
     The pictures drawn depend on N and `seed` alone, so the intervals of several metrics resample the same pictures.
     """
+    return _middle_of(_means(values, num_resamples, np.random.default_rng(seed)))
+
+
+def interval_of_difference(
+    first: NDArray[np.float64], second: NDArray[np.float64], num_resamples: int, seed: int
+) -> tuple[float, float]:
+    """Returns the ends of the 95 % percentile bootstrap interval of mean(first) - mean(second); both are resampled."""
     random = np.random.default_rng(seed)
+    return _middle_of(_means(first, num_resamples, random) - _means(second, num_resamples, random))
+
+
+def _means(values: NDArray[np.float64], num_resamples: int, random: np.random.Generator) -> NDArray[np.float64]:
+    """Returns the means of so many resamples of values (N,)."""
     rows = max(1, _MOST_VALUES // len(values))
     means: list[NDArray[np.float64]] = []
     for start in range(0, num_resamples, rows):
         drawn = random.integers(0, len(values), (min(rows, num_resamples - start), len(values)))
         means.append(values[drawn].mean(axis=1))
+    return np.concatenate(means)
+
+
+def _middle_of(drawn: NDArray[np.float64]) -> tuple[float, float]:
     tail = (1.0 - CONFIDENCE) / 2.0
-    low, high = np.quantile(np.concatenate(means), [tail, 1.0 - tail])
+    low, high = np.quantile(drawn, [tail, 1.0 - tail])
     return float(low), float(high)
 
 

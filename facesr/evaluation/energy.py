@@ -13,9 +13,8 @@ def power_facts(joules: float | None, seconds: float, limit_watts: float | None)
     """Returns facts of a submission's electric power for summary and report, and the check against a limit.
 
     A manifest states energy and seconds of the restoration, so only the mean power of what was measured (boards by
-    NVML, CPU packages
-    by RAPL) can be compared: a mean below the limit is no proof that it was kept, one above is proof that
-    it was not. The final of 2019 allowed 3000 W for a team's whole cluster.
+    NVML, CPU packages by RAPL) can be compared: a mean below the limit is no proof that it was kept, one above is
+    proof that it was not. The final of 2019 allowed 3000 W for a team's whole cluster.
 
     Args:
         joules: energy of the restoration, None where it was not measured.
@@ -26,12 +25,8 @@ def power_facts(joules: float | None, seconds: float, limit_watts: float | None)
         ``energy_joules`` and ``mean_watts`` where they are stated; with a limit ``power_limit_watts``,
         ``within_power_limit`` (None where nothing is stated) and ``power_check``, a sentence.
     """
-    facts: dict[str, Any] = {}
     watts = joules / seconds if joules is not None and seconds > 0 else None
-    if joules is not None:
-        facts["energy_joules"] = joules
-    if watts is not None:
-        facts["mean_watts"] = round(watts, 1)
+    facts = _stated(joules, watts)
     if limit_watts is None:
         return facts
     within = None if watts is None else watts <= limit_watts
@@ -51,13 +46,16 @@ def measured_facts(log: EnergyLog | None, limit_watts: float | None) -> dict[str
         limit_watts: the limit, None for no check.
     """
     joules, watts = (None, None) if log is None else (log.joules, log.mean_watts)
-    facts: dict[str, Any] = {} if joules is None else {"energy_joules": joules}
-    if watts is not None:
-        facts["mean_watts"] = round(watts, 1)
+    facts = _stated(joules, watts)
     if limit_watts is None:
         return facts
     within, check = limit_check(watts, limit_watts, "Restoring", [] if log is None else log.unmeasured)
     return {**facts, "power_limit_watts": limit_watts, "within_power_limit": within, "power_check": check}
+
+
+def _stated(joules: float | None, watts: float | None) -> dict[str, Any]:
+    facts: dict[str, Any] = {} if joules is None else {"energy_joules": joules}
+    return facts if watts is None else {**facts, "mean_watts": round(watts, 1)}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facesr.evaluation.attributes import EMPTY
-from facesr.evaluation.bootstrap import CONFIDENCE, holm, interval_of_mean
+from facesr.evaluation.bootstrap import CONFIDENCE, holm, interval_of_difference, interval_of_mean
 
 Floats = NDArray[np.float64]
 JOINT = " & "
@@ -133,27 +133,13 @@ def findings_of(
             low, high = interval_of_mean(own, num_resamples, seed)
             plain = Finding(group.attribute, group.name, measure, len(own), float(own.mean()), low, high)
             if chances is not None:
-                ends = _interval_of_difference(own, rest, num_resamples, seed)
+                ends = interval_of_difference(own, rest, num_resamples, seed)
                 difference = float(own.mean() - rest.mean())
                 plain = replace(plain, difference=difference, difference_low=ends[0], difference_high=ends[1])
                 plain = replace(plain, p=float(chances[number]))
             found.append(plain)
     corrected = holm(np.array([np.nan if one.p is None else one.p for one in found], np.float64))
     return [replace(one, p_holm=None if one.p is None else float(p)) for one, p in zip(found, corrected, strict=True)]
-
-
-def _interval_of_difference(own: Floats, rest: Floats, num_resamples: int, seed: int) -> tuple[float, float]:
-    """Returns the ends of the 95 % percentile bootstrap interval of mean(own) - mean(rest); both are resampled."""
-    random = np.random.default_rng(seed)
-    rows = max(1, _MOST_CELLS // (len(own) + len(rest)))
-    drawn: list[Floats] = []
-    for start in range(0, num_resamples, rows):
-        count = min(rows, num_resamples - start)
-        means = (part[random.integers(0, len(part), (count, len(part)))].mean(axis=1) for part in (own, rest))
-        drawn.append(next(means) - next(means))
-    tail = (1.0 - CONFIDENCE) / 2.0
-    low, high = np.quantile(np.concatenate(drawn), [tail, 1.0 - tail])
-    return float(low), float(high)
 
 
 def _chances(inside: Floats, outside: Floats, seed: int) -> Floats:

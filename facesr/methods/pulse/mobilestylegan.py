@@ -17,7 +17,7 @@ from typing import Annotated
 
 from facesr.errors import WeightsError
 from facesr.methods.pulse.openvino_constants import read_constants
-from facesr.methods.pulse.style_space import StyleLatentSpace, fit_mapping, read_fit
+from facesr.methods.pulse.style_space import StyleLatentSpace, find_fit
 from facesr.models.mobile_style_generator import MobileStyleGenerator
 from facesr.models.style_layers import GAIN
 from facesr.names import shown_path
@@ -73,13 +73,8 @@ class MobileStyleGAN(StyleLatentSpace):
         files = read_files(place)
         identity = hashlib.sha256("".join(digest for _, digest in FILES.values()).encode()).hexdigest()
         network = build_network(files)
-        if gaussian_fit is not None:
-            fit_path = find_weights("gaussian_fit.pt", key="generator.gaussian_fit", configured=gaussian_fit)
-            fit = read_fit(fit_path, network.latent_dim)
-        else:
-            fit = fit_mapping(
-                network.map, network.latent_dim, place, gain=GAIN, num_samples=num_fit_samples, identity=identity
-            )
+        space = (network.map, network.latent_dim, place)
+        fit = find_fit(gaussian_fit, *space, gain=GAIN, num_samples=num_fit_samples, identity=identity)
         super().__init__(name, identity, network, fit, gain=GAIN)
         self.noise_constants = network.noise_constants
         self.licence = LICENCE

@@ -23,7 +23,7 @@ from facesr.errors import ConfigError, WeightsError
 from facesr.files import whole_file
 from facesr.log import Progress
 from facesr.models.style_layers import SLOPE
-from facesr.weights import cache_dir, read_state_dict
+from facesr.weights import cache_dir, find_weights, read_state_dict
 
 CHUNK = 10_000
 SEED = 0
@@ -112,6 +112,27 @@ def _computed(
     if not (fit.mean.isfinite().all() and fit.std.isfinite().all()):
         raise WeightsError(f"{path} is damaged: the outputs of its mapping network are not finite.")
     return fit
+
+
+def find_fit(
+    configured: str | Path | None,
+    mapping: Callable[[Tensor], Tensor],
+    latent_dim: int,
+    path: Path,
+    *,
+    gain: float,
+    num_samples: int,
+    identity: str,
+) -> GaussianFit:
+    """Returns the fit of the file that ``generator.gaussian_fit`` names, or without one that of `fit_mapping`.
+
+    Raises:
+        WeightsError: see `find_weights`, `read_fit` and `fit_mapping`.
+        ConfigError: see `fit_mapping`.
+    """
+    if configured is None:
+        return fit_mapping(mapping, latent_dim, path, gain=gain, num_samples=num_samples, identity=identity)
+    return read_fit(find_weights("gaussian_fit.pt", key="generator.gaussian_fit", configured=configured), latent_dim)
 
 
 def read_fit(path: Path, latent_dim: int) -> GaussianFit:

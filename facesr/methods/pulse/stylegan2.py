@@ -15,7 +15,7 @@ from typing import Annotated
 from torch import Tensor
 
 from facesr.errors import WeightsError
-from facesr.methods.pulse.style_space import StyleLatentSpace, dimension, fit_mapping, read_fit, without_kernels
+from facesr.methods.pulse.style_space import StyleLatentSpace, dimension, find_fit, without_kernels
 from facesr.models.style_generator import StyleGenerator
 from facesr.models.style_layers import BLUR_TAPS, GAIN, Blur, SmoothDoubling
 from facesr.ranges import Range
@@ -55,13 +55,8 @@ class StyleGAN2(StyleLatentSpace):
         """
         path = find_weights(file_name, key="generator.weights", configured=weights)
         network, identity = load_generator(path), sha256_of(path)
-        if gaussian_fit is not None:
-            fit_path = find_weights("gaussian_fit.pt", key="generator.gaussian_fit", configured=gaussian_fit)
-            fit = read_fit(fit_path, network.latent_dim)
-        else:
-            fit = fit_mapping(
-                network.map, network.latent_dim, path, gain=GAIN, num_samples=num_fit_samples, identity=identity
-            )
+        space = (network.map, network.latent_dim, path)
+        fit = find_fit(gaussian_fit, *space, gain=GAIN, num_samples=num_fit_samples, identity=identity)
         super().__init__(name, identity, network, fit, gain=GAIN)
 
 
