@@ -16,26 +16,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from facesr.errors import EXIT_USER_ERROR
 from facesr.snapshots.snapshot import newest_state
 from tests.slurm.cluster import Cluster, Job
+from tests.small_run import SMALL
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
-# As little as a step can be: starting a rank takes far longer.
-SMALL = (
-    "device=cpu",
-    "precision=fp32",
-    "batch_size=2",
-    "schedule.warmup_kimg=0",
-    "log_every_kimg=0.02",
-    "validation_every_kimg=100",
-    "embedder=none",
-    "data.train.num_faces=24",
-    "data.validation.num_faces=2",
-    "generator.channels=32",
-    "generator.num_blocks=1",
-    "generator.channels_up=32",
-    "generator.num_hourglass_blocks=0",
-    "~losses.identity",
-    "~losses.adversarial",
-)
 BOTH_NODES = ("--nodes=2",)
 
 

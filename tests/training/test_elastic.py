@@ -12,32 +12,14 @@ import torch
 
 from facesr.snapshots.snapshot import newest_state
 from tests.ranks import ROOT, free_port, run_as_ranks
+from tests.small_run import SMALL
 from tests.training.test_stopping import children, wait_for
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks into /proc"),
 ]
-RUN = (
-    "device=cpu",
-    "precision=fp32",
-    "batch_size=2",
-    "schedule.warmup_kimg=0",
-    "duration_kimg=0.1",
-    "log_every_kimg=0.02",
-    "state_every_kimg=0.02",
-    "validation_every_kimg=100",
-    "embedder=none",
-    "data.train.num_faces=24",
-    "data.validation.num_faces=2",
-    "generator.channels=32",
-    "generator.num_blocks=1",
-    "generator.channels_up=32",
-    "generator.num_hourglass_blocks=0",
-    "~losses.identity",
-    "~losses.adversarial",
-    "name=k",
-)
+RUN = (*SMALL, "duration_kimg=0.1", "state_every_kimg=0.02", "name=k")
 
 
 @pytest.fixture
