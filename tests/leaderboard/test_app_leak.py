@@ -101,7 +101,8 @@ def leaks(site: Site, answer: httpx.Response) -> list[str]:
     for value in forbidden(site):
         found += [number for number in _NUMBER.findall(text) if abs(float(number) - value) < 6e-5]
         found += ["double"] * (struct.pack("<d", value) in body or struct.pack(">d", value) in body)
-    return [*found, *(["text"] if b"98765" in body else [])]
+    # As a share of a hundred, and in full without its point. Fewer digits stand in one of many thousand random codes.
+    return [*found, *(["text"] if b"98.765" in body or b"98765432" in body else [])]
 
 
 def viewers(site: Site, app: FastAPI) -> dict[str, tuple[Client, dict[str, str]]]:
