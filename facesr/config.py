@@ -146,6 +146,7 @@ class TrainSettings:
     duration_kimg: SomeKimg
     batch_size: Batch  # faces per step over all ranks
     accumulation_steps: Batch
+    gradient_sync: str  # flat | overlap: ranks send gradients after the backward pass, or while it goes on
     channels_last: bool
     compile: bool
     ema_halflife_kimg: Kimg  # 0 switches the average off
