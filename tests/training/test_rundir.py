@@ -36,7 +36,7 @@ def test_differing_keys_are_dotted_sorted_and_have_both_values() -> None:
 
 
 def test_where_and_how_a_run_runs_is_no_part_of_it() -> None:
-    free = {"runs_dir": "a", "device": "cpu", "log_every_kimg": 1.0}
+    free = {"runs_dir": "a", "device": "cpu", "log_every_kimg": 1.0, "gradient_sync": "overlap"}
     assert identity_of({**free, "seed": 1, "duration_kimg": 2.0}) == {"seed": 1, "duration_kimg": 2.0}
 
 
