@@ -17,6 +17,8 @@ from facesr import dist
 from facesr.errors import ConfigError
 
 GRADIENT_SYNCS = ("flat", "overlap")
+# What gradients are rounded to on their way. They are summed in it, too.
+GRADIENT_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 # Roughly how many buckets a network has: the last one, which nothing hides, holds an eighth, and eight latencies are
 # little beside the time that weights in the millions take.
 NUM_BUCKETS = 8
@@ -24,10 +26,11 @@ NUM_BUCKETS = 8
 _ALIGNED = 16
 
 
-def check_gradient_sync(name: str) -> None:
-    """Raises ConfigError for a way of sending gradients that is unknown."""
-    if name not in GRADIENT_SYNCS:
-        raise ConfigError(f"gradient_sync={name} is unknown; choose {' or '.join(GRADIENT_SYNCS)}.")
+def check_gradient_sync(sync: str, precision: str) -> None:
+    """Raises ConfigError for a way of sending gradients, or a precision of them, that is unknown."""
+    for key, value, known in (("sync", sync, GRADIENT_SYNCS), ("precision", precision, GRADIENT_PRECISIONS)):
+        if value not in known:
+            raise ConfigError(f"gradient_{key}={value} is unknown; choose {' or '.join(known)}.")
 
 
 class GradientMean:
@@ -38,10 +41,13 @@ class GradientMean:
     Args:
         parameters: of the network, in the same order on every rank; those that want no gradient are left out.
         sync: flat (one message, sent by `wait`) or overlap (buckets, sent by `sending`).
+        precision: fp32, or bf16: half the bytes, and each value is off by at most about n / 2^8 times the mean of its
+            sizes on the n ranks.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], sync: str = "flat") -> None:
+    def __init__(self, parameters: Iterable[nn.Parameter], sync: str = "flat", precision: str = "fp32") -> None:
         self._buckets: list[_Bucket] = []
+        self._dtype = GRADIENT_PRECISIONS[precision]
         self._num_sent = 0
         self._overlaps = sync == "overlap"
         if dist.is_alone():
@@ -94,7 +100,7 @@ class GradientMean:
     def _send(self, end: int) -> None:
         """Sends the buckets up to but not `end` that have not been sent."""
         while self._num_sent < end:
-            self._buckets[self._num_sent].send(self._channel)
+            self._buckets[self._num_sent].send(self._channel, self._dtype)
             self._num_sent += 1
 
     def wait(self) -> None:
@@ -106,7 +112,7 @@ class GradientMean:
 
 
 class _Bucket:
-    """Gradients that are sent together, float32, and behind them a flag for each that says whether there is one.
+    """Gradients that are sent together, and behind them a flag for each that says whether there is one.
 
     Attributes:
         parameters: whose gradients they are.
@@ -129,18 +135,14 @@ class _Bucket:
         self.size += -(-parameter.numel() // _ALIGNED) * _ALIGNED
 
     @torch.no_grad()
-    def send(self, channel: Any) -> None:
+    def send(self, channel: Any, dtype: torch.dtype) -> None:
         """Starts the sum over ranks of what the gradients are now."""
         first = self.parameters[0]
-        self._flat = torch.zeros(self.size + len(self.parameters), device=first.device)
-        self._pieces = [
-            _piece(self._flat, start, one) for start, one in zip(self._starts, self.parameters, strict=True)
-        ]
+        self._flat = torch.zeros(self.size + len(self.parameters), dtype=dtype, device=first.device)
         self._own = [one.grad is not None for one in self.parameters]
-        pairs = [(piece, one.grad) for piece, one in zip(self._pieces, self.parameters, strict=True)]
-        for piece, gradient in pairs:
-            if gradient is not None:
-                piece.copy_(gradient)
+        for start, one in zip(self._starts, self.parameters, strict=True):
+            if one.grad is not None:
+                _piece(self._flat, start, one).copy_(one.grad)
         flags = self._flat[self.size :]
         if all(self._own):
             flags.fill_(1.0)
@@ -154,10 +156,11 @@ class _Bucket:
         self._finish()
         # A rank that has all gradients asks no flag: on a GPU asking waits for the device.
         some = self._own if all(self._own) else [flag > 0 for flag in self._flat[self.size :].tolist()]
-        self._flat /= dist.world_size()
-        for parameter, piece, exists in zip(self.parameters, self._pieces, some, strict=True):
+        mean = self._flat.float()
+        mean /= dist.world_size()
+        for parameter, start, exists in zip(self.parameters, self._starts, some, strict=True):
             if exists:
-                parameter.grad = piece.to(parameter.dtype)
+                parameter.grad = _piece(mean, start, parameter).to(parameter.dtype)
 
 
 def _piece(flat: Tensor, start: int, parameter: nn.Parameter) -> Tensor:

@@ -193,8 +193,40 @@ def test_hooks_are_gone_after_the_pass_and_after_an_error_in_it(other: OtherRank
         assert not any(parameter._post_accumulate_grad_hooks for parameter in network.parameters())
 
 
-def test_an_unknown_way_is_refused() -> None:
+def test_bf16_halves_the_bytes_and_is_off_by_no_more_than_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three ranks whose gradients are known: sums in bf16 against those in double precision."""
+    torch.manual_seed(4)
+    shares = torch.randn(3, 4000) * torch.logspace(-6, 2, 4000)
+    weight = nn.Parameter(torch.zeros(4000))
+    bytes_sent: dict[str, int] = {}
+
+    def sum_started(flat: Tensor, channel: Any) -> Callable[[], Any]:
+        bytes_sent[precision] = flat.numel() * flat.element_size()
+
+        def add() -> None:
+            for share in shares[1:]:
+                flat[:4000] += share.to(flat.dtype)
+
+        return add
+
+    monkeypatch.setattr(dist, "is_alone", lambda: False)
+    monkeypatch.setattr(dist, "world_size", lambda: 3)
+    monkeypatch.setattr(dist, "sum_started", sum_started)
+    off = {}
+    for precision in ("fp32", "bf16"):
+        weight.grad = shares[0].clone()
+        GradientMean([weight], "flat", precision).wait()
+        assert weight.grad.dtype == torch.float32
+        off[precision] = (weight.grad - shares.double().mean(0)).abs() / shares.double().abs().mean(0)
+    assert bytes_sent["fp32"] == 2 * bytes_sent["bf16"]
+    assert off["fp32"].max() < 1e-6 and 1e-3 < off["bf16"].max() < 3 / 2**8
+
+
+def test_an_unknown_way_or_precision_is_refused() -> None:
     for sync in SYNCS:
-        check_gradient_sync(sync)
+        for precision in ("fp32", "bf16"):
+            check_gradient_sync(sync, precision)
     with pytest.raises(ConfigError, match="gradient_sync=ddp is unknown; choose flat or overlap"):
-        check_gradient_sync("ddp")
+        check_gradient_sync("ddp", "fp32")
+    with pytest.raises(ConfigError, match="gradient_precision=fp8 is unknown; choose fp32 or bf16"):
+        check_gradient_sync("flat", "fp8")

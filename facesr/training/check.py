@@ -26,7 +26,7 @@ def check(settings: TrainSettings) -> None:
     learning_rate_factor(settings.schedule, 0.0, settings.duration_kimg)
     if not settings.losses:
         raise ConfigError("losses is empty; give at least one term, for example losses.pixel.")
-    check_gradient_sync(settings.gradient_sync)
+    check_gradient_sync(settings.gradient_sync, settings.gradient_precision)
     check_residency(settings.data.residency)
     if settings.data.pose_shares:
         check_shares(settings.data.pose_shares)

@@ -30,6 +30,7 @@ START = "started_from.yaml"
 # Dotted keys that came later, with what every run before them had: at that value a run of then is the same run still.
 LATER_KEYS: dict[str, Any] = {
     "degradation": {"_target_": "facesr.degradation.Official"},
+    "gradient_precision": "fp32",
     "data.pose_shares": [],
     "generator.rms_limit": None,
     "generator.hidden_rms_limit": None,

@@ -38,6 +38,7 @@ class GanState:
         degradation: makes the generator's input from the (augmented) truth.
         seed: of the run, for a degradation or a loss term that draws.
         gradient_sync: flat or overlap: when gradients are averaged over ranks.
+        gradient_precision: fp32 or bf16, of gradients on their way between ranks.
         num_steps: steps done, counted for the lazy gradient penalty.
     """
 
@@ -52,6 +53,7 @@ class GanState:
     degradation: Degradation = field(default_factory=Official)
     seed: int = 0
     gradient_sync: str = "flat"
+    gradient_precision: str = "fp32"
     num_steps: int = 0
     average: nn.Module = field(init=False)
     scaler: torch.amp.GradScaler = field(init=False)
@@ -87,11 +89,11 @@ def train_step(
 
     gan.generator.train()
     gan.generator_optimizer.zero_grad(set_to_none=True)
-    generator_mean = GradientMean(gan.generator.parameters(), gan.gradient_sync)
+    generator_mean = _mean_for(gan, gan.generator)
     if playing and gan.discriminator is not None and gan.discriminator_optimizer is not None:
         gan.discriminator_optimizer.zero_grad(set_to_none=True)
         gan.discriminator.requires_grad_(True)
-        discriminator_mean = GradientMean(gan.discriminator.parameters(), gan.gradient_sync)
+        discriminator_mean = _mean_for(gan, gan.discriminator)
 
     # Draws belong to a face's place in the run, so they are the same however the faces are shared out.
     position = round(kimg * 1000) + dist.rank() * sum(len(high) for high in parts)
@@ -137,6 +139,10 @@ def train_step(
     gan.scaler.update()
     gan.num_steps += 1
     return figures
+
+
+def _mean_for(gan: GanState, network: nn.Module) -> GradientMean:
+    return GradientMean(network.parameters(), gan.gradient_sync, gan.gradient_precision)
 
 
 def _restore(generator: nn.Module, low: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -78,12 +78,12 @@ class Uneven(nn.Module):
         return values
 
 
-def uneven_gradients(sync: str, average: bool = True) -> list[Tensor | None]:
+def uneven_gradients(sync: str, precision: str = "fp32", average: bool = True) -> list[Tensor | None]:
     """Returns the gradients of `Uneven` as this rank has them after, or before, they are averaged."""
     torch.manual_seed(3)
     network = Uneven()
     values = torch.randn(2, 5, generator=torch.Generator().manual_seed(dist.rank()))
-    mean = GradientMean(network.parameters(), sync if average else "flat")
+    mean = GradientMean(network.parameters(), sync if average else "flat", precision)
     with mean.sending():
         network(values).backward()
     if average:
@@ -111,6 +111,7 @@ if __name__ == "__main__":
             "uneven": uneven_gradients(sync),
             "sizes": sizes,
         }
+    left["bf16"] = uneven_gradients("overlap", "bf16")
     left["own"] = uneven_gradients("flat", average=False)
     torch.save(left, Path(sys.argv[1], f"{dist.rank()}.pt"))
     dist.shutdown()

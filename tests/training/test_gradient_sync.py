@@ -72,6 +72,22 @@ def test_gradients_that_a_rank_lacks_count_as_zero_and_none_waits_for_ever(
             assert torch.equal(gradient, expected), number
 
 
+def test_bf16_is_off_by_no_more_than_it_says(two: list[dict[str, Any]]) -> None:
+    worst = 0.0
+    for rank in two:
+        for gradient, again, first, second in zip(
+            rank["bf16"], two[0]["bf16"], *(one["own"] for one in two), strict=True
+        ):
+            if first is None:
+                assert gradient is None
+                continue
+            assert torch.equal(gradient, again)
+            second = torch.zeros_like(first) if second is None else second
+            off = (gradient - (first + second) / 2.0).abs() / ((first.abs() + second.abs()) / 2.0)
+            worst = max(worst, float(off.max()))
+    assert 1e-3 < worst < 2 / 2**8
+
+
 def test_three_ranks_agree_and_differ_from_the_flat_message_by_rounding_alone(tmp_path: Path) -> None:
     ranks = left_by(3, tmp_path)
     for how in ("whole", "in parts"):
