@@ -214,6 +214,7 @@ def average_scalars(values: Tensor) -> Tensor:
     return values
 
 
+@lost_rank_told()
 def channel_apart() -> Any:
     """Returns a channel for sums that overlap with other messages, the same one at every call; all ranks open it.
 

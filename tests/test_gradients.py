@@ -150,6 +150,16 @@ def test_a_gradient_that_all_ranks_lack_stays_none(other: OtherRank, sync: str) 
     assert sum(other.sent) == 7 * 17
 
 
+def test_all_has_left_by_the_end_of_the_pass_even_behind_a_gradient_that_does_not_come(other: OtherRank) -> None:
+    # The next network's buckets must not get in between on the ranks that lack it.
+    network = layers()
+    mean = GradientMean(network.parameters(), "overlap")
+    with mean.sending():
+        network[:7](torch.ones(1, 4)).sum().backward()
+        assert other.sent == []
+    assert other.sent == [17] * 8
+
+
 @pytest.mark.parametrize("sync", SYNCS)
 def test_a_gradient_that_only_this_rank_lacks_is_the_others_share(
     other: OtherRank, sync: str, monkeypatch: pytest.MonkeyPatch
