@@ -3,14 +3,13 @@
 Every function works without a process group, where there is one rank. Start many with torchrun:
 ``torchrun --nproc-per-node 2 train.py``; gloo is used on CPU, nccl on CUDA.
 
-Gradients are averaged by one explicit all-reduce of a flat buffer per step instead of by
-DistributedDataParallel: penalties that need second derivatives, several backward passes per step and two
-networks in turn then need no special care, and ranks x batch equals one large batch by construction.
+Gradients are averaged by facesr/gradients.py instead of by DistributedDataParallel: penalties that need second
+derivatives, several backward passes per step and two networks in turn then need no special care.
 """
 
 import datetime
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -31,6 +30,7 @@ TIMEOUT = datetime.timedelta(minutes=60)
 JOIN_TIMEOUT = datetime.timedelta(minutes=10)
 
 _store: Any = None  # where the ranks met
+_apart: Any = None  # the group of `channel_apart`
 
 
 def rank() -> int:
@@ -41,6 +41,11 @@ def rank() -> int:
 def world_size() -> int:
     """Returns the number of ranks, 1 when alone."""
     return td.get_world_size() if td.is_initialized() else ranks.world_size()
+
+
+def is_alone() -> bool:
+    """Returns whether there is no other rank to send anything to."""
+    return not td.is_initialized()
 
 
 def is_first_on_machine() -> bool:
@@ -111,8 +116,10 @@ def first_to_tell(error: FaceSRError) -> bool:
 
 def shutdown() -> None:
     """Leaves the process group, if there is one."""
+    global _apart
     if td.is_initialized():
         td.destroy_process_group()
+        _apart = None
 
 
 @lost_rank_told()
@@ -208,18 +215,28 @@ def average_scalars(values: Tensor) -> Tensor:
 
 
 @lost_rank_told()
-def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replaces each gradient by its mean over ranks, through one flat buffer."""
-    if not td.is_initialized():
-        return
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    if not gradients:
-        return
-    flat = torch.cat([gradient.reshape(-1).float() for gradient in gradients])
-    td.all_reduce(flat)
-    flat /= world_size()
-    for gradient, part in zip(gradients, torch.split(flat, [each.numel() for each in gradients]), strict=True):
-        gradient.copy_(part.view_as(gradient))
+def channel_apart() -> Any:
+    """Returns a channel for sums that overlap with other messages, the same one at every call; all ranks open it.
+
+    Messages of one channel must come in the same order on all ranks. What a backward pass sends (`mean_over_ranks`)
+    and gradients sent meanwhile need not, where a rank lacks a gradient; so these have a channel of their own.
+    """
+    global _apart
+    if _apart is None:
+        _apart = td.new_group(timeout=TIMEOUT)
+    return _apart
+
+
+@lost_rank_told()
+def sum_started(flat: Tensor, channel: Any = None) -> Callable[[], Any]:
+    """Begins to replace a tensor by its sum over ranks, and returns what waits until it is.
+
+    Args:
+        flat: the same size on every rank; neither read nor written until then.
+        channel: of `channel_apart`, None for that of all other messages.
+    """
+    work = td.all_reduce(flat, group=channel, async_op=True)
+    return lost_rank_told()(work.wait)
 
 
 def share_out(work: Sequence[float]) -> list[int]:

@@ -70,6 +70,7 @@ LOADED = {
     "train.py": ("facesr.training.loop", "torch._dynamo"),
     "evaluate.py": ("facesr.evaluation.command",),
     "tests/training/overflow.py": ("tests.training.test_step", "torch._dynamo"),
+    "tests/training/synced_gradients.py": ("facesr.training.muon", "torch._dynamo"),
     "tests/training/shared_matrices.py": ("tests.training.test_muon", "torch._dynamo"),
 }
 

@@ -33,7 +33,7 @@ KEYED = {
 }
 TOOLS = {"dask", "pytest", "ruff", "mypy", "tensorboard"}
 MAX_STEP_FILES = 12
-MAX_STEP_LINES = 1900
+MAX_STEP_LINES = 2100
 # A newcomer reads these two first, so they stay short; docs/log.md takes what is left out.
 MAX_LINES = {"README.md": 150, "docs/results.md": 150}
 

@@ -6,6 +6,7 @@ from facesr.config import TrainSettings
 from facesr.data.feed.order import check_shares
 from facesr.data.feed.residency import check_residency
 from facesr.errors import ConfigError
+from facesr.gradients import check_gradient_sync
 from facesr.places import Place
 from facesr.training.schedule import learning_rate_factor
 
@@ -25,6 +26,7 @@ def check(settings: TrainSettings) -> None:
     learning_rate_factor(settings.schedule, 0.0, settings.duration_kimg)
     if not settings.losses:
         raise ConfigError("losses is empty; give at least one term, for example losses.pixel.")
+    check_gradient_sync(settings.gradient_sync, settings.gradient_precision)
     check_residency(settings.data.residency)
     if settings.data.pose_shares:
         check_shares(settings.data.pose_shares)

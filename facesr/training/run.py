@@ -246,6 +246,8 @@ def build_players(settings: TrainSettings, device: torch.device) -> GanState:
         terms=terms,
         precision=settings.precision,
         gradient_clip_norm=settings.gradient_clip_norm,
+        gradient_sync=settings.gradient_sync,
+        gradient_precision=settings.gradient_precision,
         adversarial=adversarial,
         degradation=build(settings.degradation, Place.DEGRADATION),
         seed=settings.seed,

@@ -21,7 +21,7 @@ from facesr.snapshots.snapshot import digest_of, sweep
 from facesr.weights import sha256_of
 
 # Keys that may differ when a run is resumed: they change where and how it runs, not what it computes.
-FREE_KEYS = frozenset({"runs_dir", "device", "log_every_kimg"})
+FREE_KEYS = frozenset({"runs_dir", "device", "log_every_kimg", "gradient_sync"})
 # Keys that may change under one name although they are part of what a run is; `duration_kimg` may only grow.
 EXTENDING_KEYS = frozenset({"duration_kimg", "state_every_kimg", "num_snapshots_kept"})
 MAX_NAMED_DIFFERENCES = 5
@@ -30,6 +30,7 @@ START = "started_from.yaml"
 # Dotted keys that came later, with what every run before them had: at that value a run of then is the same run still.
 LATER_KEYS: dict[str, Any] = {
     "degradation": {"_target_": "facesr.degradation.Official"},
+    "gradient_precision": "fp32",
     "data.pose_shares": [],
     "generator.rms_limit": None,
     "generator.hidden_rms_limit": None,

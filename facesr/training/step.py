@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from facesr import dist
 from facesr.degradation import Degradation, Official
+from facesr.gradients import GradientMean
 from facesr.losses.adversarial import Adversarial, r1_penalty
 from facesr.losses.term import LossInputs, LossTerm
 
@@ -36,6 +37,8 @@ class GanState:
         gradient_clip_norm: largest norm of each network's gradient, 0 for no limit.
         degradation: makes the generator's input from the (augmented) truth.
         seed: of the run, for a degradation or a loss term that draws.
+        gradient_sync: flat or overlap: when gradients are averaged over ranks.
+        gradient_precision: fp32 or bf16, of gradients on their way between ranks.
         num_steps: steps done, counted for the lazy gradient penalty.
     """
 
@@ -49,6 +52,8 @@ class GanState:
     discriminator_optimizer: torch.optim.Optimizer | None = None
     degradation: Degradation = field(default_factory=Official)
     seed: int = 0
+    gradient_sync: str = "flat"
+    gradient_precision: str = "fp32"
     num_steps: int = 0
     average: nn.Module = field(init=False)
     scaler: torch.amp.GradScaler = field(init=False)
@@ -84,12 +89,16 @@ def train_step(
 
     gan.generator.train()
     gan.generator_optimizer.zero_grad(set_to_none=True)
-    if playing and gan.discriminator_optimizer is not None:
+    generator_mean = _mean_for(gan, gan.generator)
+    if playing and gan.discriminator is not None and gan.discriminator_optimizer is not None:
         gan.discriminator_optimizer.zero_grad(set_to_none=True)
+        gan.discriminator.requires_grad_(True)
+        discriminator_mean = _mean_for(gan, gan.discriminator)
 
     # Draws belong to a face's place in the run, so they are the same however the faces are shared out.
     position = round(kimg * 1000) + dist.rank() * sum(len(high) for high in parts)
     for number, high in enumerate(parts):
+        last = number + 1 == len(parts)
         # What the generator is given: by default the official downscaling of the truth; whole grey levels always.
         low = gan.degradation(high, gan.seed, position)
         with autocast:
@@ -99,7 +108,8 @@ def train_step(
         if playing:
             with autocast:
                 discriminator_loss = _discriminator_loss(gan, high, restored.detach(), note)
-            gan.scaler.scale(discriminator_loss / len(parts)).backward()  # type: ignore[no-untyped-call]
+            with discriminator_mean.sending(last):
+                gan.scaler.scale(discriminator_loss / len(parts)).backward()  # type: ignore[no-untyped-call]
 
         # The generator lowers the weighted sum of its terms, the frozen discriminator's opinion among them.
         shown = landmarks[number] if landmarks else None
@@ -118,14 +128,21 @@ def train_step(
             assert gan.adversarial is not None
             total = total + gan.adversarial.weight * value
         note("loss/total", total)
-        gan.scaler.scale(total / len(parts)).backward()  # type: ignore[no-untyped-call]
+        with generator_mean.sending(last):
+            gan.scaler.scale(total / len(parts)).backward()  # type: ignore[no-untyped-call]
 
-    figures["gradient_norm/generator"] = _move(gan, gan.generator, gan.generator_optimizer)
+    figures["gradient_norm/generator"] = _move(gan, gan.generator, gan.generator_optimizer, generator_mean)
     if playing and gan.discriminator is not None and gan.discriminator_optimizer is not None:
-        figures["gradient_norm/discriminator"] = _move(gan, gan.discriminator, gan.discriminator_optimizer)
+        figures["gradient_norm/discriminator"] = _move(
+            gan, gan.discriminator, gan.discriminator_optimizer, discriminator_mean
+        )
     gan.scaler.update()
     gan.num_steps += 1
     return figures
+
+
+def _mean_for(gan: GanState, network: nn.Module) -> GradientMean:
+    return GradientMean(network.parameters(), gan.gradient_sync, gan.gradient_precision)
 
 
 def _restore(generator: nn.Module, low: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -164,11 +181,11 @@ def _adversarial_loss(gan: GanState, high: Tensor, restored: Tensor) -> Tensor:
     return gan.adversarial.generator_loss(fake, real)
 
 
-def _move(gan: GanState, network: nn.Module, optimizer: torch.optim.Optimizer) -> Tensor:
+def _move(gan: GanState, network: nn.Module, optimizer: torch.optim.Optimizer, mean: GradientMean) -> Tensor:
     """Averages a network's gradients over ranks, clips them and steps; returns the norm before clipping."""
     parameters = list(network.parameters())
     # Before the scale is taken off: where one rank's gradient overflowed all must know, skip the step and scale less.
-    dist.average_gradients(parameters)
+    mean.wait()
     gan.scaler.unscale_(optimizer)
     norm = torch.nn.utils.clip_grad_norm_(parameters, gan.gradient_clip_norm or float("inf"))
     # A step on gradients that are not finite would destroy the weights before the loop sees it. Asking costs a

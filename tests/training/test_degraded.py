@@ -71,7 +71,6 @@ def test_the_draws_belong_to_a_faces_place_in_the_run(monkeypatch: pytest.Monkey
     assert torch.equal(given([high], 1.237, degradation=way, seed=5), expected)
     assert torch.equal(given(list(high.chunk(2)), 1.237, degradation=way, seed=5), expected)
     assert not torch.equal(given([high], 1.241, degradation=way, seed=5), expected)
-    monkeypatch.setattr(step.dist, "average_gradients", lambda parameters: None)
     shares = []
     for rank in range(2):
         monkeypatch.setattr(step.dist, "rank", lambda rank=rank: rank)

@@ -144,6 +144,8 @@ def test_a_folder_that_is_taken_away_ends_the_run(bare: Make, monkeypatch: pytes
         (("batch_size=0",), ConfigError, "batch_size=0"),
         (("accumulation_steps=3",), ConfigError, "accumulation_steps=3"),
         (("precision=int8",), ConfigError, "precision=int8"),
+        (("gradient_precision=fp8",), ConfigError, "gradient_precision=fp8 is unknown; choose fp32 or bf16"),
+        (("gradient_sync=ddp",), ConfigError, "gradient_sync=ddp is unknown; choose flat or overlap"),
         (("device=tpu",), ConfigError, "device=tpu"),
         (("discriminator=none", "~discriminator.num_channels"), ConfigError, "no discriminator"),
         (("generator=bicubic",), ConfigError, "nothing to train|cannot be built"),

@@ -32,20 +32,25 @@ def test_two_ranks_train_as_one_with_twice_the_batch(tmp_path: Path) -> None:
     for optimizer in ("generator_optimizer", "discriminator_optimizer"):
         overrides += [f"{optimizer}._target_=torch.optim.SGD", f"{optimizer}.lr=0.05"]
         overrides += [f"~{optimizer}.betas", f"~{optimizer}.eps"]
-    one, two = run_worlds(
+    worlds = ((1, "one", "flat"), (2, "two", "flat"), (2, "overlapped", "overlap"))
+    one, two, overlapped = run_worlds(
         "train.py",
-        [(num, [*TINY, f"runs_dir={tmp_path / name}", *overrides], {}) for num, name in ((1, "one"), (2, "two"))],
+        [
+            (num, [*TINY, f"runs_dir={tmp_path / name}", *overrides, f"gradient_sync={sync}"], {})
+            for num, name, sync in worlds
+        ],
     )
-    for result in [*one, *two]:
+    for result in [*one, *two, *overlapped]:
         assert result.returncode == 0, result.stderr
     assert "bicubic" in two[0].stdout and two[1].stdout == ""
     first, last = state_of(tmp_path / "one", 0), state_of(tmp_path / "one", -1)
-    shared_out = state_of(tmp_path / "two", -1)
+    shared_out, also = state_of(tmp_path / "two", -1), state_of(tmp_path / "overlapped", -1)
     for part in ("generator", "average", "discriminator"):
         moved = 0.0
         for name, tensor in last[part].items():
             moved = max(moved, float((tensor - first[part][name]).abs().max()))
             torch.testing.assert_close(tensor, shared_out[part][name], rtol=1e-4, atol=2e-6, msg=f"{part} {name}")
+            assert torch.equal(also[part][name], shared_out[part][name]), f"{part} {name}"
         assert moved > 2e-5, f"{part} did not move, so nothing was compared"
 
 

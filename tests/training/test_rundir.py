@@ -36,15 +36,24 @@ def test_differing_keys_are_dotted_sorted_and_have_both_values() -> None:
 
 
 def test_where_and_how_a_run_runs_is_no_part_of_it() -> None:
-    free = {"runs_dir": "a", "device": "cpu", "log_every_kimg": 1.0}
+    free = {"runs_dir": "a", "device": "cpu", "log_every_kimg": 1.0, "gradient_sync": "overlap"}
     assert identity_of({**free, "seed": 1, "duration_kimg": 2.0}) == {"seed": 1, "duration_kimg": 2.0}
 
 
 def test_later_keys_are_left_out_at_the_value_of_before_alone() -> None:
     before = {"degradation": {"_target_": "facesr.degradation.Official"}, "seed": 1}
-    before |= {"data": {"pose_shares": [], "flip": 0.5}, "generator": {"rms_limit": None, "channels": 4}}
+    before |= {
+        "gradient_precision": "fp32",
+        "data": {"pose_shares": [], "flip": 0.5},
+        "generator": {"rms_limit": None, "channels": 4},
+    }
     assert identity_of(before) == {"seed": 1, "data": {"flip": 0.5}, "generator": {"channels": 4}}
-    other = {"degradation": {"_target_": "other"}, "data": {"pose_shares": [0.5]}, "generator": {"rms_limit": 2.0}}
+    other = {
+        "gradient_precision": "bf16",
+        "degradation": {"_target_": "other"},
+        "data": {"pose_shares": [0.5]},
+        "generator": {"rms_limit": 2.0},
+    }
     assert identity_of(other) == other
     # Only at its own place, and only where there is such a place.
     assert identity_of({"pose_shares": [], "data": 5, "rms_limit": None}) == {
