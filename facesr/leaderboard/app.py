@@ -10,7 +10,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
 
 from facesr.errors import FaceSRError
-from facesr.leaderboard import api, api_changes, feeds, organiser_pages, pages, submission_pages, team_pages
+from facesr.leaderboard import (
+    api,
+    api_changes,
+    feeds,
+    organiser_pages,
+    pages,
+    submission_pages,
+    team_pages,
+    team_report,
+)
 from facesr.leaderboard.answers import page, refused
 from facesr.leaderboard.board import AskedNow, Board
 from facesr.leaderboard.competition import Place
@@ -55,7 +64,7 @@ def create_app(place: Place, database: Database, *, trusted_proxy: bool = False,
         lifespan=lifespan,
     )
     app.state.board = board
-    for part in (pages, submission_pages, team_pages, organiser_pages, api, api_changes, feeds):
+    for part in (pages, submission_pages, team_report, team_pages, organiser_pages, api, api_changes, feeds):
         app.include_router(part.router)
     _add_description(app)
     add_faults(app, lambda scope, refusal: refused(board, scope, refusal), _refusal_of)

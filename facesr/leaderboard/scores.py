@@ -170,6 +170,22 @@ def _means(
 
 def examples_of(board: Board, session: Session, submission: Submission, phase: PhaseNow) -> list[Example]:
     """Returns the example faces of a submission; they are public faces."""
+    return [example for _, example in _examples(board, session, submission, phase)]
+
+
+def example_files(
+    board: Board, session: Session, submission: Submission, phase: PhaseNow
+) -> list[tuple[Path, Path, Path]]:
+    """Returns the files of the example faces, as they are there: low-resolution input, restored picture, original."""
+    low, high = board.place.low(phase.settings), board.place.high(phase.settings)
+    files = [
+        (low / f"{face}.png", board.store.path(example.restored), high / f"{face}.png")
+        for face, example in _examples(board, session, submission, phase)
+    ]
+    return [three for three in files if all(file.is_file() for file in three)]
+
+
+def _examples(board: Board, session: Session, submission: Submission, phase: PhaseNow) -> list[tuple[str, Example]]:
     found = _evaluation(session, submission)
     if found is None:
         return []
@@ -177,7 +193,7 @@ def examples_of(board: Board, session: Session, submission: Submission, phase: P
     agreed = _agreed(board, this, phase)
     references = _references(board, phase, tuple(agreed))
     return [
-        Example(references[face][0], evaluation.examples[face], references[face][1])
+        (face, Example(references[face][0], evaluation.examples[face], references[face][1]))
         for face in agreed
         if face in evaluation.examples and face in references
     ]

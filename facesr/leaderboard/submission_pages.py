@@ -111,15 +111,17 @@ def _others(table: Standing, submission: Submission) -> list[tuple[str, str]]:
 def _charts(scores: Scores, phase: PhaseNow) -> list[dict[str, Any]]:
     """Returns a summary and a sorted curve for every metric, the ranking one first."""
     found = []
-    for name in _ordered(scores):
+    for name in ordered(scores):
         values = np.sort(scores.columns[name])
         summary = summary_of(scores.columns[name])
-        drawn = curve_svg(
-            values,
-            f"{label_of(name)} of {len(values)} faces, sorted",
-            "faces, sorted",
-            lines={summary.mean: f"mean {summary.mean:.4f}"},
-        )
+        drawn = None
+        if phase.sight.shows_faces(name):
+            drawn = curve_svg(
+                values,
+                f"{label_of(name)} of {len(values)} faces, sorted",
+                "faces, sorted",
+                lines={summary.mean: f"mean {summary.mean:.4f}"},
+            )
         ends: list[tuple[str, float]] = []
         if phase.sight.has_ids and name == scores.ranking_metric:
             order = np.argsort(scores.columns[name], kind="stable")
@@ -176,14 +178,14 @@ def compare_page(
             phase=phase,
             view=shown,
             sides=sides,
-            differences=[_difference(name, left, right, phase) for name in _ordered(left)],
+            differences=[_difference(name, left, right, phase) for name in ordered(left)],
             views=[(one, f"/compare?a={a}&b={b}&view={one}") for one in phase.sight.views],
         )
 
     return kept(asked, request, (head, phase.sight), make)
 
 
-def _ordered(scores: Scores) -> list[str]:
+def ordered(scores: Scores) -> list[str]:
     """Returns the metrics, the ranking one first, then the judges."""
     return sorted(scores.columns, key=lambda name: (name != scores.ranking_metric, not name.startswith("is/"), name))
 
@@ -206,5 +208,7 @@ def _difference(name: str, left: Scores, right: Scores, phase: PhaseNow) -> dict
         "faces": faces,
         "chart": curve_svg(
             difference[order], f"difference of {label_of(name)}, sorted", "faces, sorted", lines={0.0: "equal"}
-        ),
+        )
+        if phase.sight.shows_faces(name)
+        else None,
     }
