@@ -36,6 +36,12 @@ class NotNow(BoardError):
     kind = "not_now"
 
 
+class Elsewhere(NotNow):
+    """A piece of an upload belongs to another place than where the upload is."""
+
+    kind = "elsewhere"
+
+
 class OverLimit(BoardError):
     """A limit of the phase is reached."""
 

@@ -104,6 +104,17 @@ class SubmissionShape(BaseModel):
     problem: str | None
 
 
+class UploadShape(BaseModel):
+    """An archive that comes in pieces: the next one begins at `offset`; at the end there is the submission."""
+
+    code: str
+    num_bytes: int
+    offset: int
+    max_piece_bytes: int
+    expires: datetime | None
+    submission: SubmissionShape | None
+
+
 class AllowanceShape(BaseModel):
     """What a team may still send to a phase, and when the counts of the day begin anew (UTC)."""
 

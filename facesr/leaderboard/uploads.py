@@ -66,7 +66,16 @@ def require_may_send(board: Board, viewer: Viewer, phase: Phase) -> None:
     """
     with board.database.read() as session:
         entries.require_allowance(board.database, session, team_of(session, viewer), phase)
-    if shutil.disk_usage(board.store.folder).free < board.max_archive_bytes + _SPARE_BYTES:
+    require_room(board, board.max_archive_bytes)
+
+
+def require_room(board: Board, num_bytes: int) -> None:
+    """Checks that the disk has room for so many bytes, and some to spare.
+
+    Raises:
+        Refusal: it has not; 503.
+    """
+    if shutil.disk_usage(board.store.folder).free < num_bytes + _SPARE_BYTES:
         raise Refusal(503, "no_room", "there is no room for archives now; the organiser has to make some.", 600)
 
 
@@ -108,10 +117,15 @@ async def receive_archive(
             raise Refusal(400, "bad_digest", "what came has another sha256 than X-Content-SHA256 says; send it again.")
         # The disk is slow; no other writer has to wait for it.
         await run_in_threadpool(part.settle)
-        return await run_in_threadpool(_take, board, viewer, phase, part, num_bytes)
+        return await run_in_threadpool(take, board, viewer, phase, part, num_bytes)
 
 
-def _take(board: Board, viewer: Viewer, phase: Phase, part: Incoming, num_bytes: int) -> Receipt:
+def take(board: Board, viewer: Viewer, phase: Phase, part: Incoming, num_bytes: int) -> Receipt:
+    """Makes a submission of an archive that has come whole.
+
+    Raises:
+        BoardError: `facesr.leaderboard.entries` refuses it.
+    """
     stored = Stored(part.sha256, num_bytes)
     with board.database.write() as session:
         team = team_of(session, viewer)
