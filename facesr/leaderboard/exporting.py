@@ -184,6 +184,7 @@ def _submissions(session: Session, phase: Phase, *, with_private: bool) -> list[
         if with_private:
             about |= {"state": row.state, "problem": row.problem, "note": row.note}
             about |= {"withdrawn": row.withdrawn is not None, "pixels_sha256": row.pixels_sha256}
+            about["archive_deleted"] = row.archive_removed is not None
         found.append(about)
     return found
 

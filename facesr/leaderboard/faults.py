@@ -42,6 +42,13 @@ class Elsewhere(NotNow):
     kind = "elsewhere"
 
 
+class OverQuota(BoardError):
+    """A team's archives take as much room as they may."""
+
+    status = 413
+    kind = "quota"
+
+
 class OverLimit(BoardError):
     """A limit of the phase is reached."""
 

@@ -22,6 +22,7 @@ from facesr.leaderboard.access import Viewer, team_of
 from facesr.leaderboard.board import Board
 from facesr.leaderboard.competition import Phase
 from facesr.leaderboard.faults import Elsewhere, NotFound, OverLimit
+from facesr.leaderboard.storage import require_quota
 from facesr.leaderboard.tables import Upload
 from facesr.leaderboard.uploads import Receipt, require_may_send, require_room, take
 from facesr.web.database import Database
@@ -54,7 +55,7 @@ def announce(board: Board, viewer: Viewer, phase: Phase, sha256: str, num_bytes:
         limit = board.competition.max_archive_mib
         raise Refusal(413, "too_large", f"an archive has 1 byte or more, and at most {limit} MiB.")
     expire(board.database, board.store)
-    require_may_send(board, viewer, phase)
+    require_may_send(board, viewer, phase, num_bytes, (phase.name, sha256))
     with board.database.write() as session:
         team = team_of(session, viewer)
         mine = session.scalars(select(Upload).where(Upload.team_id == team.id)).all()
@@ -67,6 +68,7 @@ def announce(board: Board, viewer: Viewer, phase: Phase, sha256: str, num_bytes:
             raise OverLimit(
                 f"{len(mine)} uploads of your team are unfinished; finish or delete one, or wait {KEPT_HOURS} hours."
             )
+        require_quota(session, team, board.competition, num_bytes)
         left = session.scalar(select(func.sum(Upload.num_bytes - Upload.num_received))) or 0
         # What others have announced, and this one twice: its pieces, and the archive that is made of them.
         require_room(board, int(left) + 2 * num_bytes)

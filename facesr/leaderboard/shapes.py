@@ -125,6 +125,7 @@ class AllowanceShape(BaseModel):
     refused_left: int
     in_all_left: int
     waiting_left: int
+    storage_left_bytes: int
     resets: datetime
 
 

@@ -142,6 +142,7 @@ class Submission(Base):
         pixels_sha256: of the decoded pictures: equal pictures have equal digests, however they are compressed.
         chosen: whether the team chose it as final.
         wanted_round: the round that it has to be scored in; None: in the phase's first one.
+        archive_removed: when its archive was deleted to make room; its digest stays.
     """
 
     __tablename__ = "submissions"
@@ -168,6 +169,7 @@ class Submission(Base):
     disqualified: Mapped[str] = mapped_column(Text, default="")
     note: Mapped[str] = mapped_column(Text, default="")
     wanted_round: Mapped[int | None] = mapped_column(ForeignKey("rounds.id"))
+    archive_removed: Mapped[datetime | None]
 
 
 class Upload(Base):
