@@ -152,6 +152,7 @@ def _entry_shape(one: Entry, *, is_stepped: bool) -> EntryShape:
         guard_replaced=guard_count(one.submission.facts),
         mean_watts=one.mean_watts,
         within_power_limit=one.within_power_limit,
+        num_parameters=one.num_parameters,
         num_entries=one.num_entries,
         received=one.submission.received,
     )

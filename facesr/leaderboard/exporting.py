@@ -129,6 +129,7 @@ def _rows(table: Standing, *, is_over: bool) -> list[dict[str, Any]]:
             "white_box": entry.white_box,
             "mean_watts": entry.mean_watts,
             "within_power_limit": entry.within_power_limit,
+            "num_parameters": entry.num_parameters,
             "entries": entry.num_entries,
         }
         for entry in table.entries

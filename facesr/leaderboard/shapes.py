@@ -60,6 +60,7 @@ class EntryShape(BaseModel):
     guard_replaced: int | None
     mean_watts: float | None
     within_power_limit: bool | None
+    num_parameters: int | None
     num_entries: int
     received: datetime
 

@@ -32,7 +32,7 @@ _FACTS = {
     "weights_sha256": "sha256 of the weights",
     "kimg": "thousands of training images",
     "loss_judges": "judges in the training loss",
-    "flip_ensemble": "flip ensemble",
+    "self_ensemble": "self-ensemble",
     "device": "device",
     "seconds": "seconds of restoring",
     "energy_joules": "energy in joules",

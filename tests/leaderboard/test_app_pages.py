@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from facesr.leaderboard import entries, phases, queue, teams
 from facesr.leaderboard.app import create_app
+from facesr.leaderboard.rows import size_text
 from facesr.web.security import Rate, Rates
 from tests.leaderboard.site import Client, Site, make_site
 
@@ -30,8 +31,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, FastA
         "old": site.scored(
             first, 1, 0.60, loss_judges=["builtin"], mean_watts=4000.0, model="<script>alert(2)</script>"
         ),
-        "best": site.scored(first, 2, 0.66, guard={"on": True, "replaced": {"a.png": {}}}),
-        "other": site.scored(second, 1, 0.50),
+        "best": site.scored(first, 2, 0.66, guard_on=True, guard_replaced=7, num_parameters=1_544_000),
+        "other": site.scored(second, 1, 0.50, num_parameters=987),
         "base": site.scored(base, 1, 0.70),
     }
     yield site, create_app(site.place, site.database), codes
@@ -51,7 +52,15 @@ def test_the_board_has_places_marks_and_no_place_for_baselines(made: Made) -> No
 
 
 @pytest.mark.parametrize(
-    ("sort", "first"), [("score", "other"), ("-score", "base"), ("is/other", "other"), ("-date", "base")]
+    ("sort", "first"),
+    [
+        ("score", "other"),
+        ("-score", "base"),
+        ("is/other", "other"),
+        ("-date", "base"),
+        ("parameters", "other"),
+        ("-parameters", "best"),
+    ],
 )
 def test_columns_sort_both_ways_and_say_so(made: Made, sort: str, first: str) -> None:
     _, app, codes = made
@@ -60,6 +69,27 @@ def test_columns_sort_both_ways_and_say_so(made: Made, sort: str, first: str) ->
     assert text.count('aria-sort="none"') == text.count("aria-sort=") - 1
     assert ("descending" if sort[0] == "-" else "ascending") in re.findall(r'aria-sort="(\w+)"', text)
     assert Client(app).get("/phases/final?sort=nothing").status_code == 404
+
+
+def test_what_a_manifest_states_of_guard_and_size_and_a_dash_without(made: Made) -> None:
+    _, app, _ = made
+    text = Client(app).get("/phases/final").text
+    heads = [re.sub("<.*?>", "", head) for head in re.findall(r"<th scope=\"col\".*?</th>", text)]
+    rows = re.findall(r"<tr.*?</tr>", text, re.DOTALL)[1:]
+    cells = [re.findall(r"<td.*?>(.*?)</td>", row) for row in rows]
+    size, guard = heads.index("Parameters") - 1, heads.index("Guard") - 1
+    assert [row[size] for row in cells] == ["1.54 M", "987", "-"] and [row[guard] for row in cells] == ["7", "-", "-"]
+    entries = Client(app).get("/api/v1/phases/final/standing").json()["entries"]
+    assert [one["num_parameters"] for one in entries] == [1_544_000, 987, None]
+    assert [one["guard_replaced"] for one in entries] == [7, None, None]
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(None, "-"), (1, "1"), (999, "999"), (1000, "1 k"), (16_700_000, "16.7 M"), (2_340_000_000, "2.34 G")],
+)
+def test_sizes_as_people_write_them(number: int | None, text: str) -> None:
+    assert size_text(number) == text
 
 
 def test_hostile_text_is_escaped_on_every_page(made: Made) -> None:

@@ -332,6 +332,7 @@ class TestHostileAnswers:
             {"seconds": True},
             {"kimg": "1"},
             {"guard_replaced": 10**9},
+            {"num_parameters": 0},
             {"extra": 1},
             {"weights_sha256": "g" * 64},
         ],
