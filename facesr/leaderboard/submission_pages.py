@@ -15,9 +15,17 @@ from facesr.leaderboard.board import Asked, AskedNow, PhaseNow
 from facesr.leaderboard.drawings import curve_svg, label_of
 from facesr.leaderboard.entries import QUEUED, place_in_queue
 from facesr.leaderboard.faults import BoardError, NotNow
-from facesr.leaderboard.pages import table_mark
+from facesr.leaderboard.pages import Digest, picture_answer, table_mark
 from facesr.leaderboard.rows import guard_count
-from facesr.leaderboard.scores import Scores, examples_of, public_means, scores_of, summary_of, visible
+from facesr.leaderboard.scores import (
+    Scores,
+    examples_of,
+    public_means,
+    restored_picture,
+    scores_of,
+    summary_of,
+    visible,
+)
 from facesr.leaderboard.standing import Standing
 from facesr.leaderboard.tables import Submission, Team
 
@@ -63,6 +71,14 @@ def submission_page(asked: AskedNow, request: Request, code: Code) -> Response:
             return _submission_text(asked, session, phase, submission, team, others, is_own=is_own)
 
     return kept(asked, request, (mark, phase.sight, is_own), make)
+
+
+@router.api_route("/submissions/{code}/pictures/{sha256}.png", methods=["GET", "HEAD"])
+def picture_file(asked: AskedNow, code: Code, sha256: Digest) -> Response:
+    """An example face as a submission has it."""
+    with asked.board.database.read() as session:
+        path = restored_picture(asked.board, session, code, sha256, asked.viewer)
+    return picture_answer(path)
 
 
 def _submission_text(

@@ -1,5 +1,6 @@
 """The pages: what people see and do in a browser, and what the board does not let them do."""
 
+import hashlib
 import io
 import re
 import zipfile
@@ -10,12 +11,13 @@ import pytest
 from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event
 
 from facesr.leaderboard import entries, phases, queue, teams
 from facesr.leaderboard.app import create_app
 from facesr.leaderboard.rows import size_text
 from facesr.web.security import Rate, Rates
-from tests.leaderboard.site import Client, Site, make_site
+from tests.leaderboard.site import IDS, Client, Site, make_site
 
 
 @pytest.fixture(scope="module")
@@ -118,13 +120,60 @@ def test_pages_are_kept_by_etag_and_not_for_who_is_signed_in(made: Made) -> None
 def test_example_pictures_are_shown_and_no_others(made: Made) -> None:
     site, app, codes = made
     client = Client(app)
-    shown = re.findall(r"/pictures/(\w{64})\.png", client.get(f"/submissions/{codes['best']}").text)
-    assert len(set(shown)) == 5, "two faces, each with its input and its original, restored alike"
-    answer = client.get(f"/pictures/{shown[0]}.png")
-    assert answer.headers["content-type"] == "image/png" and answer.content.startswith(b"\x89PNG")
+    shown = re.findall(r'src="(/\S+/(\w{64})\.png)"', client.get(f"/submissions/{codes['best']}").text)
+    assert len(shown) == 6 and sum(codes["best"] in address for address, _ in shown) == 2
+    for address, digest in shown:
+        answer = client.get(address)
+        assert answer.headers["content-type"] == "image/png" and answer.content.startswith(b"\x89PNG")
+        assert hashlib.sha256(answer.content).hexdigest() == digest
+    low, restored = shown[0][1], shown[1][1]
+    hidden = site.place.high(site.phase) / f"{next(key for key in IDS if key not in site.examples)}.png"
     secret = site.place.store().put([b"an archive"], 100).sha256
-    for name in (secret, "0" * 64, "..%2f..%2fsecret", "x"):
+    others = [secret, "0" * 64, hashlib.sha256(hidden.read_bytes()).hexdigest(), "..%2f..%2fsecret", "x"]
+    for name in (*others, restored):
         assert client.get(f"/pictures/{name}.png").status_code == 404
+    for code, name in (
+        (codes["other"], restored),
+        (codes["best"], low),
+        ("none", restored),
+        *((codes["best"], one) for one in others),
+    ):
+        assert client.get(f"/submissions/{code}/pictures/{name}.png").status_code == 404
+
+
+def test_a_picture_of_a_withdrawn_submission_is_its_teams_alone(tmp_path: Path) -> None:
+    site = make_site(tmp_path / "board")
+    code = site.scored(site.team("First"), 1, 0.6)
+    site.team("Second")
+    app = create_app(site.place, site.database)
+    address = re.findall(rf"/submissions/{code}/pictures/\w+\.png", Client(app).get(f"/submissions/{code}").text)[0]
+    assert Client(app).get(address).status_code == 200
+    with site.database.write() as session:
+        entries.withdraw(site.database, session, entries.submission_of(session, code), "team First")
+    assert Client(app).get(address).status_code == 404
+    assert Client(app).sign_in(site.tokens["Second"]).get(address).status_code == 404
+    assert Client(app).sign_in(site.tokens["First"]).get(address).status_code == 200
+    site.database.close()
+
+
+def test_a_picture_reads_only_what_it_shows(tmp_path: Path) -> None:
+    """However many submissions there are: one row of scores for a restored picture, none for a given one."""
+    site = make_site(tmp_path / "board")
+    team = site.team("First")
+    codes = [site.scored(team, number, 0.5 + number / 100) for number in range(4)]
+    client = Client(create_app(site.place, site.database))
+    shown = re.findall(r'src="(/\S+/\w{64}\.png)"', client.get(f"/submissions/{codes[0]}").text)
+    asked: list[str] = []
+    event.listen(site.database.engine, "before_cursor_execute", lambda *found: asked.append(found[2]))
+    counts = []
+    for address in shown[:3]:
+        asked.clear()
+        assert client.get(address).status_code == 200
+        reads = [" ".join(one.split()) for one in asked if "FROM evaluations" in one]
+        assert all("evaluations.submission_id = " in one and "evaluations.values" not in one for one in reads)
+        counts.append((len(reads), len([one for one in asked if "FROM" in one])))
+    assert [reads for reads, _ in counts] == [0, 1, 0] and max(number for _, number in counts) <= 6, counts
+    site.database.close()
 
 
 def test_teams_get_the_low_pictures_of_a_phase_that_has_begun(made: Made) -> None:
