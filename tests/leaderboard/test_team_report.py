@@ -86,6 +86,7 @@ def test_faces_have_no_names_and_no_values_that_a_team_can_compute_itself_before
     by_face = {row[0]: row[1] for row in rows}
     assert [by_face[face] == "0.2500" for face in IDS] == site.public().tolist()
     assert "LR consistency of" in client.get(f"/submissions/{code}").text
+    assert "Single faces are shown after the end" in page and "Single faces" not in text
 
 
 def test_faces_and_pictures_are_bounded(made: tuple[Site, FastAPI, str], monkeypatch: pytest.MonkeyPatch) -> None:
