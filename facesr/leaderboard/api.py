@@ -26,6 +26,7 @@ from facesr.leaderboard.shapes import (
     problems,
 )
 from facesr.leaderboard.standing import Entry
+from facesr.leaderboard.storage import left_bytes
 from facesr.leaderboard.submission_pages import facts_of
 from facesr.leaderboard.tables import Event, Submission, Team
 from facesr.web.security import visit_of
@@ -151,6 +152,7 @@ def _entry_shape(one: Entry, *, is_stepped: bool) -> EntryShape:
         guard_replaced=guard_count(one.submission.facts),
         mean_watts=one.mean_watts,
         within_power_limit=one.within_power_limit,
+        num_parameters=one.num_parameters,
         num_entries=one.num_entries,
         received=one.submission.received,
     )
@@ -196,7 +198,9 @@ def allowance(board: This, viewer: Sending, name: Name) -> AllowanceShape:
     """What the team may still send to a phase."""
     with board.database.read() as session:
         phase = board.phase_now(session, board.phase(name), viewer)
-        left = entries.allowance(board.database, session, team_of(session, viewer), phase.settings)
+        team = team_of(session, viewer)
+        left = entries.allowance(board.database, session, team, phase.settings)
+        room = left_bytes(session, team, board.competition)
     return AllowanceShape(
         phase=name,
         state=phase.sight.state,
@@ -205,6 +209,7 @@ def allowance(board: This, viewer: Sending, name: Name) -> AllowanceShape:
         refused_left=left.refused_left,
         in_all_left=left.in_all_left,
         waiting_left=left.waiting_left,
+        storage_left_bytes=room,
         resets=left.resets,
     )
 

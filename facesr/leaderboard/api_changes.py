@@ -76,15 +76,16 @@ async def send(request: Request, name: Name) -> Response:
         async for _ in request.stream():
             pass
         return await run_in_threadpool(_sent, board, viewer, known, 200)
-    await run_in_threadpool(_require_may_send, board, viewer, name)
+    length = int(request.headers.get("content-length", "1"))
+    await run_in_threadpool(_require_may_send, board, viewer, name, length)
     receipt = await receive_archive(board, viewer, phase, request.stream(), digest)
     return await run_in_threadpool(_sent, board, viewer, receipt.code, 201 if receipt.is_new else 200)
 
 
-def _require_may_send(board: Board, viewer: Viewer, name: str) -> None:
+def _require_may_send(board: Board, viewer: Viewer, name: str, num_bytes: int) -> None:
     phase = board.phase(name)
     try:
-        require_may_send(board, viewer, phase)
+        require_may_send(board, viewer, phase, num_bytes)
     except OverLimit as error:
         with board.database.read() as session:
             left = entries.allowance(board.database, session, team_of(session, viewer), phase)

@@ -10,11 +10,22 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
 
 from facesr.errors import FaceSRError
-from facesr.leaderboard import api, api_changes, feeds, organiser_pages, pages, submission_pages, team_pages
+from facesr.leaderboard import (
+    api,
+    api_changes,
+    api_uploads,
+    feeds,
+    organiser_pages,
+    pages,
+    submission_pages,
+    team_pages,
+    team_report,
+)
 from facesr.leaderboard.answers import page, refused
 from facesr.leaderboard.board import AskedNow, Board
 from facesr.leaderboard.competition import Place
 from facesr.leaderboard.faults import BoardError
+from facesr.leaderboard.pieces import MAX_PIECE_BYTES
 from facesr.leaderboard.uploads import FORM_BYTES
 from facesr.web.database import Database
 from facesr.web.faults import add_faults
@@ -55,13 +66,25 @@ def create_app(place: Place, database: Database, *, trusted_proxy: bool = False,
         lifespan=lifespan,
     )
     app.state.board = board
-    for part in (pages, submission_pages, team_pages, organiser_pages, api, api_changes, feeds):
+    for part in (
+        pages,
+        submission_pages,
+        team_report,
+        team_pages,
+        organiser_pages,
+        api,
+        api_changes,
+        api_uploads,
+        feeds,
+    ):
         app.include_router(part.router)
     _add_description(app)
     add_faults(app, lambda scope, refusal: refused(board, scope, refusal), _refusal_of)
 
     def body_limit(scope: Scope) -> int:
         path: str = scope["path"]
+        if scope["method"] == "PATCH" and path.startswith("/api/v1/uploads/"):
+            return MAX_PIECE_BYTES
         if scope["method"] != "POST":
             return SMALL_BODY_BYTES
         if team_pages.is_upload(path):

@@ -35,11 +35,14 @@ def first_fault(session: Session, store: Store) -> str | None:
 
 def _faults(session: Session, store: Store, events: list[Event]) -> Iterator[str]:
     received: dict[str, dict[str, Any]] = {}
+    deleted: dict[str, dict[str, Any]] = {}
     scored: dict[tuple[str, int], dict[str, Any]] = {}
     for event in events:
         data = json.loads(event.data)
         if event.kind == "archive received":
             received[data["submission"]] = data
+        elif event.kind == "archive deleted":
+            deleted[data["submission"]] = data
         elif event.kind == "submission scored":
             scored[data["submission"], data["round"]] = data
     rounds = {this.id: this for this in session.scalars(select(Round))}
@@ -49,7 +52,9 @@ def _faults(session: Session, store: Store, events: list[Event]) -> Iterator[str
         data = received.pop(row.code, {})
         if (data.get("archive"), data.get("phase")) != (row.archive_sha256, row.phase):
             yield f"submission {row.code} has another archive or phase than the log says"
-        if not store.is_intact(row.archive_sha256):
+        if (row.archive_removed is not None) != (row.code in deleted):
+            yield f"the log and the submission {row.code} do not agree whether its archive was deleted"
+        elif row.archive_removed is None and not store.is_intact(row.archive_sha256):
             yield f"the archive of submission {row.code} is missing or damaged"
     for code in received:
         yield f"submission {code} is in the log and nowhere else"

@@ -9,6 +9,7 @@ facesr board phase DIR           the phases; closes, reopens and extends them
 facesr board rescore DIR         scores everything anew where metrics, judges or references changed
 facesr board verify-log DIR      finds what was changed behind the log's back
 facesr board export DIR OUT      everything as CSV, JSON and pages that need no server
+facesr board tidy DIR            deletes archives of withdrawn and refused submissions after some days
 facesr board backup DIR FILE     everything in one file, while the board runs; restore FILE DIR brings it back
 """
 
@@ -94,6 +95,9 @@ def _subcommands() -> Subcommands:
     export = on_folder("export", "exporting", "export", "write everything as CSV, JSON and static pages")
     export.add_argument("out", type=Path, metavar="OUT", help="a new folder")
     export.add_argument("--all", action="store_true", help="private scores before the end, too: for organisers alone")
+
+    tidy = on_folder("tidy", "tidying", "tidy", "delete archives of withdrawn and refused submissions after keep_days")
+    tidy.add_argument("--dry-run", action="store_true", help="tell what would go, and change nothing")
 
     backup = on_folder("backup", "copies", "backup", "write everything into one file")
     backup.add_argument("file", type=Path, metavar="FILE.tar")

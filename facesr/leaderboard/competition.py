@@ -92,6 +92,8 @@ class Competition(Strict):
         description: a few sentences for the front page.
         contact: whom teams may write to, as text.
         max_archive_mib: largest archive that is taken.
+        team_storage_mib: archives of a team that are kept, of all phases together, with what it has announced.
+        keep_days: after which ``facesr board tidy`` deletes archives of withdrawn and refused submissions; None: never.
         database: address of a PostgreSQL database; None: board.sqlite in the competition's folder.
         phases: in the order of display.
     """
@@ -100,6 +102,8 @@ class Competition(Strict):
     description: Annotated[str, Field(max_length=4000)] = ""
     contact: Annotated[str, Field(max_length=200)] = ""
     max_archive_mib: Annotated[int, Field(ge=1, le=4096)] = 256
+    team_storage_mib: Annotated[int, Field(ge=1, le=1 << 24)] = 16_384
+    keep_days: Day | None = None
     database: str | None = None
     phases: Annotated[list[Phase], Field(min_length=1, max_length=20)]
 
@@ -108,6 +112,8 @@ class Competition(Strict):
         names = [phase.name for phase in self.phases]
         if len(set(names)) != len(names):
             raise ValueError("phases: two of them have the same name")
+        if self.team_storage_mib < self.max_archive_mib:
+            raise ValueError("team_storage_mib has to be at least max_archive_mib")
         return self
 
     def phase(self, name: str) -> Phase:

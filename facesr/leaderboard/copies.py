@@ -25,7 +25,7 @@ from facesr.leaderboard.checking import first_fault
 from facesr.leaderboard.competition import KEY, SETTINGS, SQLITE, STORE, Place
 from facesr.leaderboard.operations import opened
 from facesr.leaderboard.schema import upgrade
-from facesr.leaderboard.tables import Base, Event
+from facesr.leaderboard.tables import Base, Event, Upload
 from facesr.names import shown_path
 from facesr.web.database import Database
 
@@ -79,8 +79,8 @@ def restore(options: argparse.Namespace) -> None:
 
 
 def _tables() -> list[Table]:
-    """Returns all tables, those that others refer to first."""
-    return list(Base.metadata.sorted_tables)
+    """Returns all tables but unfinished uploads, whose pieces are not kept; those that others refer to first."""
+    return [table for table in Base.metadata.sorted_tables if table is not Upload.__table__]
 
 
 def _write_rows(tar: tarfile.TarFile, database: Database) -> int:

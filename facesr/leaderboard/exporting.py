@@ -129,6 +129,7 @@ def _rows(table: Standing, *, is_over: bool) -> list[dict[str, Any]]:
             "white_box": entry.white_box,
             "mean_watts": entry.mean_watts,
             "within_power_limit": entry.within_power_limit,
+            "num_parameters": entry.num_parameters,
             "entries": entry.num_entries,
         }
         for entry in table.entries
@@ -184,6 +185,7 @@ def _submissions(session: Session, phase: Phase, *, with_private: bool) -> list[
         if with_private:
             about |= {"state": row.state, "problem": row.problem, "note": row.note}
             about |= {"withdrawn": row.withdrawn is not None, "pixels_sha256": row.pixels_sha256}
+            about["archive_deleted"] = row.archive_removed is not None
         found.append(about)
     return found
 

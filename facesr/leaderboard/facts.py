@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from facesr.methods.record import is_num_parameters
 from facesr.methods.values import is_amount, is_sha256_or_empty, is_text
 from facesr.submission.manifest import Manifest, is_team
 
@@ -21,8 +22,9 @@ def facts_of(manifest: Manifest, *, is_synthetic: bool) -> dict[str, Any]:
     Returns:
         ``team``, ``model``, ``device``; ``loss_judges``; ``weights_sha256`` and ``config_sha256``, "" for a method
         without; ``kimg``, ``seconds``; ``energy_joules``, None where it is not stated; ``self_ensemble`` and
-        ``synthetic``; ``commit``, None outside git; ``interpolation_weight``, None for none; and of the guard
-        ``guard_on``, None where nothing is said of it, ``guard_bound_db`` and ``guard_replaced``, a number of pictures.
+        ``synthetic``; ``commit``, None outside git; ``num_parameters``, None where it is not stated;
+        ``interpolation_weight``, None for none; and of the guard ``guard_on``, None where nothing is said of it,
+        ``guard_bound_db`` and ``guard_replaced``, a number of pictures.
     """
     made = manifest.restoration
     return {
@@ -38,6 +40,7 @@ def facts_of(manifest: Manifest, *, is_synthetic: bool) -> dict[str, Any]:
         "self_ensemble": made.flip_ensemble,
         "synthetic": is_synthetic,
         "commit": made.commit,
+        "num_parameters": made.num_parameters,
         "interpolation_weight": None if made.blend is None else made.blend.weight,
         "guard_on": None if made.guard is None else made.guard.on,
         "guard_bound_db": None if made.guard is None else made.guard.bound_db,
@@ -86,6 +89,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "self_ensemble": _is_flag,
     "synthetic": _is_flag,
     "commit": _or_none(is_text),
+    "num_parameters": _or_none(is_num_parameters),
     "interpolation_weight": _or_none(is_amount),
     "guard_on": _or_none(_is_flag),
     "guard_bound_db": _or_none(is_amount),

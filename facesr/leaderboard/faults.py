@@ -36,6 +36,19 @@ class NotNow(BoardError):
     kind = "not_now"
 
 
+class Elsewhere(NotNow):
+    """A piece of an upload belongs to another place than where the upload is."""
+
+    kind = "elsewhere"
+
+
+class OverQuota(BoardError):
+    """A team's archives take as much room as they may."""
+
+    status = 413
+    kind = "quota"
+
+
 class OverLimit(BoardError):
     """A limit of the phase is reached."""
 

@@ -1,6 +1,7 @@
 """The pages that everybody may see: front page, board of a phase, a submission, two compared, the log."""
 
 import json
+from pathlib import Path as FilePath
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
@@ -14,7 +15,7 @@ from facesr.leaderboard.drawings import MAX_MARKERS, axes_of, plane_of
 from facesr.leaderboard.faults import NotFound
 from facesr.leaderboard.phases import UPCOMING
 from facesr.leaderboard.rows import table_of
-from facesr.leaderboard.scores import picture
+from facesr.leaderboard.scores import given_picture
 from facesr.leaderboard.sight import Sight
 from facesr.leaderboard.standing import PUBLIC, Entry, Standing
 from facesr.leaderboard.static import ASSETS
@@ -27,6 +28,7 @@ _TOP = 3
 
 Key = Annotated[str, Path(max_length=64)]
 Word = Annotated[str, Query(max_length=64)]
+Digest = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
 
 
 def phases_now(asked: Asked) -> tuple[chain.Head, list[PhaseNow]]:
@@ -199,10 +201,19 @@ def _told(data: str) -> list[tuple[str, str]]:
 
 
 @router.api_route("/pictures/{sha256}.png", methods=["GET", "HEAD"])
-def picture_file(asked: AskedNow, sha256: Annotated[str, Path(pattern="^[0-9a-f]{64}$")]) -> Response:
-    """A picture of an example face."""
+def picture_file(asked: AskedNow, sha256: Digest) -> Response:
+    """A picture of an example face as it is given."""
     with asked.board.database.read() as session:
-        path = picture(asked.board, session, sha256, asked.viewer)
+        path = given_picture(asked.board, session, sha256, asked.viewer)
+    return picture_answer(path)
+
+
+def picture_answer(path: FilePath) -> Response:
+    """Returns the answer with a picture.
+
+    Raises:
+        NotFound: it is not there.
+    """
     if not path.is_file():
         raise NotFound("there is no such picture.")
     # A withdrawn submission's pictures go with it, so that nobody keeps them for long.

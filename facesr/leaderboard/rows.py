@@ -130,6 +130,7 @@ def _columns(standing: Standing, others: Mapping[int, float], is_stepped: bool) 
         Column("white-box", "White box", lambda one: one.white_box, True),
         Column("guard", "Guard", lambda one: guard_count(one.submission.facts), True),
         Column("watts", "Watts", lambda one: one.mean_watts, True, False),
+        Column("parameters", "Parameters", lambda one: one.num_parameters, True, False),
         Column("entries", "Entries", lambda one: one.num_entries, True),
         Column("date", "Date (UTC)", lambda one: one.submission.received, True),
     ]
@@ -165,6 +166,7 @@ def _cells(one: Entry, standing: Standing, others: Mapping[int, float], is_stepp
         Cell({None: "-", True: "yes", False: "no"}[one.white_box], "", True, one.white_box is True),
         Cell("-" if guard is None else str(guard), "", True),
         Cell(watts, "over the limit" if is_over else "", True, is_over),
+        Cell(size_text(one.num_parameters), "", True),
         Cell(str(one.num_entries), "", True),
         Cell(f"{one.submission.received:%Y-%m-%d}", f"{one.submission.received:%H:%M}", True),
     ]
@@ -177,12 +179,15 @@ def _short(name: str, value: float) -> str:
 
 def guard_count(facts: Mapping[str, Any]) -> int | None:
     """Returns how many pictures the guard replaced, by the manifest; None where it does not say."""
-    guard = facts.get("guard")
-    if isinstance(guard, bool) or not isinstance(guard, int | dict):
-        return None
-    if isinstance(guard, int):
-        return guard
-    replaced = guard.get("replaced")
-    if isinstance(replaced, int) and not isinstance(replaced, bool):
-        return replaced
-    return len(replaced) if isinstance(replaced, dict | list) else None
+    replaced = facts.get("guard_replaced")
+    return replaced if facts.get("guard_on") is not None and isinstance(replaced, int) else None
+
+
+def size_text(num_parameters: int | None) -> str:
+    """Returns a number of parameters as people write it, such as ``1.54 M``; a dash for None."""
+    if num_parameters is None:
+        return "-"
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if num_parameters >= size:
+            return f"{num_parameters / size:.3g} {unit}"
+    return str(num_parameters)

@@ -170,6 +170,22 @@ def _means(
 
 def examples_of(board: Board, session: Session, submission: Submission, phase: PhaseNow) -> list[Example]:
     """Returns the example faces of a submission; they are public faces."""
+    return [example for _, example in _examples(board, session, submission, phase)]
+
+
+def example_files(
+    board: Board, session: Session, submission: Submission, phase: PhaseNow
+) -> list[tuple[Path, Path, Path]]:
+    """Returns the files of the example faces, as they are there: low-resolution input, restored picture, original."""
+    low, high = board.place.low(phase.settings), board.place.high(phase.settings)
+    files = [
+        (low / f"{face}.png", board.store.path(example.restored), high / f"{face}.png")
+        for face, example in _examples(board, session, submission, phase)
+    ]
+    return [three for three in files if all(file.is_file() for file in three)]
+
+
+def _examples(board: Board, session: Session, submission: Submission, phase: PhaseNow) -> list[tuple[str, Example]]:
     found = _evaluation(session, submission)
     if found is None:
         return []
@@ -177,14 +193,14 @@ def examples_of(board: Board, session: Session, submission: Submission, phase: P
     agreed = _agreed(board, this, phase)
     references = _references(board, phase, tuple(agreed))
     return [
-        Example(references[face][0], evaluation.examples[face], references[face][1])
+        (face, Example(references[face][0], evaluation.examples[face], references[face][1]))
         for face in agreed
         if face in evaluation.examples and face in references
     ]
 
 
-def picture(board: Board, session: Session, sha256: str, viewer: Viewer) -> Path:
-    """Returns the file of a picture that may be seen: an agreed example face, restored or as it is given.
+def given_picture(board: Board, session: Session, sha256: str, viewer: Viewer) -> Path:
+    """Returns the file of an agreed example face as it is given: low resolution or original.
 
     Raises:
         NotFound: it is none.
@@ -194,22 +210,29 @@ def picture(board: Board, session: Session, sha256: str, viewer: Viewer) -> Path
         this = shown_round(session, settings.name)
         if this is None:
             continue
-        agreed = _agreed(board, this, phase)
-        for face, (low, high) in _references(board, phase, tuple(agreed)).items():
+        for face, (low, high) in _references(board, phase, tuple(_agreed(board, this, phase))).items():
             if sha256 in (low, high):
                 folder = board.place.low(settings) if sha256 == low else board.place.high(settings)
                 return folder / f"{face}.png"
-        rows = session.execute(
-            select(Evaluation.examples, Submission.team_id)
-            .join(Submission, Submission.id == Evaluation.submission_id)
-            .where(
-                Evaluation.round_id == this.id,
-                (Submission.withdrawn.is_(None)) | (Submission.team_id == (viewer.team_id or 0)),
-            )
-        )
-        if any(sha256 == examples.get(face) for examples, _ in rows for face in agreed):
-            return board.store.path(sha256)
     raise NotFound("there is no such picture.")
+
+
+def restored_picture(board: Board, session: Session, code: str, sha256: str, viewer: Viewer) -> Path:
+    """Returns the file of an agreed example face as a submission has it.
+
+    Raises:
+        NotFound: it is none, or the submission may not be seen.
+    """
+    submission, _ = visible(session, code, viewer)
+    phase = board.phase_now(session, board.phase(submission.phase), viewer)
+    this = shown_round(session, submission.phase)
+    examples = None
+    if this is not None:
+        mine = (Evaluation.submission_id == submission.id, Evaluation.round_id == this.id)
+        examples = session.scalar(select(Evaluation.examples).where(*mine))
+    if this is None or examples is None or sha256 not in map(examples.get, _agreed(board, this, phase)):
+        raise NotFound("there is no such picture.")
+    return board.store.path(sha256)
 
 
 def _agreed(board: Board, this: Round, phase: PhaseNow) -> list[str]:

@@ -27,10 +27,12 @@ _ABANDONED_SECONDS = 3600.0
 def serve(options: argparse.Namespace) -> None:
     """Serves the board until it is stopped."""
     from facesr.leaderboard.app import create_app
+    from facesr.leaderboard.pieces import expire
 
     log_to_stderr()
     with opened(options.folder) as (place, database):
         place.store().sweep(_ABANDONED_SECONDS)
+        expire(database, place.store())
         app = create_app(place, database, trusted_proxy=options.behind_proxy)
         print(f"{place.competition.title}: http://{options.host}:{options.port} (Ctrl-C stops it)", flush=True)
         with _workers(str(options.folder), options.workers):

@@ -60,6 +60,7 @@ class EntryShape(BaseModel):
     guard_replaced: int | None
     mean_watts: float | None
     within_power_limit: bool | None
+    num_parameters: int | None
     num_entries: int
     received: datetime
 
@@ -104,6 +105,17 @@ class SubmissionShape(BaseModel):
     problem: str | None
 
 
+class UploadShape(BaseModel):
+    """An archive that comes in pieces: the next one begins at `offset`; at the end there is the submission."""
+
+    code: str
+    num_bytes: int
+    offset: int
+    max_piece_bytes: int
+    expires: datetime | None
+    submission: SubmissionShape | None
+
+
 class AllowanceShape(BaseModel):
     """What a team may still send to a phase, and when the counts of the day begin anew (UTC)."""
 
@@ -114,6 +126,7 @@ class AllowanceShape(BaseModel):
     refused_left: int
     in_all_left: int
     waiting_left: int
+    storage_left_bytes: int
     resets: datetime
 
 

@@ -13,6 +13,8 @@ from facesr.leaderboard.phases import CLOSED, is_revealed, state_of
 from facesr.leaderboard.standing import PRIVATE, PUBLIC
 from facesr.leaderboard.tables import PhaseTimes
 
+_WITHOUT_ORIGINALS = ("consistency", "niqe", "ma", "perceptual_index")
+
 
 @dataclass(frozen=True)
 class Sight:
@@ -29,6 +31,14 @@ class Sight:
     views: tuple[str, ...]
     has_ids: bool
     is_stepped: bool
+
+    def shows_faces(self, metric: str) -> bool:
+        """Returns whether values of single faces may be seen, as a curve or a list without names.
+
+        What can be computed without the originals would tell which faces are public: a team knows it of all faces, and
+        would find these values again.
+        """
+        return self.has_ids or not (self.is_stepped or metric in _WITHOUT_ORIGINALS)
 
     def view(self, wanted: str) -> str:
         """Returns the view that was asked for, or with "" the one that is shown unasked.

@@ -53,6 +53,12 @@ class Entry:
     num_entries: int
 
     @property
+    def num_parameters(self) -> int | None:
+        """Parameters of the network, by the manifest; None where it does not say."""
+        found = self.submission.facts.get("num_parameters")
+        return found if isinstance(found, int) else None
+
+    @property
     def place(self) -> str:
         """The place as text: ``2``, ``1-3``, or "" for none."""
         if self.rank is None:

@@ -15,9 +15,17 @@ from facesr.leaderboard.board import Asked, AskedNow, PhaseNow
 from facesr.leaderboard.drawings import curve_svg, label_of
 from facesr.leaderboard.entries import QUEUED, place_in_queue
 from facesr.leaderboard.faults import BoardError, NotNow
-from facesr.leaderboard.pages import table_mark
+from facesr.leaderboard.pages import Digest, picture_answer, table_mark
 from facesr.leaderboard.rows import guard_count
-from facesr.leaderboard.scores import Scores, examples_of, public_means, scores_of, summary_of, visible
+from facesr.leaderboard.scores import (
+    Scores,
+    examples_of,
+    public_means,
+    restored_picture,
+    scores_of,
+    summary_of,
+    visible,
+)
 from facesr.leaderboard.standing import Standing
 from facesr.leaderboard.tables import Submission, Team
 
@@ -32,7 +40,7 @@ _FACTS = {
     "weights_sha256": "sha256 of the weights",
     "kimg": "thousands of training images",
     "loss_judges": "judges in the training loss",
-    "flip_ensemble": "flip ensemble",
+    "self_ensemble": "self-ensemble",
     "device": "device",
     "seconds": "seconds of restoring",
     "energy_joules": "energy in joules",
@@ -63,6 +71,14 @@ def submission_page(asked: AskedNow, request: Request, code: Code) -> Response:
             return _submission_text(asked, session, phase, submission, team, others, is_own=is_own)
 
     return kept(asked, request, (mark, phase.sight, is_own), make)
+
+
+@router.api_route("/submissions/{code}/pictures/{sha256}.png", methods=["GET", "HEAD"])
+def picture_file(asked: AskedNow, code: Code, sha256: Digest) -> Response:
+    """An example face as a submission has it."""
+    with asked.board.database.read() as session:
+        path = restored_picture(asked.board, session, code, sha256, asked.viewer)
+    return picture_answer(path)
 
 
 def _submission_text(
@@ -111,15 +127,17 @@ def _others(table: Standing, submission: Submission) -> list[tuple[str, str]]:
 def _charts(scores: Scores, phase: PhaseNow) -> list[dict[str, Any]]:
     """Returns a summary and a sorted curve for every metric, the ranking one first."""
     found = []
-    for name in _ordered(scores):
+    for name in ordered(scores):
         values = np.sort(scores.columns[name])
         summary = summary_of(scores.columns[name])
-        drawn = curve_svg(
-            values,
-            f"{label_of(name)} of {len(values)} faces, sorted",
-            "faces, sorted",
-            lines={summary.mean: f"mean {summary.mean:.4f}"},
-        )
+        drawn = None
+        if phase.sight.shows_faces(name):
+            drawn = curve_svg(
+                values,
+                f"{label_of(name)} of {len(values)} faces, sorted",
+                "faces, sorted",
+                lines={summary.mean: f"mean {summary.mean:.4f}"},
+            )
         ends: list[tuple[str, float]] = []
         if phase.sight.has_ids and name == scores.ranking_metric:
             order = np.argsort(scores.columns[name], kind="stable")
@@ -139,6 +157,8 @@ def facts_of(facts: Mapping[str, Any]) -> dict[str, str]:
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list | tuple):
@@ -176,14 +196,14 @@ def compare_page(
             phase=phase,
             view=shown,
             sides=sides,
-            differences=[_difference(name, left, right, phase) for name in _ordered(left)],
+            differences=[_difference(name, left, right, phase) for name in ordered(left)],
             views=[(one, f"/compare?a={a}&b={b}&view={one}") for one in phase.sight.views],
         )
 
     return kept(asked, request, (head, phase.sight), make)
 
 
-def _ordered(scores: Scores) -> list[str]:
+def ordered(scores: Scores) -> list[str]:
     """Returns the metrics, the ranking one first, then the judges."""
     return sorted(scores.columns, key=lambda name: (name != scores.ranking_metric, not name.startswith("is/"), name))
 
@@ -206,5 +226,7 @@ def _difference(name: str, left: Scores, right: Scores, phase: PhaseNow) -> dict
         "faces": faces,
         "chart": curve_svg(
             difference[order], f"difference of {label_of(name)}, sorted", "faces, sorted", lines={0.0: "equal"}
-        ),
+        )
+        if phase.sight.shows_faces(name)
+        else None,
     }

@@ -6,7 +6,7 @@ The row of a submission is the job of scoring it as well: its state says who has
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, ForeignKey, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, ForeignKey, LargeBinary, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from facesr.web.database import UtcDateTime, named_metadata
@@ -142,6 +142,7 @@ class Submission(Base):
         pixels_sha256: of the decoded pictures: equal pictures have equal digests, however they are compressed.
         chosen: whether the team chose it as final.
         wanted_round: the round that it has to be scored in; None: in the phase's first one.
+        archive_removed: when its archive was deleted to make room; its digest stays.
     """
 
     __tablename__ = "submissions"
@@ -168,6 +169,32 @@ class Submission(Base):
     disqualified: Mapped[str] = mapped_column(Text, default="")
     note: Mapped[str] = mapped_column(Text, default="")
     wanted_round: Mapped[int | None] = mapped_column(ForeignKey("rounds.id"))
+    archive_removed: Mapped[datetime | None]
+
+
+class Upload(Base):
+    """An archive that comes in pieces and is not complete.
+
+    Attributes:
+        code: what it is called in addresses; it cannot be guessed.
+        archive_sha256: as it was announced.
+        num_bytes: as it was announced.
+        num_received: bytes that came; the next piece begins there.
+        expires: when it is removed, with its pieces; every piece moves that.
+    """
+
+    __tablename__ = "uploads"
+    __table_args__ = (UniqueConstraint("team_id", "phase", "archive_sha256"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    code: Mapped[str] = mapped_column(String(32), unique=True)
+    team_id: Mapped[int] = mapped_column(ForeignKey("teams.id"))
+    phase: Mapped[str] = mapped_column(ForeignKey("phases.name"))
+    archive_sha256: Mapped[str] = mapped_column(String(64))
+    num_bytes: Mapped[int] = mapped_column(BigInteger)
+    num_received: Mapped[int] = mapped_column(BigInteger)
+    created: Mapped[datetime]
+    expires: Mapped[datetime] = mapped_column(index=True)
 
 
 class Evaluation(Base):

@@ -19,6 +19,7 @@ from facesr.leaderboard.entries import QUEUED, Allowance
 from facesr.leaderboard.faults import BoardError, NotAllowed
 from facesr.leaderboard.scores import public_means
 from facesr.leaderboard.standing import shown_round
+from facesr.leaderboard.storage import stored_bytes
 from facesr.leaderboard.tables import Submission, Team
 from facesr.leaderboard.uploads import archive_of_form, receive_archive, require_may_send
 
@@ -103,6 +104,7 @@ def team_page(asked: AskedNow) -> Response:
     board = asked.board
     with board.database.read() as session:
         team = team_of(session, asked.viewer)
+        stored = stored_bytes(session, team)
         found = [
             _team_phase(asked, session, team, board.phase_now(session, phase, asked.viewer))
             for phase in board.competition.phases
@@ -115,6 +117,8 @@ def team_page(asked: AskedNow) -> Response:
         phases=found,
         max_bytes=board.max_archive_bytes,
         max_mib=board.competition.max_archive_mib,
+        stored_mib=stored / 2**20,
+        storage_mib=board.competition.team_storage_mib,
         tokens={form: asked.form_token(form) for form in ("signout", "upload", "withdraw", "choose")},
     )
 

@@ -16,6 +16,7 @@ from facesr.leaderboard.access import Viewer, team_of
 from facesr.leaderboard.board import Board
 from facesr.leaderboard.competition import Phase
 from facesr.leaderboard.entries import FAILED
+from facesr.leaderboard.storage import require_quota
 from facesr.leaderboard.tables import Submission
 from facesr.web.security import Refusal
 from facesr.web.store import Incoming, Stored
@@ -57,16 +58,36 @@ def known_code(board: Board, viewer: Viewer, phase: Phase, sha256: str) -> str |
         return None if found is None else found.code
 
 
-def require_may_send(board: Board, viewer: Viewer, phase: Phase) -> None:
+def require_may_send(
+    board: Board, viewer: Viewer, phase: Phase, num_bytes: int = 1, but: tuple[str, str] | None = None
+) -> None:
     """Checks, before an archive is read, that it would be taken.
+
+    Args:
+        board: the board.
+        viewer: of the team.
+        phase: that the archive is for.
+        num_bytes: of the archive, at least.
+        but: an upload that the archive itself was announced as (see `facesr.leaderboard.storage`).
 
     Raises:
         BoardError: the phase is not open, the team is none or disqualified, or a limit is reached.
         Refusal: the disk is nearly full.
     """
     with board.database.read() as session:
-        entries.require_allowance(board.database, session, team_of(session, viewer), phase)
-    if shutil.disk_usage(board.store.folder).free < board.max_archive_bytes + _SPARE_BYTES:
+        team = team_of(session, viewer)
+        entries.require_allowance(board.database, session, team, phase)
+        require_quota(session, team, board.competition, num_bytes, but)
+    require_room(board, board.max_archive_bytes)
+
+
+def require_room(board: Board, num_bytes: int) -> None:
+    """Checks that the disk has room for so many bytes, and some to spare.
+
+    Raises:
+        Refusal: it has not; 503.
+    """
+    if shutil.disk_usage(board.store.folder).free < num_bytes + _SPARE_BYTES:
         raise Refusal(503, "no_room", "there is no room for archives now; the organiser has to make some.", 600)
 
 
@@ -108,23 +129,31 @@ async def receive_archive(
             raise Refusal(400, "bad_digest", "what came has another sha256 than X-Content-SHA256 says; send it again.")
         # The disk is slow; no other writer has to wait for it.
         await run_in_threadpool(part.settle)
-        return await run_in_threadpool(_take, board, viewer, phase, part, num_bytes)
+        return await run_in_threadpool(take, board, viewer, phase, part, num_bytes)
 
 
-def _take(board: Board, viewer: Viewer, phase: Phase, part: Incoming, num_bytes: int) -> Receipt:
+def take(board: Board, viewer: Viewer, phase: Phase, part: Incoming, num_bytes: int) -> Receipt:
+    """Makes a submission of an archive that has come whole.
+
+    Raises:
+        BoardError: `facesr.leaderboard.entries` refuses it.
+    """
     stored = Stored(part.sha256, num_bytes)
     with board.database.write() as session:
         team = team_of(session, viewer)
         known = session.scalar(
-            select(Submission.id).where(
+            select(Submission).where(
                 Submission.team_id == team.id,
                 Submission.phase == phase.name,
                 Submission.archive_sha256 == stored.sha256,
             )
         )
+        if known is None:
+            require_quota(session, team, board.competition, num_bytes, (phase.name, part.sha256))
         submission = entries.receive(board.database, session, team, phase, stored)
-        # Before the row is committed: a submission always has its archive.
-        part.keep()
+        # Before the row is committed: a submission has its archive, until that is deleted for good.
+        if submission.archive_removed is None:
+            part.keep()
         return Receipt(submission.code, known is None)
 
 

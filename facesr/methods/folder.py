@@ -51,7 +51,7 @@ _CHUNK = 1024
 
 # Of the record: the first three move no pixel, an interpolation stands in its digests, and the guard is added in plain
 # form.
-_NOT_DECIDING = frozenset({"commit", "dirty", "files", "blend", "guard"})
+_NOT_DECIDING = frozenset({"commit", "dirty", "files", "blend", "guard", "num_parameters"})
 
 
 @dataclass(frozen=True)
@@ -179,6 +179,7 @@ def _facts(method: Method, low: LowPictures, options: RestoreOptions) -> Restora
         files={},
         blend=None if method.interpolation is None else method.interpolation.parts,
         guard=guard_record(method, {}),
+        num_parameters=sum(parameter.numel() for parameter in method.generator.parameters()) or None,
     )
 
 

@@ -28,6 +28,7 @@ SYNTHETIC = "synthetic face"
 _MAX_ITEMS = 64
 # Digits of a whole number; a longer one is no amount of anything here, and slow to read.
 _MAX_DIGITS = 1000
+_MAX_PARAMETERS = 10**12
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -56,6 +57,7 @@ class Restoration:
         the
             blend's own.
         guard: what the guard did, by names of pictures; None for a method without a snapshot.
+        num_parameters: of the network, None where it has none or hides them (ONNX).
     """
 
     model: str
@@ -75,6 +77,7 @@ class Restoration:
     files: Mapping[str, str]
     blend: InterpolationParts | None = None
     guard: GuardRecord | None = None
+    num_parameters: int | None = None
 
 
 def restoration_bytes(restoration: Restoration) -> bytes:
@@ -118,7 +121,7 @@ def restoration_of(record: dict[str, Any], label: str) -> Restoration:
     unknown = sorted(set(guard.replaced) - set(values["files"])) if guard is not None else []
     if unknown:
         raise SubmissionError(f"{label} says that its guard replaced {shown(unknown)}, which is none of its files.")
-    return Restoration(**values, blend=_blend(record, label), guard=guard)
+    return Restoration(**values, blend=_blend(record, label), guard=guard, num_parameters=record.get("num_parameters"))
 
 
 def _blend(record: Mapping[str, Any], label: str) -> InterpolationParts | None:
@@ -236,6 +239,11 @@ def _is_blend(value: Any) -> bool:
     )
 
 
+def is_num_parameters(value: Any) -> bool:
+    """Returns whether a value is a number of parameters: a whole one of 1 or more."""
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MAX_PARAMETERS
+
+
 def _is_pair(value: Any, is_right: Callable[[Any], bool]) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(map(is_right, value))
 
@@ -258,4 +266,8 @@ RESTORATION_CHECKS: dict[str, Callable[[Any], bool]] = {
     "files": _is_files,
 }
 # Keys of format 2, each there only where it applies.
-_OPTIONAL: dict[str, Callable[[Any], bool]] = {"blend": _is_blend, "guard": is_guard}
+_OPTIONAL: dict[str, Callable[[Any], bool]] = {
+    "blend": _is_blend,
+    "guard": is_guard,
+    "num_parameters": is_num_parameters,
+}

@@ -1,27 +1,29 @@
-"""Sending an archive to a board: streamed, checked by its sha256, and sent again where the line breaks.
+"""Sending an archive to a board: checked by its sha256, and where the line breaks continued from there.
 
-The board knows an archive by its sha256, so one that is sent twice is one submission.
+A small archive goes in one request, a larger one in pieces; a piece that was lost is sent again, and whoever was
+stopped goes on by sending the same file again. The board knows an archive by its sha256, so one that is sent twice is
+one submission.
 """
 
-import contextlib
 import http.client
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
-from facesr import __version__
 from facesr.errors import ConfigError, DataError, SubmissionError
 from facesr.names import shown_path
+from facesr.submission.exchange import Answer, exchange
 from facesr.web.tokens import is_token
 
 ATTEMPTS = 5
-_TIMEOUT_SECONDS = 60.0
-_MAX_ANSWER_BYTES = 1 << 20
+# An archive up to this size, and every piece of a larger one.
+PIECE_BYTES = 8 << 20
 _MAX_WAIT_SECONDS = 60.0
+_T = TypeVar("_T")
 _HERE = ("localhost", "127.0.0.1", "::1")
 
 
@@ -107,65 +109,108 @@ def send(
         SubmissionError: the board refuses it; the sentence is the board's.
         DataError: the board cannot be reached, or gives no answer that can be read.
     """
-    address = f"{board}/api/v1/phases/{quote(phase, safe='')}/submissions"
-    reason = ""
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            pause(min(_MAX_WAIT_SECONDS, 2.0**attempt))
+    sending = _Sending(archive, sha256, board, token, f"{board}/api/v1/phases/{quote(phase, safe='')}")
+    reason, failures = "", 0
+    while failures < ATTEMPTS:
+        if failures:
+            pause(min(_MAX_WAIT_SECONDS, 2.0**failures))
+        before = sending.num_accepted
         try:
-            status, answer = _post(address, archive, sha256, token)
+            answer = sending.attempt()
         except (OSError, http.client.HTTPException) as error:
             reason = str(error) or type(error).__name__
-            say(f"attempt {attempt + 1} of {ATTEMPTS} failed: {reason}")
-            continue
-        if status in (200, 201):
-            return _sent(answer, board, known=status == 200)
-        # Too many requests at once is no refusal of the archive, unlike a limit of the phase.
-        if status < 500 and not (status == 429 and isinstance(answer, dict) and answer.get("kind") == "rate"):
-            raise SubmissionError(_sentence(answer, f"the board refused the archive (HTTP {status})."))
-        reason = f"HTTP {status}"
-        say(f"attempt {attempt + 1} of {ATTEMPTS} failed: {reason}")
+        else:
+            if answer.status in (200, 201):
+                return _sent(answer.body, board, known=answer.status == 200)
+            if answer.is_refusal:
+                raise SubmissionError(answer.sentence())
+            reason = f"HTTP {answer.status}"
+        # Whoever comes on, however often the line breaks, is not given up.
+        failures = 1 if sending.num_accepted > before else failures + 1
+        say(f"attempt {failures} of {ATTEMPTS} failed: {reason}")
     raise DataError(f"{board} cannot be reached ({reason}); try again later, the archive is kept.")
 
 
-def _post(address: str, archive: Path, sha256: str, token: str) -> tuple[int, Any]:
-    parts = urlsplit(address)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=_TIMEOUT_SECONDS)
-    headers = {
-        "Authorization": f"Bearer {token}",
-        "Content-Type": "application/zip",
-        "Content-Length": str(archive.stat().st_size),
-        "X-Content-SHA256": sha256,
-        "Accept": "application/json",
-        "User-Agent": f"facesr/{__version__}",
-    }
-    with contextlib.closing(connection), archive.open("rb") as file:
-        # A board that refuses answers before it has read everything, and then listens no longer. No redirect is
-        # followed: a token goes to the address that was given, and nowhere else.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            connection.request("POST", parts.path, file, headers)
-        answer = connection.getresponse()
-        return answer.status, _json(answer.read(_MAX_ANSWER_BYTES))
+class _Sending:
+    """An archive on its way.
+
+    Attributes:
+        num_accepted: pieces that the board has taken from this process.
+    """
+
+    def __init__(self, archive: Path, sha256: str, board: str, token: str, phase: str) -> None:
+        self.num_accepted = 0
+        self._archive = archive
+        self._sha256 = sha256
+        self._board = board
+        self._token = token
+        self._phase = phase
+        self._num_bytes = archive.stat().st_size
+        self._in_pieces = self._num_bytes > PIECE_BYTES
+
+    def attempt(self) -> Answer:
+        """Returns the board's answer: 201, or 200 where it had the archive before, with the submission; or why not.
+
+        Raises:
+            OSError: the line broke.
+            http.client.HTTPException: likewise.
+        """
+        if not self._in_pieces:
+            return self._whole()
+        asked = {"sha256": self._sha256, "num_bytes": self._num_bytes}
+        data = json.dumps(asked).encode()
+        headers = {"Content-Type": "application/json"}
+        answer = exchange("POST", f"{self._phase}/uploads", self._token, data, len(data), headers)
+        if answer.status in (404, 405):
+            # A board of an older version takes archives in one request alone; one without this phase says so then.
+            self._in_pieces = False
+            return self._whole()
+        if answer.status not in (200, 201):
+            return answer
+        if answer.body.get("submission") is not None:
+            return Answer(200, _part(answer.body, "submission", dict, self._board))
+        return self._rest(answer.body)
+
+    def _rest(self, upload: Mapping[str, Any]) -> Answer:
+        """Sends the pieces that are missing, and returns the last answer."""
+        code, offset = _part(upload, "code", str, self._board), _part(upload, "offset", int, self._board)
+        most = min(PIECE_BYTES, _part(upload, "max_piece_bytes", int, self._board))
+        address = f"{self._board}/api/v1/uploads/{quote(code, safe='')}"
+        with self._archive.open("rb") as file:
+            while True:
+                file.seek(offset)
+                data = file.read(most)
+                headers = {"Content-Type": "application/offset+octet-stream", "Upload-Offset": str(offset)}
+                answer = exchange("PATCH", address, self._token, data, len(data), headers)
+                if answer.status == 404 or (answer.status == 409 and answer.body.get("kind") == "elsewhere"):
+                    # Somebody else sends it, too, or its time was over: the next announcement says where it goes on.
+                    return Answer(503, answer.body)
+                if answer.status != 200:
+                    return answer
+                self.num_accepted += 1
+                if answer.body.get("submission") is not None:
+                    return Answer(201, _part(answer.body, "submission", dict, self._board))
+                offset = _part(answer.body, "offset", int, self._board)
+
+    def _whole(self) -> Answer:
+        headers = {"Content-Type": "application/zip", "X-Content-SHA256": self._sha256}
+        with self._archive.open("rb") as file:
+            return exchange("POST", f"{self._phase}/submissions", self._token, file, self._num_bytes, headers)
 
 
-def _json(data: bytes) -> Any:
-    try:
-        return json.loads(data)
-    except ValueError:
-        return None
+def _part(answer: Mapping[str, Any], key: str, kind: type[_T], board: str) -> _T:
+    found = answer.get(key)
+    if not isinstance(found, kind):
+        raise _no_board(board)
+    return found
 
 
-def _sentence(answer: Any, otherwise: str) -> str:
-    sentence = answer.get("error") if isinstance(answer, dict) else None
-    return sentence[:500] if isinstance(sentence, str) and sentence else otherwise
+def _no_board(board: str) -> DataError:
+    return DataError(f"{board} gave an answer that is none of a board; check board=URL.")
 
 
-def _sent(answer: Any, board: str, *, known: bool) -> Sent:
-    code = answer.get("code") if isinstance(answer, dict) else None
-    state = answer.get("state") if isinstance(answer, dict) else None
-    if not isinstance(code, str) or not isinstance(state, str):
-        raise DataError(f"{board} gave an answer that is none of a board; check board=URL.")
+def _sent(answer: Mapping[str, Any], board: str, *, known: bool) -> Sent:
+    code, state = _part(answer, "code", str, board), _part(answer, "state", str, board)
     place = answer.get("place_in_queue")
     page = f"{board}/submissions/{quote(code, safe='')}"
     return Sent(code[:64], state[:32], place if isinstance(place, int) else None, page, known)

@@ -23,7 +23,7 @@ from facesr.web.metrics import Metrics
 from facesr.web.rates import Buckets, Rate
 
 SMALL_BODY_BYTES = 64 * 1024
-_METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE"}
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
 _MAX_ADDRESS_BYTES = 2048
 _MAX_HEADERS, _MAX_HEADER_BYTES = 64, 16 * 1024
 # A body has this long, and a second more for so many bytes: whoever sends a byte now and then is sent away.
@@ -84,7 +84,7 @@ class Rates:
 
     Attributes:
         requests: by an address; many may share one.
-        changes: POST, PUT and DELETE by an address.
+        changes: POST, PUT, PATCH and DELETE by an address.
         failures: wrong tokens, invitations and form tokens by an address.
         by_token: requests with one token.
     """

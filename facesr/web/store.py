@@ -127,6 +127,11 @@ class Store:
         except OSError as error:
             raise DataError(f"{folder} cannot be made ({error.strerror}); choose another place.") from error
 
+    @property
+    def incoming_folder(self) -> Path:
+        """Where files lie that are being received."""
+        return self.folder / _INCOMING
+
     def path(self, sha256: str) -> Path:
         """Returns where the file of a digest lies, or would lie.
 
@@ -177,7 +182,7 @@ class Store:
     def sweep(self, older_than_seconds: float) -> int:
         """Removes what killed processes left half received, and returns how many files that were."""
         count = 0
-        for path in (self.folder / _INCOMING).iterdir():
+        for path in self.incoming_folder.glob("*.part"):
             with contextlib.suppress(OSError):
                 if time.time() - path.stat().st_mtime > older_than_seconds:
                     path.unlink()

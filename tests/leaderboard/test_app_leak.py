@@ -144,6 +144,8 @@ def test_nothing_private_is_in_any_answer_before_the_end_and_it_is_there_after_i
     assert "0.1235" in before.text and reader.get("/phases/final?view=private").status_code == 404
     with site.database.write() as session:
         phases.close(site.database, session, "final", "over")
+    report = Client(app).sign_in(site.tokens["First"]).get(f"/submissions/{codes[0]}/report.html")
+    assert leaks(site, report) != []
     after = reader.get("/phases/final", headers={"If-None-Match": before.headers["etag"]})
     assert after.status_code == 200 and "0.9877" in after.text
     assert leaks(site, reader.get("/api/v1/phases/final/standing")) != []
@@ -165,6 +167,10 @@ def test_no_answer_depends_on_private_scores(tmp_path: Path) -> None:
                 continue  # new form tokens and measured times each time
             answer = client.get(address)
             seen[address] = answer.status_code, answer.content, dict(answer.headers)
+        report = f"/submissions/{codes[0]}/report.html"
+        answer = Client(app).sign_in(site.tokens["First"]).get(report)
+        assert answer.status_code == 200
+        seen[f"{report} of the team"] = 200, answer.content, dict(answer.headers)
         given.append(seen)
         with site.database.write() as session:
             faces = site.public()

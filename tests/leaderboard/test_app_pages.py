@@ -1,5 +1,6 @@
 """The pages: what people see and do in a browser, and what the board does not let them do."""
 
+import hashlib
 import io
 import re
 import zipfile
@@ -10,11 +11,13 @@ import pytest
 from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event
 
 from facesr.leaderboard import entries, phases, queue, teams
 from facesr.leaderboard.app import create_app
+from facesr.leaderboard.rows import size_text
 from facesr.web.security import Rate, Rates
-from tests.leaderboard.site import Client, Site, make_site
+from tests.leaderboard.site import IDS, Client, Site, make_site
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +33,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, FastA
         "old": site.scored(
             first, 1, 0.60, loss_judges=["builtin"], mean_watts=4000.0, model="<script>alert(2)</script>"
         ),
-        "best": site.scored(first, 2, 0.66, guard={"on": True, "replaced": {"a.png": {}}}),
-        "other": site.scored(second, 1, 0.50),
+        "best": site.scored(first, 2, 0.66, guard_on=True, guard_replaced=7, num_parameters=1_544_000),
+        "other": site.scored(second, 1, 0.50, num_parameters=987),
         "base": site.scored(base, 1, 0.70),
     }
     yield site, create_app(site.place, site.database), codes
@@ -51,7 +54,15 @@ def test_the_board_has_places_marks_and_no_place_for_baselines(made: Made) -> No
 
 
 @pytest.mark.parametrize(
-    ("sort", "first"), [("score", "other"), ("-score", "base"), ("is/other", "other"), ("-date", "base")]
+    ("sort", "first"),
+    [
+        ("score", "other"),
+        ("-score", "base"),
+        ("is/other", "other"),
+        ("-date", "base"),
+        ("parameters", "other"),
+        ("-parameters", "best"),
+    ],
 )
 def test_columns_sort_both_ways_and_say_so(made: Made, sort: str, first: str) -> None:
     _, app, codes = made
@@ -60,6 +71,27 @@ def test_columns_sort_both_ways_and_say_so(made: Made, sort: str, first: str) ->
     assert text.count('aria-sort="none"') == text.count("aria-sort=") - 1
     assert ("descending" if sort[0] == "-" else "ascending") in re.findall(r'aria-sort="(\w+)"', text)
     assert Client(app).get("/phases/final?sort=nothing").status_code == 404
+
+
+def test_what_a_manifest_states_of_guard_and_size_and_a_dash_without(made: Made) -> None:
+    _, app, _ = made
+    text = Client(app).get("/phases/final").text
+    heads = [re.sub("<.*?>", "", head) for head in re.findall(r"<th scope=\"col\".*?</th>", text)]
+    rows = re.findall(r"<tr.*?</tr>", text, re.DOTALL)[1:]
+    cells = [re.findall(r"<td.*?>(.*?)</td>", row) for row in rows]
+    size, guard = heads.index("Parameters") - 1, heads.index("Guard") - 1
+    assert [row[size] for row in cells] == ["1.54 M", "987", "-"] and [row[guard] for row in cells] == ["7", "-", "-"]
+    entries = Client(app).get("/api/v1/phases/final/standing").json()["entries"]
+    assert [one["num_parameters"] for one in entries] == [1_544_000, 987, None]
+    assert [one["guard_replaced"] for one in entries] == [7, None, None]
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(None, "-"), (1, "1"), (999, "999"), (1000, "1 k"), (16_700_000, "16.7 M"), (2_340_000_000, "2.34 G")],
+)
+def test_sizes_as_people_write_them(number: int | None, text: str) -> None:
+    assert size_text(number) == text
 
 
 def test_hostile_text_is_escaped_on_every_page(made: Made) -> None:
@@ -88,13 +120,60 @@ def test_pages_are_kept_by_etag_and_not_for_who_is_signed_in(made: Made) -> None
 def test_example_pictures_are_shown_and_no_others(made: Made) -> None:
     site, app, codes = made
     client = Client(app)
-    shown = re.findall(r"/pictures/(\w{64})\.png", client.get(f"/submissions/{codes['best']}").text)
-    assert len(set(shown)) == 5, "two faces, each with its input and its original, restored alike"
-    answer = client.get(f"/pictures/{shown[0]}.png")
-    assert answer.headers["content-type"] == "image/png" and answer.content.startswith(b"\x89PNG")
+    shown = re.findall(r'src="(/\S+/(\w{64})\.png)"', client.get(f"/submissions/{codes['best']}").text)
+    assert len(shown) == 6 and sum(codes["best"] in address for address, _ in shown) == 2
+    for address, digest in shown:
+        answer = client.get(address)
+        assert answer.headers["content-type"] == "image/png" and answer.content.startswith(b"\x89PNG")
+        assert hashlib.sha256(answer.content).hexdigest() == digest
+    low, restored = shown[0][1], shown[1][1]
+    hidden = site.place.high(site.phase) / f"{next(key for key in IDS if key not in site.examples)}.png"
     secret = site.place.store().put([b"an archive"], 100).sha256
-    for name in (secret, "0" * 64, "..%2f..%2fsecret", "x"):
+    others = [secret, "0" * 64, hashlib.sha256(hidden.read_bytes()).hexdigest(), "..%2f..%2fsecret", "x"]
+    for name in (*others, restored):
         assert client.get(f"/pictures/{name}.png").status_code == 404
+    for code, name in (
+        (codes["other"], restored),
+        (codes["best"], low),
+        ("none", restored),
+        *((codes["best"], one) for one in others),
+    ):
+        assert client.get(f"/submissions/{code}/pictures/{name}.png").status_code == 404
+
+
+def test_a_picture_of_a_withdrawn_submission_is_its_teams_alone(tmp_path: Path) -> None:
+    site = make_site(tmp_path / "board")
+    code = site.scored(site.team("First"), 1, 0.6)
+    site.team("Second")
+    app = create_app(site.place, site.database)
+    address = re.findall(rf"/submissions/{code}/pictures/\w+\.png", Client(app).get(f"/submissions/{code}").text)[0]
+    assert Client(app).get(address).status_code == 200
+    with site.database.write() as session:
+        entries.withdraw(site.database, session, entries.submission_of(session, code), "team First")
+    assert Client(app).get(address).status_code == 404
+    assert Client(app).sign_in(site.tokens["Second"]).get(address).status_code == 404
+    assert Client(app).sign_in(site.tokens["First"]).get(address).status_code == 200
+    site.database.close()
+
+
+def test_a_picture_reads_only_what_it_shows(tmp_path: Path) -> None:
+    """However many submissions there are: one row of scores for a restored picture, none for a given one."""
+    site = make_site(tmp_path / "board")
+    team = site.team("First")
+    codes = [site.scored(team, number, 0.5 + number / 100) for number in range(4)]
+    client = Client(create_app(site.place, site.database))
+    shown = re.findall(r'src="(/\S+/\w{64}\.png)"', client.get(f"/submissions/{codes[0]}").text)
+    asked: list[str] = []
+    event.listen(site.database.engine, "before_cursor_execute", lambda *found: asked.append(found[2]))
+    counts = []
+    for address in shown[:3]:
+        asked.clear()
+        assert client.get(address).status_code == 200
+        reads = [" ".join(one.split()) for one in asked if "FROM evaluations" in one]
+        assert all("evaluations.submission_id = " in one and "evaluations.values" not in one for one in reads)
+        counts.append((len(reads), len([one for one in asked if "FROM" in one])))
+    assert [reads for reads, _ in counts] == [0, 1, 0] and max(number for _, number in counts) <= 6, counts
+    site.database.close()
 
 
 def test_teams_get_the_low_pictures_of_a_phase_that_has_begun(made: Made) -> None:

@@ -164,6 +164,10 @@ def test_contest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "nothing to do" in contest.board("rescore", code=2)
     assert "private scores" in contest.board("phase", "final", "--dry-run")
     assert "closed" in contest.board("phase", "final", "--close", "--reason", "end")
+    assert "keep_days" in contest.board("tidy", "--dry-run", code=2)
+    settings = contest.folder / "competition.yaml"
+    settings.write_text(settings.read_text().replace("# keep_days: 30", "keep_days: 30"))
+    assert "archives of 0 submissions were deleted" in contest.board("tidy")
     assert "lines, whole" in contest.board("verify-log")
     contest.board("export", tmp_path / "results")
     assert "Alpha" in (tmp_path / "results" / "site" / "phases" / "final.html").read_text()

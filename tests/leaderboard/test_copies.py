@@ -187,6 +187,7 @@ def test_export_holds_no_private_score_before_the_end(filled: Place, tmp_path: P
     faces = list(csv.DictReader((tmp_path / "closed" / "final-faces.csv").read_text().splitlines()))
     assert len(faces) == 2 * len(IDS) and {row["face"] for row in faces} == set(IDS)
     about = json.loads((tmp_path / "closed" / "board.json").read_text())
+    assert [row["num_parameters"] for row in about["phases"][0]["standings"]["private"]] == [None, None]
     assert [row["score"] for row in about["phases"][0]["standings"]["private"]] == pytest.approx([PRIVATE_SCORE] * 2)
 
 

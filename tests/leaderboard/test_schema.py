@@ -6,11 +6,11 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from facesr.errors import DataError
 from facesr.leaderboard.schema import config, upgrade
-from facesr.leaderboard.tables import Base
+from facesr.leaderboard.tables import Base, Submission, Upload
 from facesr.web.database import Database
 
 
@@ -34,3 +34,34 @@ def test_newer_database_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="newer version"):
         upgrade(database)
     database.close()
+
+
+def test_rows_of_the_first_version_stay(database: Database) -> None:
+    with database.write() as session:
+        connection = session.connection()
+        command.downgrade(config(connection), "0001")
+        moment = "'2026-01-01 00:00:00'"
+        connection.execute(
+            text(
+                "INSERT INTO phases (name, starts, ends, planned_starts, planned_ends) "
+                f"VALUES ('final', {moment}, {moment}, {moment}, {moment})"
+            )
+        )
+        connection.execute(
+            text(
+                "INSERT INTO teams (id, name, key, members, created, is_baseline, disqualified, note) "
+                f"VALUES (1, 'Alpha', 'alpha', '[]', {moment}, false, '', '')"
+            )
+        )
+        connection.execute(
+            text(
+                "INSERT INTO submissions (code, team_id, phase, received, archive_sha256, num_bytes, state, attempts, "
+                "worker, problem, facts, pixels_sha256, disqualified, note) "
+                f"VALUES ('abc', 1, 'final', {moment}, 'd', 5, 'scored', 0, '', '', '{{}}', '', '', '')"
+            )
+        )
+    upgrade(database)
+    with database.read() as session:
+        row = session.scalars(select(Submission)).one()
+        assert (row.code, row.num_bytes, row.archive_removed) == ("abc", 5, None)
+        assert session.scalars(select(Upload)).all() == []

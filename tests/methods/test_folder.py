@@ -85,3 +85,18 @@ def test_what_a_kill_and_a_failure_leave_is_removed(
     assert list(kept_in.iterdir()) == []
     restored = restore_folder(method, low, options, kept_in)
     assert list(kept_in.iterdir()) == [restored.path]
+
+
+def test_the_record_states_how_large_the_network_is(low: LowPictures, tmp_path: Path) -> None:
+    method = open_method("bicubic", CPU)
+    options = RestoreOptions(CPU, 4, False)
+    plain = restore_folder(method, low, options, tmp_path)
+    assert plain.restoration.num_parameters is None
+    network = torch.nn.Module()
+    network.add_module("spare", torch.nn.Linear(3, 4))
+    for parameter in network.parameters():
+        parameter.requires_grad_(False)
+    network.forward = method.generator.forward  # type: ignore[method-assign]
+    sized = restore_folder(Method("sized", network), low, options, tmp_path)
+    assert sized.restoration.num_parameters == 3 * 4 + 4
+    assert restore_folder(Method("sized", network), low, options, tmp_path).reused

@@ -222,6 +222,25 @@ def test_bad_teams(team):
     assert not is_team(team)
 
 
+# How large the network is
+
+
+def test_the_number_of_parameters_round_trip(bench):
+    stated = replace(bench.manifest, restoration=replace(bench.manifest.restoration, num_parameters=1_544_000))
+    data = manifest_bytes(stated)
+    assert json.loads(data)["format"] == "facesr-submission-2" and json.loads(data)["num_parameters"] == 1_544_000
+    assert parse_manifest(data, "m") == stated
+    assert b"num_parameters" not in manifest_bytes(bench.manifest)
+    assert parse_manifest(manifest_bytes(bench.manifest), "m").restoration.num_parameters is None
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, "1", None, 10**12 + 1, [1]])
+def test_wrong_numbers_of_parameters(bench, value):
+    record = {**bench.record(), "format": "facesr-submission-2", "num_parameters": value}
+    with pytest.raises(SubmissionError, match="'num_parameters'"):
+        parse_manifest(json.dumps(record).encode(), "m")
+
+
 # What the guard did
 
 
