@@ -29,6 +29,7 @@ from facesr.png import list_png, png_remark, read_png, write_png
 from tests.methods.pulse.conftest import random_faces
 
 SIDE = 256  # NIQE needs two blocks of 96
+ONCE = {"paper.num_faces": 1, "pulse.steps": 1}
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def run(weights, tmp_path, monkeypatch):
         given = {"study": "pulse_paper", "generator": "stylegan2", "out": tmp_path / "out", "device": "cpu"}
         given |= {"generator.weights": weights / "generator.safetensors", "generator.num_fit_samples": 50}
         given |= {"embedder.weights": weights / "judge.pt", "niqe.model": weights / "niqe.npz"}
-        given |= {"pulse.steps": 3, "paper.num_faces": 2, "operators": "[gaussian_noise]", "num_resamples": 10}
+        given |= {"pulse.steps": 2, "paper.num_faces": 2, "operators": "[gaussian_noise]", "num_resamples": 10}
         given |= {"restored_dir": tmp_path / "kept", "num_examples": 2, **keys}
         words = [f"{key}={value}" for key, value in given.items() if value is not None]
         evaluate.run(load_settings("evaluate", EvaluateSettings, words))
@@ -116,11 +117,11 @@ def test_without_data_the_generator_makes_the_originals_and_all_is_as_it_says(ru
 
 
 def test_scores_are_those_of_the_pictures(run, weights):
-    out = run(**{"paper.robustness": "false", "paper.num_faces": 1, "paper.input_px": 64})
+    out = run(**{"paper.robustness": "false", "paper.input_px": 32, **ONCE})
     (low,) = list_png(out / "low").values()
-    assert read_png(low).shape == (64, 64, 3) and not (out / "degraded").exists()
+    assert read_png(low).shape == (32, 32, 3) and not (out / "degraded").exists()
     model = read_model(weights / "niqe.npz")
-    operator = Square(SIDE, 64)
+    operator = Square(SIDE, 32)
     for row in rows_of(out / "per_face.csv"):
         folder = out / "originals" if row["method"] == "original" else out / "methods" / row["method"]
         path = folder / f"{row['id']}.png"
@@ -135,15 +136,16 @@ def test_scores_are_those_of_the_pictures(run, weights):
     assert any(row["niqe/tiny"] for row in rows_of(out / "per_face.csv") if row["method"] == "original")
 
 
-def test_an_opinion_study_takes_the_folders_as_they_are(run, tmp_path):
-    out = run(**{"paper.robustness": "false", "paper.num_faces": 7, "pulse.steps": 1})
-    pulse = out / "methods" / "pulse-stylegan2"
+def test_an_opinion_study_takes_the_folders_as_they_are(run, eigenfaces_file, tmp_path):
+    small = {"generator": "eigenfaces", "generator.weights": eigenfaces_file, "generator.num_fit_samples": None}
+    out = run(**small, **{"paper.robustness": "false", "paper.num_faces": 7})
+    pulse = out / "methods" / "pulse-eigenfaces"
     keys = [f"dir={tmp_path / 'looks'}", f"folders=[{pulse}]", f"high={out / 'originals'}", f"low={out / 'low'}"]
     keys += ["faces=4", "raters=4", "reserve=1", "repeats=1", "traps=1", "training=2"]
     study = make_study(load_settings("opinion", OpinionSettings, keys))
-    assert study.plan.methods == ("pulse-stylegan2",) and study.plan.anchors == ("bicubic", "nearest")
+    assert study.plan.methods == ("pulse-eigenfaces",) and study.plan.anchors == ("bicubic", "nearest")
     face = study.plan.faces[0]
-    assert np.array_equal(read_png(study.picture(f"pulse-stylegan2/{face}")), read_png(pulse / f"{face}.png"))
+    assert np.array_equal(read_png(study.picture(f"pulse-eigenfaces/{face}")), read_png(pulse / f"{face}.png"))
 
 
 def test_rows_that_do_not_reach_the_size_are_left_out_in_a_sentence(run, eigenfaces_file, tmp_path, capsys):
@@ -161,12 +163,12 @@ def test_rows_that_do_not_reach_the_size_are_left_out_in_a_sentence(run, eigenfa
     assert means["theirs", "consistency"] == 100.0 and ("asc19_psnr", "consistency") in means
     assert not (out / "self_consistency.csv").exists()  # nobody knows the latents of given pictures
     assert png_remark((out / "methods" / "nearest" / "0.png").read_bytes()) == ""
-    out = run(entries="[pretrained:asc19_psnr]", out=tmp_path / "large", **{"paper.robustness": "false"})
+    out = run(entries="[pretrained:asc19_psnr]", out=tmp_path / "large", **{"paper.robustness": "false", **ONCE})
     assert "asc19_psnr is left out: it restores x4, to 64x64, and not to 256x256." in capsys.readouterr().out
 
 
 def test_without_a_model_niqe_is_of_the_generators_own_portraits(run, capsys):
-    out = run(**{"niqe.model": None, "paper.num_pristine": 12, "paper.robustness": "false"})
+    out = run(**{"niqe.model": None, "paper.num_pristine": 12, "paper.robustness": "false", **ONCE})
     columns = {row["column"] for row in rows_of(out / "paper.csv")}
     printed = capsys.readouterr().out
     assert ("niqe/own_portraits" in columns) != ("NIQE is left out: " in printed)
