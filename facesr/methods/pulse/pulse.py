@@ -6,6 +6,7 @@
 docs/pulse.md explains keys, files and limits. What it makes are invented faces, and every picture says so.
 """
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -22,13 +23,13 @@ from facesr.build import build
 from facesr.config import EvaluateSettings, PulseSettings, SubmitSettings
 from facesr.errors import ConfigError
 from facesr.image import to_float, to_uint8
-from facesr.log import Console, Progress
+from facesr.log import Console
 from facesr.methods.method import PULSE, Method
 from facesr.methods.pulse.kept import Kept, key_of
 from facesr.methods.pulse.operator import OPERATORS, Operator, operator_for
+from facesr.methods.pulse.progress import SearchProgress
 from facesr.methods.pulse.schedule import SCHEDULES
-from facesr.methods.pulse.search import OPTIMIZERS, PRECISIONS, Found, Watcher, search
-from facesr.methods.pulse.sphere import Variables
+from facesr.methods.pulse.search import OPTIMIZERS, PRECISIONS, Found, search
 from facesr.methods.pulse.status import tell
 from facesr.methods.record import SYNTHETIC
 from facesr.places import Place
@@ -90,11 +91,12 @@ class Pulse(nn.Module):
         missing = {key: number for number, key in enumerate(keys) if results[key] is None}
         at_once = max(1, self.settings.batch_size // self.settings.num_seeds)
         numbers = list(missing.values())
-        for start in range(0, len(numbers), at_once):
-            part = numbers[start : start + at_once]
-            for number, new in zip(part, self._search(operator, low[part]), strict=True):
-                self._kept.put(keys[number], new)
-                results[keys[number]] = new
+        with contextlib.closing(SearchProgress(len(numbers), self.settings.steps, self.settings.num_seeds)) as progress:
+            for start in range(0, len(numbers), at_once):
+                part = numbers[start : start + at_once]
+                for number, new in zip(part, self._search(operator, low[part], progress), strict=True):
+                    self._kept.put(keys[number], new)
+                    results[keys[number]] = new
         restored = [found.restored for key in keys if (found := results[key]) is not None]
         return to_float(np.stack(restored)).to(low.device)
 
@@ -107,18 +109,11 @@ class Pulse(nn.Module):
         deciding = {**self.identity, "device": device.type}
         return [key_of(picture, deciding) for picture in pictures]
 
-    def _search(self, operator: Operator, low: Tensor) -> list[Found]:
-        bar = Progress(self.settings.steps, 0, unit=f" steps, {len(low)} faces")
-
-        def watch(step: int, variables: Variables, lowest: float) -> None:
-            bar.advance(1, best_l2=f"{lowest:.2e}", searched=str(len(variables.latents)))
-
-        watcher: Watcher = watch
-        try:
-            with torch.enable_grad():
-                return search(self.generator, operator, low, self.settings, watcher)
-        finally:
-            bar.close()
+    def _search(self, operator: Operator, low: Tensor, progress: SearchProgress) -> list[Found]:
+        with torch.enable_grad():
+            found = search(self.generator, operator, low, self.settings, progress.watch)
+        progress.count(found)
+        return found
 
 
 def open_pulse(settings: EvaluateSettings | SubmitSettings, device: torch.device) -> Method:
