@@ -321,6 +321,16 @@ class MaSettings:
 
 
 @dataclass
+class PaperSettings:
+    """study=pulse_paper: how many faces, of what size."""
+
+    input_px: Side | None  # side of the square inputs; null: 16, or a quarter of a generator that makes no squares
+    num_faces: Annotated[int, Range(1, 10_000)]  # portraits that the generator makes, where no high= is given
+    num_pristine: Annotated[int, Range(1, 10_000)]  # portraits that NIQE's model is fitted to without niqe.model
+    robustness: bool  # search for degraded inputs as well
+
+
+@dataclass
 class EvaluateSettings:
     """Everything evaluate.py needs: what is scored (one of the first three), against what, by whom."""
 
@@ -330,9 +340,9 @@ class EvaluateSettings:
     high: str | None  # folder of the originals
     low: str | None  # folder of the low-resolution pictures
     out: str | None  # folder to write; by default runs/evaluations/<what is scored>
-    study: str | None  # resolution: self-similarity of `high` by size; tradeoff: many entries on one plane; robustness
-    entries: list[str]  # study=tradeoff: restored folders and methods
-    operators: list[str]  # study=robustness: degradations by name; empty for all
+    study: str | None  # resolution | tradeoff | robustness | audit | pulse_paper
+    entries: list[str]  # study=tradeoff, study=pulse_paper: restored folders and methods
+    operators: list[str]  # study=robustness, study=pulse_paper: degradations by name; empty for all, or for two
     attributes: str | None  # CSV file with the header id,ATTRIBUTE,...: scores per group
     min_group_faces: Annotated[int, Range(2, 1_000_000)]  # study=audit: smaller groups are not compared
     judges: list[str]  # further embedders beside the ranking one, by configuration name
@@ -355,6 +365,7 @@ class EvaluateSettings:
     seed: Seed  # of the bootstrap and of the random examples
     niqe: NiqeSettings
     ma: MaSettings
+    paper: PaperSettings
     protocol: EvaluationProtocol
     pulse: PulseSettings
     latent_generator: Node  # what method=pulse searches; `generator` on the command line

@@ -1,5 +1,6 @@
 """The command ``facesr evaluate``, which evaluate.py is, too: from settings to a result folder."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,8 +20,9 @@ from facesr.evaluation.pairs import list_pictures
 from facesr.evaluation.perceptual import open_perceptual
 from facesr.evaluation.report.tables import console_table
 from facesr.evaluation.request import archives_of, checked, only_restores, question_of, with_judges
-from facesr.evaluation.studies import audit, resolution, robustness, tradeoff
+from facesr.evaluation.studies import audit, pulse_paper, resolution, robustness, tradeoff
 from facesr.evaluation.studies.operators import require_originals
+from facesr.evaluation.studies.paper_rows import paper_entries
 from facesr.evaluation.studies.study import Job, asked_for
 from facesr.evaluation.studies.tradeoff_entries import entries_of_study
 from facesr.evaluation.subjects import pairs_to_score, progress, restored_by, restored_subject, say, submitted_subject
@@ -31,12 +33,19 @@ from facesr.script import run_script
 from facesr.submission.verify import VerifiedSubmission, opened_submission
 from facesr.weights import cache_dir
 
-STUDIES = {"resolution": resolution.run, "tradeoff": tradeoff.run, "robustness": robustness.run, "audit": audit.run}
+STUDIES = {
+    "resolution": resolution.run,
+    "tradeoff": tradeoff.run,
+    "robustness": robustness.run,
+    "audit": audit.run,
+    pulse_paper.STUDY: pulse_paper.run,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Evaluates as KEY=VALUE arguments say, by default the command line's, and exits."""
-    run_script(run, "evaluate", EvaluateSettings, arguments)
+    words = pulse_paper.with_portraits(sys.argv[1:] if arguments is None else arguments)
+    run_script(run, "evaluate", EvaluateSettings, words)
 
 
 def run(settings: EvaluateSettings) -> None:
@@ -100,8 +109,8 @@ def check_inputs(
     folders = [submission.folder for submission in archives.values()]
     folders += [Path(settings.restored)] if settings.restored else []
     asked = [asked_for(settings)] if settings.method else []
-    if settings.study == "tradeoff":
-        for entry in entries_of_study(settings):
+    if settings.study in ("tradeoff", pulse_paper.STUDY):
+        for entry in entries_of_study(settings) if settings.study == "tradeoff" else paper_entries(settings):
             folders += [entry.folder] if entry.folder is not None else []
             asked += [entry.asked(settings)] if entry.method is not None and entry.share is None else []
     methods = {one: open_asked(settings, device, one) for one in dict.fromkeys(asked)}
@@ -115,7 +124,7 @@ def _check_originals(settings: EvaluateSettings, high: Path, folders: Sequence[P
     low = Path(settings.low) if settings.low else None
     if settings.study == "robustness":
         require_originals(high, settings.protocol)
-    elif settings.study == "resolution":
+    elif settings.study in ("resolution", pulse_paper.STUDY):
         list_pictures(high)
     elif settings.protocol.strict:
         # The originals stand for what a method will restore.

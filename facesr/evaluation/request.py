@@ -18,7 +18,7 @@ from facesr.snapshots.snapshot import BEST
 
 SUBJECTS = ("restored", "method", "submission")
 BUILTIN_JUDGE = "facesr.embedders.builtin.BuiltinEmbedder"  # what embedder= is unless it is given
-STUDIES = ("resolution", "tradeoff", "robustness", "audit")
+STUDIES = ("resolution", "tradeoff", "robustness", "audit", "pulse_paper")
 
 
 def checked(settings: EvaluateSettings) -> EvaluateSettings:
@@ -35,9 +35,9 @@ def checked(settings: EvaluateSettings) -> EvaluateSettings:
             setattr(settings, key, str(Path(value).expanduser()))
     given = [key for key in SUBJECTS if getattr(settings, key) is not None]
     _check_protocol(settings)
-    if settings.entries and settings.study != "tradeoff":
+    if settings.entries and settings.study not in ("tradeoff", "pulse_paper"):
         raise ConfigError("entries belongs to study=tradeoff; add that, or give restored=DIR or method=NAME.")
-    if settings.operators and settings.study != "robustness":
+    if settings.operators and settings.study not in ("robustness", "pulse_paper"):
         raise ConfigError("operators belongs to study=robustness; add that, or leave it out.")
     if settings.interpolate_with is not None and settings.method is None:
         raise ConfigError("interpolate_with needs method=, the first snapshot or run.")
@@ -175,6 +175,9 @@ def _checked_study(settings: EvaluateSettings, given: list[str]) -> EvaluateSett
     if settings.study == "audit":
         _check_audit(settings, given)
         return settings
+    if settings.study == "pulse_paper":
+        _check_paper(settings, given)
+        return replace(settings, method=PULSE)
     if [key for key in given if key != "method"]:
         raise ConfigError("study=tradeoff compares entries=[DIR,...]; put restored folders there.")
     if (settings.method is None) != (settings.interpolate_with is None):
@@ -213,6 +216,27 @@ def _check_audit(settings: EvaluateSettings, given: Sequence[str]) -> None:
         raise ConfigError(f"study=audit needs {lacking[0]}=; give attributes=FILE.csv, low=DIR and high=DIR.")
     if settings.protocol.perceptual is not None:
         raise ConfigError("study=audit asks judges of faces; leave protocol= out.")
+
+
+def _check_paper(settings: EvaluateSettings, given: Sequence[str]) -> None:
+    """Raises ConfigError for keys that do not go with study=pulse_paper, or an unknown operator."""
+    if [key for key in given if key != "method"] or settings.method not in (None, PULSE):
+        raise ConfigError("study=pulse_paper searches; leave restored=, submission= and method= out.")
+    if settings.low is not None and settings.high is not None:
+        raise ConfigError(
+            "study=pulse_paper shrinks the originals itself; give high=DIR, or low=DIR without originals."
+        )
+    if settings.attributes is not None:
+        raise ConfigError("study=pulse_paper has no groups; leave attributes= out.")
+    if settings.interpolate_with is not None:
+        raise ConfigError("study=pulse_paper interpolates no weights; leave interpolate_with= out.")
+    if settings.protocol.perceptual is not None:
+        raise ConfigError("study=pulse_paper asks judges of faces; leave protocol= out.")
+    if any(is_archive(entry) for entry in settings.entries):
+        raise ConfigError(
+            "entries of study=pulse_paper are methods and folders; unpack the archive and give its folder."
+        )
+    cases_of(settings.operators)
 
 
 def default_out(name: str) -> str:
@@ -256,6 +280,11 @@ def question_of(settings: EvaluateSettings, archives: Mapping[str, str]) -> dict
         "entries": list(settings.entries),
         "curve_weights": list(settings.curve_weights) if settings.study == "tradeoff" else [],
         **({"operators": sorted(settings.operators)} if settings.study == "robustness" else {}),
+        **(
+            {"operators": list(settings.operators), "paper": asdict(settings.paper), "niqe": settings.niqe.model}
+            if settings.study == "pulse_paper"
+            else {}
+        ),
         **({"min_group_faces": settings.min_group_faces} if settings.study == "audit" else {}),
         "protocol": asdict(settings.protocol),
         **({"archives": dict(archives)} if archives else {}),

@@ -22,7 +22,7 @@ from facesr.files import whole_file
 from facesr.methods.pulse.code import search_code_sha256
 from facesr.methods.pulse.search import Found
 
-_PICTURES = ("picture", "downscaled", "restored")
+_TENSORS = ("picture", "downscaled", "restored", "latents")
 _STATUS = "status"
 
 
@@ -53,8 +53,8 @@ class Kept:
         try:
             with safe_open(path, "pt") as file:
                 status = json.loads((file.metadata() or {})[_STATUS])
-                pictures = {name: file.get_tensor(name).numpy() for name in _PICTURES}
-            return Found(**pictures, **status)
+                tensors = {name: file.get_tensor(name).numpy() for name in _TENSORS}
+            return Found(**tensors, **status)
         except (OSError, SafetensorError, ValueError, KeyError, TypeError):
             return None
 
@@ -65,8 +65,8 @@ class Kept:
             DataError: it cannot be written.
         """
         path = self._path(key)
-        status = {name: value for name, value in vars(found).items() if name not in _PICTURES}
-        tensors = {name: torch.from_numpy(np.ascontiguousarray(vars(found)[name])) for name in _PICTURES}
+        status = {name: value for name, value in vars(found).items() if name not in _TENSORS}
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(vars(found)[name])) for name in _TENSORS}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(path) as temporary:

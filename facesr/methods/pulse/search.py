@@ -44,6 +44,7 @@ class Found:
         num_steps: steps that were taken.
         seed: the seed that won.
         converged: whether best_l2 is at most eps.
+        latents: float32 (L, D), or (1, D) where all vectors of a face are one.
     """
 
     picture: NDArray[np.uint8]
@@ -54,6 +55,7 @@ class Found:
     num_steps: int
     seed: int
     converged: bool
+    latents: NDArray[np.float32]
 
 
 # Called after each step with its number, what is searched, and the lowest mean square of the faces still searched.
@@ -92,7 +94,7 @@ def _search_rows(
     optimizer = OPTIMIZERS[settings.optimizer](variables.searched, settings.learning_rate)
     weights = (settings.l2_weight, settings.l1_weight, settings.geocross_weight)
     objective = Objective(*weights, eps=settings.eps)
-    best = _Best(len(low))
+    best = _Best(variables.latents)
     alive = torch.arange(len(low), device=low.device)
     for step in range(settings.steps):
         for group in optimizer.param_groups:
@@ -100,7 +102,7 @@ def _search_rows(
         picture, mapped = _pictures(generator, variables, settings)
         downscaled = operator.downscale(picture)
         loss, square = objective(downscaled, low[alive], mapped)
-        best.update(alive, step, square, picture, downscaled)
+        best.update(alive, step, square, picture, downscaled, variables.latents)
         going = square > settings.eps
         # A value that is not finite compares as false; its face goes on, and may yet recover.
         going |= ~torch.isfinite(square)
@@ -156,9 +158,11 @@ def _drawn(
 
 
 class _Best:
-    """The best step so far of each row: its picture and its downscaling belong to one another."""
+    """The best step so far of each row: its picture, its downscaling and its latents belong to one another."""
 
-    def __init__(self, num_rows: int) -> None:
+    def __init__(self, latents: Tensor) -> None:
+        num_rows = len(latents)
+        self._latents = latents.detach().clone()
         self._square = torch.full((num_rows,), float("inf"))
         self._step = [0] * num_rows
         self._taken = [0] * num_rows
@@ -166,7 +170,9 @@ class _Best:
         self._downscaled: Tensor | None = None
 
     @torch.no_grad()
-    def update(self, alive: Tensor, step: int, square: Tensor, picture: Tensor, downscaled: Tensor) -> None:
+    def update(
+        self, alive: Tensor, step: int, square: Tensor, picture: Tensor, downscaled: Tensor, latents: Tensor
+    ) -> None:
         """Takes over what is better than before; a value that is not finite never is."""
         if self._picture is None or self._downscaled is None:
             self._picture, self._downscaled = torch.zeros_like(picture), torch.zeros_like(downscaled)
@@ -176,6 +182,7 @@ class _Best:
         self._square[rows] = square[better]
         self._picture[rows] = picture.detach()[better]
         self._downscaled[rows] = downscaled.detach()[better]
+        self._latents[rows] = latents.detach()[better]
         for row in alive.tolist():
             self._taken[row] = step + 1
         for row in rows.tolist():
@@ -195,6 +202,7 @@ class _Best:
             )
         pictures, downscaled = to_uint8(self._picture), to_uint8(self._downscaled)
         restored = to_uint8(operator.frame(self._picture))
+        latents = self._latents.float().cpu().numpy()
         return [
             Found(
                 picture=pictures[row],
@@ -205,6 +213,7 @@ class _Best:
                 num_steps=self._taken[row],
                 seed=seeds[row],
                 converged=square <= eps,
+                latents=latents[row],
             )
             for row, square in enumerate(self._square.tolist())
         ]

@@ -129,3 +129,13 @@ def test_values_that_are_not_finite_are_one_sentence(toy, operator, low, pulse_s
     toy.basis = toy.basis * float("nan")
     with pytest.raises(ImageError, match=r"pulse\.precision=float32"):
         search(toy, operator, low[:1], pulse_settings)
+
+
+def test_the_latents_are_those_of_the_best_step(toy, operator, low, pulse_settings):
+    settings = replace(pulse_settings, eps=HARD, steps=12, learning_rate=300.0, schedule="fixed", optimizer="sgd")
+    walked = []
+    watch = lambda step, variables, lowest: walked.append(variables.latents.detach().clone().numpy())  # noqa: E731
+    found = search(toy, operator, low[:2], settings, watch)
+    assert {one.best_step for one in found} != {11}  # a rate so high that the last step is not the best
+    for number, one in enumerate(found):
+        np.testing.assert_array_equal(one.latents, walked[one.best_step][number])
