@@ -211,6 +211,7 @@ class PulseSettings:
     num_seeds: Annotated[
         int, Range(1, 10_000)
     ]  # random starts of a face, seed and those after it; the most consistent one wins
+    spread: bool  # keep mean and standard deviation of the pictures of all seeds that were found
     batch_size: Batch  # random starts that are searched together
     operator: str  # auto | competition | square
     precision: str  # float32 | bfloat16, of the generator

@@ -161,6 +161,8 @@ def check_pulse(settings: PulseSettings) -> None:
     """Raises ConfigError for keys of the search that do not go together, or a name that is unknown."""
     if settings.l2_weight + settings.l1_weight == 0:
         raise ConfigError("pulse.l2_weight and pulse.l1_weight are both 0; the search would not see the input.")
+    if settings.spread and settings.num_seeds < 2:
+        raise ConfigError("pulse.spread=true compares several seeds; give pulse.num_seeds=2 or more.")
     known = {"schedule": SCHEDULES, "optimizer": OPTIMIZERS, "operator": OPERATORS, "precision": PRECISIONS}
     for key, names in known.items():
         if getattr(settings, key) not in names:
