@@ -202,6 +202,7 @@ class PulseSettings:
     l2_weight: Weight
     l1_weight: Weight
     geocross_weight: Weight  # of the distance of a face's latent vectors from each other
+    covariance_weight: Weight  # of their Mahalanobis distance by the mapping network's statistics
     eps: Annotated[
         float, Range(0, 1e9, above=True)
     ]  # a face ends when its mean square is at most this, and counts as found

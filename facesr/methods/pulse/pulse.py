@@ -25,6 +25,7 @@ from facesr.errors import ConfigError
 from facesr.image import to_float, to_uint8
 from facesr.log import Console
 from facesr.methods.method import PULSE, Method
+from facesr.methods.pulse.covariance import check_mapping
 from facesr.methods.pulse.kept import Kept, key_of
 from facesr.methods.pulse.operator import OPERATORS, Operator, operator_for
 from facesr.methods.pulse.progress import SearchProgress
@@ -132,6 +133,8 @@ def open_pulse(settings: EvaluateSettings | SubmitSettings, device: torch.device
         raise ConfigError(f"method=pulse makes faces and protocol {settings.protocol.name} scores none; leave one out.")
     generator = build(settings.latent_generator, Place.LATENT_GENERATOR, key="generator")
     assert isinstance(generator, nn.Module) and isinstance(generator, LatentGenerator)
+    if settings.pulse.covariance_weight:
+        check_mapping(generator)
     caveat = getattr(generator, "caveat", "")
     if caveat and settings.low is not None:
         Console().say(f"note: {caveat}")

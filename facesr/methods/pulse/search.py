@@ -16,6 +16,7 @@ from torch import Tensor
 from facesr.config import PulseSettings
 from facesr.errors import ImageError
 from facesr.image import to_uint8
+from facesr.methods.pulse.covariance import inverse_covariance
 from facesr.methods.pulse.objective import Objective
 from facesr.methods.pulse.operator import Operator
 from facesr.methods.pulse.schedule import factor
@@ -116,7 +117,8 @@ def _search_rows(
     variables = _drawn(generator, starts, settings, low.device)
     optimizer = OPTIMIZERS[settings.optimizer](variables.searched, settings.learning_rate)
     weights = (settings.l2_weight, settings.l1_weight, settings.geocross_weight)
-    objective = Objective(*weights, eps=settings.eps)
+    inverse = inverse_covariance(generator) if settings.covariance_weight else None
+    objective = Objective(*weights, settings.eps, settings.covariance_weight, inverse)
     best = _Best(variables.latents)
     alive = torch.arange(len(low), device=low.device)
     for step in range(settings.steps):
@@ -124,7 +126,7 @@ def _search_rows(
             group["lr"] = settings.learning_rate * factor(settings.schedule, step, settings.steps)
         picture, mapped = _pictures(generator, variables, settings)
         downscaled = operator.downscale(picture)
-        loss, square = objective(downscaled, low[alive], mapped)
+        loss, square = objective(downscaled, low[alive], mapped, variables.latents)
         best.update(alive, step, square, picture, downscaled, variables.latents)
         going = square > settings.eps
         # A value that is not finite compares as false; its face goes on, and may yet recover.
