@@ -203,6 +203,8 @@ class PulseSettings:
     l1_weight: Weight
     geocross_weight: Weight  # of the distance of a face's latent vectors from each other
     covariance_weight: Weight  # of their Mahalanobis distance by the mapping network's statistics
+    identity_weight: Weight  # of the distance to the ORIGINAL's embedding: what if the person were known; white-box
+    identity_judge: str | None  # the recogniser of that term, a name of embedder=
     eps: Annotated[
         float, Range(0, 1e9, above=True)
     ]  # a face ends when its mean square is at most this, and counts as found

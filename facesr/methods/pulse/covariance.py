@@ -2,7 +2,8 @@
 
 The search's latents are mapping outputs before their last activation, each coordinate brought to mean 0 and variance 1.
 Coordinates are not independent: most directions of the sphere are ones in which the mapping network hardly varies. The
-squared Mahalanobis distance, over the number of coordinates, is 1 on average for the network's own outputs.
+squared Mahalanobis distance, over the number of coordinates, is 1 on average for the network's own outputs, and below
+that with `SHRINKAGE`.
 
 Source: Zhu et al., "Improved StyleGAN embedding: where are the good latents?", arXiv 2012.09036, section 3.2, whose
 space P_N whitens the outputs so, and section 3.3, whose loss is this distance.

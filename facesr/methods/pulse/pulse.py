@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from facesr.methods.method import PULSE, Method
 from facesr.methods.pulse.covariance import check_mapping
 from facesr.methods.pulse.kept import Kept, key_of
 from facesr.methods.pulse.operator import OPERATORS, Operator, operator_for
+from facesr.methods.pulse.originals import KEY, REMARK, Originals, check_originals, open_originals
 from facesr.methods.pulse.progress import SearchProgress
 from facesr.methods.pulse.schedule import SCHEDULES
 from facesr.methods.pulse.search import OPTIMIZERS, PRECISIONS, Found, search
@@ -49,7 +51,14 @@ class Pulse(nn.Module):
         settings: how.
     """
 
-    def __init__(self, generator: LatentGenerator, settings: PulseSettings, kept: Kept, node: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        generator: LatentGenerator,
+        settings: PulseSettings,
+        kept: Kept,
+        node: dict[str, Any],
+        originals: Originals | None = None,
+    ) -> None:
         """Takes a generator that is a network on its device, in evaluation mode.
 
         Args:
@@ -57,10 +66,11 @@ class Pulse(nn.Module):
             settings: how.
             kept: where results are looked for and kept.
             node: the generator's configuration, part of a result's identity.
+            originals: for the term of `pulse.identity_weight`; None without it.
         """
         super().__init__()
         self.generator, self.settings = generator, settings
-        self._kept = kept
+        self._kept, self._originals = kept, originals
         self._node = {key: None if value is None else str(value) for key, value in node.items()}
 
     @property
@@ -108,11 +118,15 @@ class Pulse(nn.Module):
 
     def _keys(self, pictures: Iterable[NDArray[np.uint8]], device: torch.device) -> list[str]:
         deciding = {**self.identity, "device": device.type}
-        return [key_of(picture, deciding) for picture in pictures]
+        known = self._originals
+        if known is None:
+            return [key_of(picture, deciding) for picture in pictures]
+        return [key_of(picture, {**deciding, "original": known.key(picture.tobytes())}) for picture in pictures]
 
     def _search(self, operator: Operator, low: Tensor, progress: SearchProgress) -> list[Found]:
+        further = () if self._originals is None else (self._originals.wanted(low),)
         with torch.enable_grad():
-            found = search(self.generator, operator, low, self.settings, progress.watch)
+            found = search(self.generator, operator, low, self.settings, progress.watch, *further)
         progress.count(found)
         return found
 
@@ -125,6 +139,7 @@ def open_pulse(settings: EvaluateSettings | SubmitSettings, device: torch.device
         WeightsError: the generator's weights are missing or wrong.
     """
     check_pulse(settings.pulse)
+    check_originals(settings)
     if settings.self_ensemble:
         raise ConfigError("self_ensemble=true would mix two invented faces; leave it out with method=pulse.")
     if settings.interpolate_with is not None:
@@ -142,17 +157,34 @@ def open_pulse(settings: EvaluateSettings | SubmitSettings, device: torch.device
     if licence:
         Console().say(f"note: {licence}")
     generator = generator.eval().requires_grad_(False).to(device)
-    module = Pulse(generator, settings.pulse, Kept(cache_dir() / PULSE), settings.latent_generator)
-    identity = json.dumps(module.identity, sort_keys=True)
+    originals = _originals(settings, device)
+    module = Pulse(generator, settings.pulse, Kept(cache_dir() / PULSE), settings.latent_generator, originals)
+    remark = remark_of(generator.name) + ("" if originals is None else f"; {REMARK}")
+    known = {} if originals is None else {"originals": originals.sha256}
+    identity = json.dumps({**module.identity, **known}, sort_keys=True)
     return Method(
-        name=f"{PULSE}-{generator.name}",
+        name=f"{PULSE}-{generator.name}" + ("" if originals is None else "-with-original"),
+        loss_judges=() if originals is None else (originals.judge.name,),
         generator=module.eval(),
         weights_sha256=generator.weights_sha256,
         config_sha256=hashlib.sha256(identity.encode()).hexdigest(),
-        remark=remark_of(generator.name),
+        remark=remark,
         whole_only=True,
-        epilogue=functools.partial(tell, functools.partial(module.result_of, device=device), remark_of(generator.name)),
+        epilogue=functools.partial(tell, functools.partial(module.result_of, device=device), remark),
     )
+
+
+def _originals(settings: EvaluateSettings | SubmitSettings, device: torch.device) -> Originals | None:
+    """Returns the originals where the search uses them, and says that it does."""
+    name = settings.pulse.identity_judge
+    used = isinstance(settings, EvaluateSettings) and settings.pulse.identity_weight
+    if not used or name is None or settings.low is None or settings.high is None:
+        return None
+    Console().say(
+        f"note: {KEY} uses the original: its identity, as {name} sees it, is in the loss. This asks what if the person "
+        f"were known; it restores nothing, and {name} is a white-box judge of it."
+    )
+    return open_originals(Path(settings.low), Path(settings.high), name, device)
 
 
 def remark_of(name: str) -> str:

@@ -19,6 +19,7 @@ from facesr.image import to_uint8
 from facesr.methods.pulse.covariance import inverse_covariance
 from facesr.methods.pulse.objective import Objective
 from facesr.methods.pulse.operator import Operator
+from facesr.methods.pulse.originals import Wanted
 from facesr.methods.pulse.schedule import factor
 from facesr.methods.pulse.sphere import Variables
 from facesr.methods.pulse.spread import Moments
@@ -76,6 +77,7 @@ def search(
     low: Tensor,
     settings: PulseSettings,
     watcher: Watcher | None = None,
+    wanted: Wanted | None = None,
 ) -> list[Found]:
     """Returns what was found for each face of `low`, float32 (N, 3, h, w) in [0, 1]; of several seeds the best.
 
@@ -92,7 +94,8 @@ def search(
     at_once = max(settings.batch_size, 1)
     for first in range(0, len(starts), at_once):
         part = faces[first : first + at_once]
-        rows = _search_rows(generator, operator, low[part], starts[first : first + at_once], settings, watcher)
+        some = None if wanted is None else wanted.rows(part)
+        rows = _search_rows(generator, operator, low[part], starts[first : first + at_once], settings, watcher, some)
         for number, found in zip(part, rows, strict=True):
             before = best[number]
             if before is None or found.best_l2 < before.best_l2:
@@ -113,6 +116,7 @@ def _search_rows(
     starts: Sequence[tuple[bytes, int]],
     settings: PulseSettings,
     watcher: Watcher | None,
+    wanted: Wanted | None,
 ) -> list[Found]:
     variables = _drawn(generator, starts, settings, low.device)
     optimizer = OPTIMIZERS[settings.optimizer](variables.searched, settings.learning_rate)
@@ -127,6 +131,8 @@ def _search_rows(
         picture, mapped = _pictures(generator, variables, settings)
         downscaled = operator.downscale(picture)
         loss, square = objective(downscaled, low[alive], mapped, variables.latents)
+        if wanted is not None:
+            loss = loss + settings.identity_weight * wanted.rows(alive).distance(operator.frame(picture))
         best.update(alive, step, square, picture, downscaled, variables.latents)
         going = square > settings.eps
         # A value that is not finite compares as false; its face goes on, and may yet recover.
