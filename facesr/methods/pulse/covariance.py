@@ -10,6 +10,7 @@ space P_N whitens the outputs so, and section 3.3, whose loss is this distance.
 """
 
 import contextlib
+from collections.abc import Callable
 
 import torch
 from safetensors.torch import save_file
@@ -45,14 +46,14 @@ def inverse_covariance(generator: LatentGenerator) -> Tensor:
         ConfigError: the generator has no mapping network.
         WeightsError: its outputs are not finite.
     """
-    mapping = check_mapping(generator)
+    space = check_mapping(generator)
     path = cache_dir() / "mapping" / f"{generator.weights_sha256}-covariance-{NUM_SAMPLES}.safetensors"
     shape = (generator.latent_dim, generator.latent_dim)
     with contextlib.suppress(WeightsError):  # not there yet, or damaged
         kept = read_state_dict(path).get(_NAME)
         if kept is not None and kept.shape == shape:
             return kept.to(generator.mapped_mean)
-    result = torch.linalg.inv(_covariance(mapping))
+    result = torch.linalg.inv(_covariance(space))
     if not bool(result.isfinite().all()):
         raise WeightsError(f"generator={generator.name} is damaged: outputs of its mapping network are not finite.")
     # A cache that cannot be written costs time, not the result.
@@ -60,7 +61,8 @@ def inverse_covariance(generator: LatentGenerator) -> Tensor:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as temporary:
             save_file({_NAME: result.float().cpu().contiguous()}, temporary)
-    return result.to(generator.mapped_mean)
+    moved: Tensor = result.to(generator.mapped_mean)
+    return moved
 
 
 def check_mapping(generator: LatentGenerator) -> StyleLatentSpace:
@@ -81,11 +83,13 @@ def _covariance(generator: StyleLatentSpace) -> Tensor:
     """Returns the covariance, float64 (D, D): second moments, because the latents' means are 0 as they are defined."""
     draw = torch.Generator().manual_seed(SEED)
     mean = generator.mapped_mean
+    # Not every synthesis network holds its mapping network; `check_mapping` has seen that this one does.
+    mapping: Callable[[Tensor], Tensor] = getattr(generator.network, "map")  # noqa: B009
     total = torch.zeros(len(mean), len(mean), dtype=torch.float64, device=mean.device)
     with contextlib.closing(Progress(NUM_SAMPLES, 0, unit=" outputs of the mapping network, once")) as bar:
         for _ in range(0, NUM_SAMPLES, CHUNK):
             drawn = torch.randn(CHUNK, generator.latent_dim, generator=draw).to(mean.device)
-            latents = searched_of(generator, generator.network.map(drawn)).double()
+            latents = searched_of(generator, mapping(drawn)).double()
             total += latents.T @ latents
             bar.advance(CHUNK)
     identity = torch.eye(len(mean), dtype=torch.float64, device=mean.device)

@@ -177,8 +177,9 @@ def open_pulse(settings: EvaluateSettings | SubmitSettings, device: torch.device
 def _originals(settings: EvaluateSettings | SubmitSettings, device: torch.device) -> Originals | None:
     """Returns the originals where the search uses them, and says that it does."""
     name = settings.pulse.identity_judge
-    used = isinstance(settings, EvaluateSettings) and settings.pulse.identity_weight
-    if not used or name is None or settings.low is None or settings.high is None:
+    if not isinstance(settings, EvaluateSettings) or not settings.pulse.identity_weight:
+        return None
+    if name is None or settings.low is None or settings.high is None:
         return None
     Console().say(
         f"note: {KEY} uses the original: its identity, as {name} sees it, is in the loss. This asks what if the person "

@@ -47,7 +47,8 @@ class Moments:
         if self.num < 2 or self._squares is None:
             return None
         variance = self._squares.mean(axis=2) / (self.num - 1)
-        return np.rint(np.sqrt(np.maximum(variance, 0.0))).astype(np.uint8)
+        deviation: NDArray[np.uint8] = np.rint(np.sqrt(np.maximum(variance, 0.0))).astype(np.uint8)
+        return deviation
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the fields of `facesr.methods.pulse.search.Found` that hold this."""
