@@ -204,6 +204,9 @@ class PulseSettings:
     l2_weight: Weight
     l1_weight: Weight
     geocross_weight: Weight  # of the distance of a face's latent vectors from each other
+    covariance_weight: Weight  # of their Mahalanobis distance by the mapping network's statistics
+    identity_weight: Weight  # of the distance to the ORIGINAL's embedding: what if the person were known; white-box
+    identity_judge: str | None  # the recogniser of that term, a name of embedder=
     eps: Annotated[
         float, Range(0, 1e9, above=True)
     ]  # a face ends when its mean square is at most this, and counts as found
@@ -213,6 +216,7 @@ class PulseSettings:
     num_seeds: Annotated[
         int, Range(1, 10_000)
     ]  # random starts of a face, seed and those after it; the most consistent one wins
+    spread: bool  # keep mean and standard deviation of the pictures of all seeds that were found
     batch_size: Batch  # random starts that are searched together
     operator: str  # auto | competition | square
     precision: str  # float32 | bfloat16, of the generator

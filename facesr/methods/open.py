@@ -12,6 +12,7 @@ from facesr.build import check_node
 from facesr.config import EvaluateSettings, SubmitSettings
 from facesr.errors import CheckpointError, ConfigError
 from facesr.methods.method import EQUAL_SHARES, INTERPOLATIONS, PULSE, Guard, Interpolation, Method
+from facesr.methods.pulse.originals import check_originals
 from facesr.methods.pulse.pulse import check_pulse, open_pulse
 from facesr.places import Place
 from facesr.snapshots.interpolation import check_same_network, interpolated, parts_of
@@ -49,6 +50,7 @@ def open_asked(settings: EvaluateSettings | SubmitSettings, device: torch.device
     """
     if asked.spec == PULSE:
         check_pulse(settings.pulse)
+        check_originals(settings)
         check_node(settings.latent_generator, Place.LATENT_GENERATOR, "generator")
         return lambda: dist.in_turn(lambda: open_pulse(settings, device))
     method = open_method(asked.spec, device, asked.interpolate_with, asked.share, guard=settings.guard)

@@ -23,6 +23,8 @@ from facesr.methods.pulse.code import search_code_sha256
 from facesr.methods.pulse.search import Found
 
 _TENSORS = ("picture", "downscaled", "restored", "latents")
+# Those that not every result has.
+_SPREAD = ("mean", "deviation")
 _STATUS = "status"
 
 
@@ -53,7 +55,7 @@ class Kept:
         try:
             with safe_open(path, "pt") as file:
                 status = json.loads((file.metadata() or {})[_STATUS])
-                tensors = {name: file.get_tensor(name).numpy() for name in _TENSORS}
+                tensors = {name: file.get_tensor(name).numpy() for name in (*_TENSORS, *_SPREAD) if name in file.keys()}  # noqa: SIM118
             return Found(**tensors, **status)
         except (OSError, SafetensorError, ValueError, KeyError, TypeError):
             return None
@@ -65,8 +67,9 @@ class Kept:
             DataError: it cannot be written.
         """
         path = self._path(key)
-        status = {name: value for name, value in vars(found).items() if name not in _TENSORS}
-        tensors = {name: torch.from_numpy(np.ascontiguousarray(vars(found)[name])) for name in _TENSORS}
+        status = {name: value for name, value in vars(found).items() if name not in (*_TENSORS, *_SPREAD)}
+        held = {name: vars(found)[name] for name in (*_TENSORS, *_SPREAD) if vars(found)[name] is not None}
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in held.items()}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(path) as temporary:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from facesr.methods.pulse.covariance import mahalanobis
+
 
 def mean_square(downscaled: Tensor, low: Tensor) -> Tensor:
     """Returns the mean squared difference of each picture, float32 (N,), at least 0, for (N, 3, h, w) in [0, 1]."""
@@ -47,14 +49,20 @@ class Objective:
         l1_weight: of the mean absolute difference.
         geocross_weight: of `geocross`.
         eps: mean square of a face that is found.
+        covariance_weight: of `facesr.methods.pulse.covariance.mahalanobis`.
+        inverse_covariance: (D, D), for that term.
     """
 
     l2_weight: float
     l1_weight: float
     geocross_weight: float
     eps: float
+    covariance_weight: float = 0.0
+    inverse_covariance: Tensor | None = None
 
-    def __call__(self, downscaled: Tensor, low: Tensor, mapped: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, downscaled: Tensor, low: Tensor, mapped: Tensor, latents: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Returns (loss, mean square), each (N,); the mean square as it is, without eps and without gradient."""
         square = mean_square(downscaled, low)
         loss = self.l2_weight * square.clamp_min(self.eps)
@@ -62,4 +70,6 @@ class Objective:
             loss = loss + self.l1_weight * mean_absolute(downscaled, low)
         if self.geocross_weight:
             loss = loss + self.geocross_weight * geocross(mapped.float())
+        if self.inverse_covariance is not None and latents is not None:
+            loss = loss + self.covariance_weight * mahalanobis(latents.float(), self.inverse_covariance)
         return loss, square.detach()

@@ -6,11 +6,13 @@
 docs/pulse.md explains keys, files and limits. What it makes are invented faces, and every picture says so.
 """
 
+import contextlib
 import functools
 import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,13 +24,15 @@ from facesr.build import build
 from facesr.config import EvaluateSettings, PulseSettings, SubmitSettings
 from facesr.errors import ConfigError
 from facesr.image import to_float, to_uint8
-from facesr.log import Console, Progress
+from facesr.log import Console
 from facesr.methods.method import PULSE, Method
+from facesr.methods.pulse.covariance import check_mapping
 from facesr.methods.pulse.kept import Kept, key_of
 from facesr.methods.pulse.operator import OPERATORS, Operator, operator_for
+from facesr.methods.pulse.originals import KEY, REMARK, Originals, check_originals, open_originals
+from facesr.methods.pulse.progress import SearchProgress
 from facesr.methods.pulse.schedule import SCHEDULES
-from facesr.methods.pulse.search import OPTIMIZERS, PRECISIONS, Found, Watcher, search
-from facesr.methods.pulse.sphere import Variables
+from facesr.methods.pulse.search import OPTIMIZERS, PRECISIONS, Found, search
 from facesr.methods.pulse.status import tell
 from facesr.methods.record import SYNTHETIC
 from facesr.places import Place
@@ -47,7 +51,14 @@ class Pulse(nn.Module):
         settings: how.
     """
 
-    def __init__(self, generator: LatentGenerator, settings: PulseSettings, kept: Kept, node: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        generator: LatentGenerator,
+        settings: PulseSettings,
+        kept: Kept,
+        node: dict[str, Any],
+        originals: Originals | None = None,
+    ) -> None:
         """Takes a generator that is a network on its device, in evaluation mode.
 
         Args:
@@ -55,10 +66,11 @@ class Pulse(nn.Module):
             settings: how.
             kept: where results are looked for and kept.
             node: the generator's configuration, part of a result's identity.
+            originals: for the term of `pulse.identity_weight`; None without it.
         """
         super().__init__()
         self.generator, self.settings = generator, settings
-        self._kept = kept
+        self._kept, self._originals = kept, originals
         self._node = {key: None if value is None else str(value) for key, value in node.items()}
 
     @property
@@ -90,11 +102,12 @@ class Pulse(nn.Module):
         missing = {key: number for number, key in enumerate(keys) if results[key] is None}
         at_once = max(1, self.settings.batch_size // self.settings.num_seeds)
         numbers = list(missing.values())
-        for start in range(0, len(numbers), at_once):
-            part = numbers[start : start + at_once]
-            for number, new in zip(part, self._search(operator, low[part]), strict=True):
-                self._kept.put(keys[number], new)
-                results[keys[number]] = new
+        with contextlib.closing(SearchProgress(len(numbers), self.settings.steps, self.settings.num_seeds)) as progress:
+            for start in range(0, len(numbers), at_once):
+                part = numbers[start : start + at_once]
+                for number, new in zip(part, self._search(operator, low[part], progress), strict=True):
+                    self._kept.put(keys[number], new)
+                    results[keys[number]] = new
         restored = [found.restored for key in keys if (found := results[key]) is not None]
         return to_float(np.stack(restored)).to(low.device)
 
@@ -105,20 +118,17 @@ class Pulse(nn.Module):
 
     def _keys(self, pictures: Iterable[NDArray[np.uint8]], device: torch.device) -> list[str]:
         deciding = {**self.identity, "device": device.type}
-        return [key_of(picture, deciding) for picture in pictures]
+        known = self._originals
+        if known is None:
+            return [key_of(picture, deciding) for picture in pictures]
+        return [key_of(picture, {**deciding, "original": known.key(picture.tobytes())}) for picture in pictures]
 
-    def _search(self, operator: Operator, low: Tensor) -> list[Found]:
-        bar = Progress(self.settings.steps, 0, unit=f" steps, {len(low)} faces")
-
-        def watch(step: int, variables: Variables, lowest: float) -> None:
-            bar.advance(1, best_l2=f"{lowest:.2e}", searched=str(len(variables.latents)))
-
-        watcher: Watcher = watch
-        try:
-            with torch.enable_grad():
-                return search(self.generator, operator, low, self.settings, watcher)
-        finally:
-            bar.close()
+    def _search(self, operator: Operator, low: Tensor, progress: SearchProgress) -> list[Found]:
+        further = () if self._originals is None else (self._originals.wanted(low),)
+        with torch.enable_grad():
+            found = search(self.generator, operator, low, self.settings, progress.watch, *further)
+        progress.count(found)
+        return found
 
 
 def open_pulse(settings: EvaluateSettings | SubmitSettings, device: torch.device) -> Method:
@@ -129,6 +139,7 @@ def open_pulse(settings: EvaluateSettings | SubmitSettings, device: torch.device
         WeightsError: the generator's weights are missing or wrong.
     """
     check_pulse(settings.pulse)
+    check_originals(settings)
     if settings.self_ensemble:
         raise ConfigError("self_ensemble=true would mix two invented faces; leave it out with method=pulse.")
     if settings.interpolate_with is not None:
@@ -137,6 +148,8 @@ def open_pulse(settings: EvaluateSettings | SubmitSettings, device: torch.device
         raise ConfigError(f"method=pulse makes faces and protocol {settings.protocol.name} scores none; leave one out.")
     generator = build(settings.latent_generator, Place.LATENT_GENERATOR, key="generator")
     assert isinstance(generator, nn.Module) and isinstance(generator, LatentGenerator)
+    if settings.pulse.covariance_weight:
+        check_mapping(generator)
     caveat = getattr(generator, "caveat", "")
     if caveat and settings.low is not None:
         Console().say(f"note: {caveat}")
@@ -144,17 +157,35 @@ def open_pulse(settings: EvaluateSettings | SubmitSettings, device: torch.device
     if licence:
         Console().say(f"note: {licence}")
     generator = generator.eval().requires_grad_(False).to(device)
-    module = Pulse(generator, settings.pulse, Kept(cache_dir() / PULSE), settings.latent_generator)
-    identity = json.dumps(module.identity, sort_keys=True)
+    originals = _originals(settings, device)
+    module = Pulse(generator, settings.pulse, Kept(cache_dir() / PULSE), settings.latent_generator, originals)
+    remark = remark_of(generator.name) + ("" if originals is None else f"; {REMARK}")
+    known = {} if originals is None else {"originals": originals.sha256}
+    identity = json.dumps({**module.identity, **known}, sort_keys=True)
     return Method(
-        name=f"{PULSE}-{generator.name}",
+        name=f"{PULSE}-{generator.name}" + ("" if originals is None else "-with-original"),
+        loss_judges=() if originals is None else (originals.judge.name,),
         generator=module.eval(),
         weights_sha256=generator.weights_sha256,
         config_sha256=hashlib.sha256(identity.encode()).hexdigest(),
-        remark=remark_of(generator.name),
+        remark=remark,
         whole_only=True,
-        epilogue=functools.partial(tell, functools.partial(module.result_of, device=device), remark_of(generator.name)),
+        epilogue=functools.partial(tell, functools.partial(module.result_of, device=device), remark),
     )
+
+
+def _originals(settings: EvaluateSettings | SubmitSettings, device: torch.device) -> Originals | None:
+    """Returns the originals where the search uses them, and says that it does."""
+    name = settings.pulse.identity_judge
+    if not isinstance(settings, EvaluateSettings) or not settings.pulse.identity_weight:
+        return None
+    if name is None or settings.low is None or settings.high is None:
+        return None
+    Console().say(
+        f"note: {KEY} uses the original: its identity, as {name} sees it, is in the loss. This asks what if the person "
+        f"were known; it restores nothing, and {name} is a white-box judge of it."
+    )
+    return open_originals(Path(settings.low), Path(settings.high), name, device)
 
 
 def remark_of(name: str) -> str:
@@ -166,6 +197,8 @@ def check_pulse(settings: PulseSettings) -> None:
     """Raises ConfigError for keys of the search that do not go together, or a name that is unknown."""
     if settings.l2_weight + settings.l1_weight == 0:
         raise ConfigError("pulse.l2_weight and pulse.l1_weight are both 0; the search would not see the input.")
+    if settings.spread and settings.num_seeds < 2:
+        raise ConfigError("pulse.spread=true compares several seeds; give pulse.num_seeds=2 or more.")
     known = {"schedule": SCHEDULES, "optimizer": OPTIMIZERS, "operator": OPERATORS, "precision": PRECISIONS}
     for key, names in known.items():
         if getattr(settings, key) not in names:

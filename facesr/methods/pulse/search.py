@@ -6,7 +6,7 @@ end: a face that is found leaves the batch, and the rest gets cheaper. Whatever 
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,10 +16,13 @@ from torch import Tensor
 from facesr.config import PulseSettings
 from facesr.errors import ImageError
 from facesr.image import to_uint8
+from facesr.methods.pulse.covariance import inverse_covariance
 from facesr.methods.pulse.objective import Objective
 from facesr.methods.pulse.operator import Operator
+from facesr.methods.pulse.originals import Wanted
 from facesr.methods.pulse.schedule import factor
 from facesr.methods.pulse.sphere import Variables
+from facesr.methods.pulse.spread import Moments
 from facesr.protocols import LatentGenerator
 
 OPTIMIZERS: dict[str, Callable[[list[Tensor], float], torch.optim.Optimizer]] = {
@@ -45,6 +48,9 @@ class Found:
         seed: the seed that won.
         converged: whether best_l2 is at most eps.
         latents: float32 (L, D), or (1, D) where all vectors of a face are one.
+        num_alike: with pulse.spread, how many seeds were found within eps; else 0.
+        mean, deviation: their mean picture, uint8 (H, W, 3), and its standard deviation (`Moments`), uint8 (H, W);
+            None where fewer than two were found.
     """
 
     picture: NDArray[np.uint8]
@@ -56,6 +62,9 @@ class Found:
     seed: int
     converged: bool
     latents: NDArray[np.float32]
+    num_alike: int = 0
+    mean: NDArray[np.uint8] | None = None
+    deviation: NDArray[np.uint8] | None = None
 
 
 # Called after each step with its number, what is searched, and the lowest mean square of the faces still searched.
@@ -68,6 +77,7 @@ def search(
     low: Tensor,
     settings: PulseSettings,
     watcher: Watcher | None = None,
+    wanted: Wanted | None = None,
 ) -> list[Found]:
     """Returns what was found for each face of `low`, float32 (N, 3, h, w) in [0, 1]; of several seeds the best.
 
@@ -77,9 +87,26 @@ def search(
     seeds = range(settings.seed, settings.seed + settings.num_seeds)
     digests = [hashlib.sha256(picture.tobytes()).digest() for picture in to_uint8(low)]
     starts = [(digest, seed) for digest in digests for seed in seeds]
-    rows = _search_rows(generator, operator, low.repeat_interleave(len(seeds), 0), starts, settings, watcher)
-    by_face = [rows[first : first + len(seeds)] for first in range(0, len(rows), len(seeds))]
-    return [min(row, key=lambda found: (found.best_l2, found.seed)) for row in by_face]
+    faces = [number for number in range(len(low)) for _ in seeds]
+    best: list[Found | None] = [None] * len(low)
+    moments = [Moments() for _ in digests]
+    # So many seeds as one likes: no more starts than a batch are searched, or their pictures held, at once.
+    at_once = max(settings.batch_size, 1)
+    for first in range(0, len(starts), at_once):
+        part = faces[first : first + at_once]
+        some = None if wanted is None else wanted.rows(part)
+        rows = _search_rows(generator, operator, low[part], starts[first : first + at_once], settings, watcher, some)
+        for number, found in zip(part, rows, strict=True):
+            before = best[number]
+            if before is None or found.best_l2 < before.best_l2:
+                best[number] = found
+            if settings.spread and found.converged:
+                moments[number].add(found.picture)
+    return [
+        replace(found, **moments[number].as_dict()) if settings.spread else found
+        for number, found in enumerate(best)
+        if found is not None
+    ]
 
 
 def _search_rows(
@@ -89,11 +116,13 @@ def _search_rows(
     starts: Sequence[tuple[bytes, int]],
     settings: PulseSettings,
     watcher: Watcher | None,
+    wanted: Wanted | None,
 ) -> list[Found]:
     variables = _drawn(generator, starts, settings, low.device)
     optimizer = OPTIMIZERS[settings.optimizer](variables.searched, settings.learning_rate)
     weights = (settings.l2_weight, settings.l1_weight, settings.geocross_weight)
-    objective = Objective(*weights, eps=settings.eps)
+    inverse = inverse_covariance(generator) if settings.covariance_weight else None
+    objective = Objective(*weights, settings.eps, settings.covariance_weight, inverse)
     best = _Best(variables.latents)
     alive = torch.arange(len(low), device=low.device)
     for step in range(settings.steps):
@@ -101,7 +130,9 @@ def _search_rows(
             group["lr"] = settings.learning_rate * factor(settings.schedule, step, settings.steps)
         picture, mapped = _pictures(generator, variables, settings)
         downscaled = operator.downscale(picture)
-        loss, square = objective(downscaled, low[alive], mapped)
+        loss, square = objective(downscaled, low[alive], mapped, variables.latents)
+        if wanted is not None:
+            loss = loss + settings.identity_weight * wanted.rows(alive).distance(operator.frame(picture))
         best.update(alive, step, square, picture, downscaled, variables.latents)
         going = square > settings.eps
         # A value that is not finite compares as false; its face goes on, and may yet recover.

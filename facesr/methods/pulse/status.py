@@ -3,12 +3,14 @@
 <folder>/pulse_status.csv       a line a face: how well it fits, whether it was found, steps and seed
 <folder>/generated/<id>.png     the generator's picture, at the generator's size
 <folder>/downscaled/<id>.png    its downscaling, of the same step
+<folder>/spread/<id>_mean.png, <id>_std.png    with pulse.spread: over the seeds that were found within eps, the mean
+                                picture, and the standard deviation in grey levels, one channel
 """
 
 import csv
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +23,10 @@ from facesr.methods.pulse.search import Found
 from facesr.png import read_png, write_png
 
 STATUS = "pulse_status.csv"
-GENERATED, DOWNSCALED = "generated", "downscaled"
-HEADER = ("id", "best_l2", "consistency_db", "converged", "steps", "best_step", "seed")
+GENERATED, DOWNSCALED, SPREAD = "generated", "downscaled", "spread"
+HEADER = ("id", "best_l2", "consistency_db", "converged", "steps", "best_step", "seed", "seeds_found", "mean_std")
 
-Row = tuple[str, str, str, str, str, str, str]
+Row = tuple[str, ...]
 
 
 # What was found for an input, uint8 (h, w, 3); None where nothing is kept.
@@ -56,24 +58,42 @@ def write_pictures(result_of: ResultOf, remark: str, low: Mapping[str, Path], fo
     if dist.is_main():
         for name in (GENERATED, DOWNSCALED):
             make_empty(folder / name)
+        _remove_spread(folder)
     dist.barrier()
     rows: list[Row] = []
     for key, path in low.items():
         found = result_of(read_png(path))
         if found is not None:
-            for name, picture in ((GENERATED, found.picture), (DOWNSCALED, found.downscaled)):
+            for path_of_picture, picture in _pictures(folder, key, found):
                 # Ranks that share a cache all know every face, and one of them writes it.
-                if not (folder / name / f"{key}.png").exists():
-                    write_png(folder / name / f"{key}.png", picture, remark)
+                if not path_of_picture.exists():
+                    write_png(path_of_picture, picture, remark)
             rows.append(_row(key, found))
     return rows
+
+
+def _remove_spread(folder: Path) -> None:
+    """Removes spread/ with what an earlier search left; a search without spread makes no such folder."""
+    if (folder / SPREAD).is_dir():
+        make_empty(folder / SPREAD)
+        (folder / SPREAD).rmdir()
+
+
+def _pictures(folder: Path, key: str, found: Found) -> Iterator[tuple[Path, NDArray[np.uint8]]]:
+    yield folder / GENERATED / f"{key}.png", found.picture
+    yield folder / DOWNSCALED / f"{key}.png", found.downscaled
+    if found.mean is not None and found.deviation is not None:
+        (folder / SPREAD).mkdir(exist_ok=True)
+        yield folder / SPREAD / f"{key}_mean.png", found.mean
+        yield folder / SPREAD / f"{key}_std.png", np.repeat(found.deviation[..., None], 3, axis=2)
 
 
 def _row(key: str, found: Found) -> Row:
     """Returns a line of the status file; the consistency is the PSNR of best_l2, before rounding to grey levels."""
     decibels = 100.0 if found.best_l2 <= 1e-10 else -10.0 * math.log10(found.best_l2)
-    counts = (str(found.num_steps), str(found.best_step), str(found.seed))
-    return (key, f"{found.best_l2:.6e}", f"{decibels:.2f}", "yes" if found.converged else "no", *counts)
+    counts = (str(found.num_steps), str(found.best_step), str(found.seed), str(found.num_alike or ""))
+    spread = "" if found.deviation is None else f"{found.deviation.mean(dtype=np.float64):.2f}"
+    return (key, f"{found.best_l2:.6e}", f"{decibels:.2f}", "yes" if found.converged else "no", *counts, spread)
 
 
 def write_status(folder: Path, rows: Sequence[Row]) -> str:
