@@ -1,36 +1,17 @@
 """Models that a user supplies: outputs by hand, alignment, what is refused; race and ethnicity above all."""
 
 import numpy as np
-import onnx
 import pytest
 import yaml
-from onnx import TensorProto, helper
 
 from facesr.errors import ConfigError, FaceSRError, WeightsError
 from facesr.evaluation.appearance.column import check_no_origin
 from facesr.evaluation.appearance.known import open_models
 from facesr.evaluation.appearance.model import similarity
 from facesr.photos.detect import Face
+from tests.attribute_models import write_means
 
 FACE = Face(np.array([15.0, 15, 81, 97]), np.array([[33.0, 45], [63, 45], [48, 60], [38, 75], [58, 75]]), 1.0)
-
-
-def write_means(path):
-    """Writes a network whose outputs are the mean of the first and of the last channel."""
-    nodes = [
-        helper.make_node("ReduceMean", ["x", "axes"], ["means"], keepdims=0),
-        helper.make_node("Gather", ["means", "places"], ["y"], axis=1),
-    ]
-    constants = [
-        helper.make_tensor("axes", TensorProto.INT64, [2], [2, 3]),
-        helper.make_tensor("places", TensorProto.INT64, [2], [0, 2]),
-    ]
-    ends = [
-        helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 8, 10]),
-        helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 2]),
-    ]
-    graph = helper.make_graph(nodes, "means", ends[:1], ends[1:], constants)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
 
 
 @pytest.fixture
