@@ -17,7 +17,6 @@ from facesr.config import EvaluateSettings
 from facesr.errors import ConfigError
 from facesr.evaluation.attributes import read_attributes
 from facesr.evaluation.flow import find_pairs, labelled
-from facesr.evaluation.pairs import list_pictures
 from facesr.evaluation.report.examples import example_of
 from facesr.evaluation.scoring import Scores, score
 from facesr.evaluation.studies.audit_changes import open_changes
@@ -51,8 +50,6 @@ def run(job: Job) -> None:
     names = [judge.name for judge in job.judges]
     changes = open_changes(settings.changes)
     measures = (*measures_of(names), *changes.measures())
-    # Before anything is restored: the file has to fit, and its groups must leave something to be found.
-    _check_tests(_groups(settings, list(list_pictures(high)))[0], len(measures))
     if settings.method is not None:
         with progress("restore", low) as advance:
             subject, _ = restored_by(job.method(), low, settings, options.device, job.out / "details", advance)
@@ -110,6 +107,16 @@ def _groups(
         )
     chosen = {name: attributes[name] for name in settings.group_by or attributes}
     return *groups_of(chosen, settings.min_group_faces, settings.intersections), chosen
+
+
+def check(settings: EvaluateSettings, ids: Sequence[str]) -> None:
+    """Checks, before anything is restored, that file and models fit and that something is left to be found.
+
+    Raises:
+        FaceSRError: they do not, or there would be too many tests.
+    """
+    measures = (*measures_of(["", *settings.judges]), *open_changes(settings.changes).measures())
+    _check_tests(_groups(settings, ids)[0], len(measures))
 
 
 def _check_tests(groups: Sequence[Group], num_measures: int) -> None:
