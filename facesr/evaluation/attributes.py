@@ -1,10 +1,14 @@
 """Scores per group of faces: a CSV file says which face belongs to which group.
 
-The file's header is ``id,NAME,...``; each further line is a face's id and its value of each attribute (a word, not a
-measurement). Every scored face needs a line; further lines are ignored; an empty cell is the group ``not given``.
+The file's header is ``id,NAME,...``; each further line is a face's id and its value of each attribute. Every scored
+face needs a line; further lines are ignored; an empty cell is the group ``not given``. Numbers become groups: by the
+thresholds of the file's sidecar (`facesr.evaluation.appearance.column`), else a column of more than 30 different
+numbers by thirds of the scored faces.
 """
 
 import csv
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facesr.errors import DataError
+from facesr.evaluation.appearance.column import Bins, read_bins
 from facesr.evaluation.bootstrap import Statistics, describe
-from facesr.names import shown
+from facesr.names import shown, shown_cell
 
 EMPTY = "not given"
 MOST_GROUPS = 30
@@ -23,7 +28,8 @@ def read_attributes(path: Path, ids: Sequence[str]) -> dict[str, tuple[str, ...]
     """Returns {attribute: group of each of `ids`}.
 
     Raises:
-        DataError: the file is missing, is no such table, lacks an id, names one twice, or has too many groups.
+        DataError: the file is missing, is no such table, lacks an id, names one twice, or has too many groups; its
+            sidecar is none, or a number is no number.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -37,7 +43,7 @@ def read_attributes(path: Path, ids: Sequence[str]) -> dict[str, tuple[str, ...]
     names = rows[0][1:]
     groups: dict[str, list[str]] = {}
     for number, row in enumerate(rows[1:], start=2):
-        key = row[0].removesuffix(".png")
+        key = _plain(row[0]).removesuffix(".png")
         if len(row) != len(rows[0]):
             raise DataError(
                 f"attributes={path}: line {number} has {len(row)} cells where the first has {len(rows[0])}."
@@ -49,13 +55,61 @@ def read_attributes(path: Path, ids: Sequence[str]) -> dict[str, tuple[str, ...]
     if lacking:
         raise DataError(f"attributes={path} has no line for id {shown(lacking)}; every scored face needs one.")
     found = {name: tuple(groups[key][i] for key in ids) for i, name in enumerate(names)}
+    bins = read_bins(path)
     for name, members in found.items():
+        is_long = len(set(members)) > MOST_GROUPS
+        if name in bins or (is_long and all(_number(cell) is not None for cell in members if cell != EMPTY)):
+            found[name] = members = binned(members, bins.get(name), f"attributes={path}: {name}")
         if len(set(members)) > MOST_GROUPS:
             raise DataError(
                 f"attributes={path}: {name} has {len(set(members))} different values, more than {MOST_GROUPS}; "
                 "give groups, not measurements."
             )
     return found
+
+
+def _plain(cell: str) -> str:
+    """Returns an id as its file has it, where facesr has written it so that no spreadsheet takes it for a formula."""
+    return cell[1:] if cell.startswith("'") and shown_cell(cell[1:]) == cell else cell
+
+
+def _number(cell: str) -> float | None:
+    try:
+        value = float(cell)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def binned(cells: Sequence[str], bins: Bins | None, what: str) -> tuple[str, ...]:
+    """Returns the group of each number, named by its ends and numbered so that names sort as numbers do.
+
+    Args:
+        cells: numbers as text, or `EMPTY`, which stays.
+        bins: thresholds; None takes those that part the numbers into thirds, rounded to four digits.
+        what: the column, for errors.
+
+    Raises:
+        DataError: a cell is no number.
+    """
+    numbers = [None if cell == EMPTY else _number(cell) for cell in cells]
+    for cell, value in zip(cells, numbers, strict=True):
+        if value is None and cell != EMPTY:
+            raise DataError(
+                f"{what} is a column of numbers, and {shown([cell])} is none; mend the cell or leave it empty."
+            )
+    known = [value for value in numbers if value is not None]
+    if not known:
+        return tuple(cells)
+    edges = (
+        bins.edges if bins is not None else tuple(float(f"{edge:.4g}") for edge in np.quantile(known, [1 / 3, 2 / 3]))
+    )
+    ends = [f"below {edges[0]:g}", *(f"{low:g} to {high:g}" for low, high in itertools.pairwise(edges))]
+    ends.append(f"from {edges[-1]:g}")
+    words = [f" ({name})" for name in bins.names] if bins is not None and bins.names else [""] * len(ends)
+    names = [f"{place + 1}: {end}{word}" for place, (end, word) in enumerate(zip(ends, words, strict=True))]
+    places = np.searchsorted(edges, [0.0 if value is None else value for value in numbers], side="right")
+    return tuple(EMPTY if value is None else names[place] for value, place in zip(numbers, places, strict=True))
 
 
 def scores_by_group(

@@ -130,7 +130,9 @@ def _check_originals(settings: EvaluateSettings, high: Path, folders: Sequence[P
         # The originals stand for what a method will restore.
         for folder in folders or [high]:
             pairs = find_pairs(folder, high, low, settings.protocol)
-            if settings.attributes:
+            if settings.study == "audit":
+                audit.check(settings, [pair.id for pair in pairs.items])
+            elif settings.attributes:
                 read_attributes(Path(settings.attributes), [pair.id for pair in pairs.items])
 
 

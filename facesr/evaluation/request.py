@@ -39,6 +39,8 @@ def checked(settings: EvaluateSettings) -> EvaluateSettings:
         raise ConfigError("entries belongs to study=tradeoff; add that, or give restored=DIR or method=NAME.")
     if settings.operators and settings.study not in ("robustness", "pulse_paper"):
         raise ConfigError("operators belongs to study=robustness; add that, or leave it out.")
+    if settings.study != "audit" and (settings.group_by or settings.changes or not settings.intersections):
+        raise ConfigError("group_by, intersections and changes belong to study=audit; add that, or leave them out.")
     if settings.interpolate_with is not None and settings.method is None:
         raise ConfigError("interpolate_with needs method=, the first snapshot or run.")
     restores = settings.method is not None or bool(settings.entries) or not (given or settings.high or settings.low)
@@ -286,12 +288,22 @@ def question_of(settings: EvaluateSettings, archives: Mapping[str, str]) -> dict
             else {}
         ),
         **({"min_group_faces": settings.min_group_faces} if settings.study == "audit" else {}),
+        **(_audit_question(settings) if settings.study == "audit" else {}),
         "protocol": asdict(settings.protocol),
         **({"archives": dict(archives)} if archives else {}),
         **({} if settings.power_limit_watts is None else {"power_limit_watts": settings.power_limit_watts}),
         "num_resamples": settings.num_resamples,
         "seed": settings.seed,
     }
+
+
+def _audit_question(settings: EvaluateSettings) -> dict[str, Any]:
+    further = {
+        "group_by": sorted(settings.group_by),
+        "intersections": "" if settings.intersections else "none",
+        "changes": list(settings.changes),
+    }
+    return {"min_group_faces": settings.min_group_faces} | {key: value for key, value in further.items() if value}
 
 
 def with_judges(

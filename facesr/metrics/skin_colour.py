@@ -24,11 +24,11 @@ def mean_lab(pictures: Tensor) -> NDArray[np.float64]:
     Args:
         pictures: (N, 3, H, W) in [0, 1], sRGB, a face each in the competition's framing.
     """
-    inside = _middle(*pictures.shape[-2:])
-    return np.stack([_lab(picture[inside] / 255.0).mean(axis=0) for picture in to_uint8(pictures)])
+    inside = skin_ellipse(*pictures.shape[-2:])
+    return np.stack([lab(picture[inside] / 255.0).mean(axis=0) for picture in to_uint8(pictures)])
 
 
-def _lab(colours: NDArray[np.float64]) -> NDArray[np.float64]:
+def lab(colours: NDArray[np.float64]) -> NDArray[np.float64]:
     """Returns CIELAB for sRGB colours (..., 3) in [0, 1]; OpenCV's is from a table, off by up to a quarter.
 
     Source: IEC 61966-2-1 (sRGB), ISO/CIE 11664-4 (CIELAB), white point D65.
@@ -39,10 +39,23 @@ def _lab(colours: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 
-def _middle(height: int, width: int) -> NDArray[np.bool_]:
+def skin_ellipse(height: int, width: int) -> NDArray[np.bool_]:
+    """Returns which pixels, (H, W), are nose and cheeks of a face in the competition's framing."""
+    return ellipse(height, width, _CENTRE, _AXES)
+
+
+def ellipse(height: int, width: int, centre: tuple[float, float], axes: tuple[float, float]) -> NDArray[np.bool_]:
+    """Returns which pixels, (H, W), lie in an upright ellipse.
+
+    Args:
+        height: of the picture, in pixels.
+        width: of the picture, in pixels.
+        centre: x and y, in shares of width and height.
+        axes: half axes along x and y, likewise.
+    """
     rows, columns = np.mgrid[:height, :width] + 0.5
-    across = (columns / width - _CENTRE[0]) / _AXES[0]
-    down = (rows / height - _CENTRE[1]) / _AXES[1]
+    across = (columns / width - centre[0]) / axes[0]
+    down = (rows / height - centre[1]) / axes[1]
     return np.asarray(across**2 + down**2 <= 1.0)
 
 

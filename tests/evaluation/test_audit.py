@@ -15,7 +15,7 @@ from facesr.embedders.builtin import SmallRecogniser
 from facesr.errors import FaceSRError
 from facesr.evaluation import command as evaluate
 from facesr.evaluation.bootstrap import holm, interval_of_mean
-from facesr.evaluation.studies import audit_groups
+from facesr.evaluation.studies import audit, audit_groups
 from facesr.evaluation.studies.audit_groups import findings_of, groups_of
 from facesr.png import read_png, write_png
 
@@ -74,6 +74,27 @@ def test_a_planted_difference_is_found_and_its_interval_holds_it():
     assert planted.difference_low < -0.1 < planted.difference_high < 0.0
 
 
+def test_faces_without_a_value_do_not_count():
+    values = np.array([0.1, np.nan, 0.3, 0.9, 0.7, np.nan])
+    groups, _ = groups_of({"kind": ("a", "a", "a", "b", "b", "b")}, 3)
+    found = findings_of(groups, {"is": np.nan_to_num(values), "yaw": values, "none": np.full(6, np.nan)}, 50, 0)
+    assert [one.measure for one in found] == ["is", "yaw", "is", "yaw"]
+    yaw = found[1]
+    assert (yaw.count, yaw.value, yaw.difference) == (2, pytest.approx(0.2), pytest.approx(-0.6))
+    assert yaw.p == pytest.approx(1 / 3, abs=0.02)  # 2 of the 6 splits of four faces into pairs
+
+
+def test_without_intersections_there_are_none_and_too_many_tests_are_refused():
+    attributes = {"kind": ("a", "b"), "pose": ("a", "b"), "hat": ("b", "b")}
+    assert {group.attribute for group in groups_of(attributes, 1, False)[0]} == {"kind", "pose", "hat"}
+    groups = groups_of({"kind": ("a", "b")}, 1)[0]
+    audit._check_tests(groups, audit_groups.MOST_TESTS // 2)
+    with pytest.raises(FaceSRError, match="are 902 tests, after whose correction"):
+        audit._check_tests(groups, audit_groups.MOST_TESTS // 2 + 1)
+    # As many as are allowed leave the lowest p value below 5 %.
+    assert audit_groups.MOST_TESTS / (audit_groups._NUM_PERMUTATIONS + 1) < 0.05
+
+
 def test_holm_by_hand():
     assert holm(np.array([0.01, 0.04, 0.03])).tolist() == pytest.approx([0.03, 0.06, 0.06])
     assert holm(np.array([0.5, np.nan, 0.4]))[[0, 2]].tolist() == pytest.approx([0.8, 0.8])
@@ -115,11 +136,34 @@ def run(tmp_path, faces, monkeypatch):
     return call
 
 
+def check_per_face(out: Path, page: str) -> None:
+    """The means of per_face.csv by group are those of summary.json, and the page shows the least alike first."""
+    with (out / "per_face.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    summary = json.loads((out / "summary.json").read_text())
+    assert [row["file"] for row in rows] == list(IDS) and {row["method"] for row in rows} == {"restored"}
+    assert len(summary["findings"]) == 4 * 5
+    for one in summary["findings"]:
+        group = one["group"] if one["group"] in ("a", "odd", "even") else f"'{one['group']}"
+        own = [float(row[one["measure"]]) for row in rows if row[f"group: {one['attribute']}"] == group]
+        assert len(own) == one["count"] and np.mean(own) == pytest.approx(one["value"], abs=2e-6)
+    for row in rows:
+        score, beside = float(row["is/builtin"]), float(row["bicubic/builtin"])
+        assert float(row["gain/builtin"]) == pytest.approx(score - beside, abs=2e-6)
+        assert float(row["worse/builtin"]) == float(float(row["gain/builtin"]) < 0)
+    assert len(summary["worst"]["ids"]) == 8 and summary["worst"]["by"] == "is/builtin"
+    values = {row["file"]: float(row["is/builtin"]) for row in rows}
+    in_order = [values[key] for key in summary["worst"]["ids"]]
+    assert in_order == sorted(in_order)
+    assert page.count("alt='restored'") == page.count("alt='original'") == page.count("alt='low'") == 8
+
+
 def test_the_study_tells_whose_skin_became_lighter(run, capsys):
     out = run()
     assert sorted(path.name for path in out.iterdir()) == [
         "audit.csv",
         "model_card.md",
+        "per_face.csv",
         "question.json",
         "report.html",
         "summary.json",
@@ -135,6 +179,7 @@ def test_the_study_tells_whose_skin_became_lighter(run, capsys):
     page, card = (out / "report.html").read_text(), (out / "model_card.md").read_text()
     assert "<b>x" not in page and "<b>x" not in card and "Whom does" in page and card.startswith("## Whom")
     printed = capsys.readouterr().out
+    check_per_face(out, page)
     assert "worse, builtin" in printed and "report.html" in printed and "is no proof" in printed.replace("\n", " ")
 
 
@@ -163,6 +208,9 @@ def test_worse_than_bicubic_is_counted_face_by_face(run, faces, tmp_path):
         ({"min_group_faces": 1}, "min_group_faces=1"),
         ({"protocol": "asc19_preliminary"}, "asks judges of faces|asks no judge"),
         ({"attributes": "absent.csv"}, "cannot be read"),
+        ({"group_by": "[shoe]"}, "group_by names 'shoe'"),
+        ({"changes": "[deepface]"}, "model deepface is unknown"),
+        ({"study": None, "changes": "[ita]"}, "belong to study=audit"),
     ],
 )
 def test_what_the_audit_cannot_do_is_one_sentence(run, tmp_path, keys, reason):

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from facesr.config import EvaluationProtocol
-from facesr.evaluation.pairs import Pairs, read_batch
+from facesr.evaluation.pairs import Pair, Pairs, read_batch
 from facesr.evaluation.scoring import Scores
 from facesr.image import Picture, to_float
 from facesr.metrics.identity_similarity import cosine, embed
@@ -61,23 +61,30 @@ def examples(
         found[title] = []
         for position in positions:
             key = scores.ids[position]
-            restored, high, low = read_batch([by_id[key]], pairs)
-            low_value = None
-            if low is not None and judge is not None:
-                seen = [embed(judge, to_float(pictures).to(device)) for pictures in (low, high)]
-                low_value = float(cosine(seen[0], seen[1])[0])
-            top, left = window(high[0])
-            found[title].append(
-                Example(
-                    id=key,
-                    low=None if low is None else _part(low[0], top, left, EvaluationProtocol.scale),
-                    restored=_part(restored[0], top, left),
-                    high=_part(high[0], top, left),
-                    low_value=low_value,
-                    value=float(values[position]),
-                )
-            )
+            found[title].append(_example(by_id[key], pairs, judge, device, float(values[position])))
     return found
+
+
+def example_of(key: str, pairs: Pairs, judge: Embedder | None, device: torch.device, value: float) -> Example:
+    """Returns one picture to show, with a value of its own."""
+    return _example(next(pair for pair in pairs.items if pair.id == key), pairs, judge, device, value)
+
+
+def _example(pair: Pair, pairs: Pairs, judge: Embedder | None, device: torch.device, value: float) -> Example:
+    restored, high, low = read_batch([pair], pairs)
+    low_value = None
+    if low is not None and judge is not None:
+        seen = [embed(judge, to_float(pictures).to(device)) for pictures in (low, high)]
+        low_value = float(cosine(seen[0], seen[1])[0])
+    top, left = window(high[0])
+    return Example(
+        id=pair.id,
+        low=None if low is None else _part(low[0], top, left, EvaluationProtocol.scale),
+        restored=_part(restored[0], top, left),
+        high=_part(high[0], top, left),
+        low_value=low_value,
+        value=value,
+    )
 
 
 def window(high: Picture) -> tuple[int, int]:

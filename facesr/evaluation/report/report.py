@@ -174,13 +174,22 @@ def _row(evaluation: Evaluation, name: str, row: Sequence[Example]) -> dict[str,
         note = f"Under each picture: its {column.name}; {part}."
     else:
         title, note = _ROW_TITLES[name], f"Under each picture: its ID similarity by {ranking.name}."
-    cards = [{"id": example.id, "cells": _cells(example, column, ranking is not None)} for example in row]
+    decimals = digits(column)
+    cards = similarity_cards(row) if ranking is not None else _cards(row, decimals, is_similarity=False)
     return {"title": title, "note": note, "large": ranking is None, "cards": cards}
 
 
-def _cells(example: Example, column: Column, is_similarity: bool) -> list[dict[str, Any]]:
+def similarity_cards(row: Sequence[Example]) -> list[dict[str, Any]]:
+    """Returns what the macro `faces` shows of pictures whose value is an ID similarity."""
+    return _cards(row, 3, is_similarity=True)
+
+
+def _cards(row: Sequence[Example], decimals: int, is_similarity: bool) -> list[dict[str, Any]]:
+    return [{"id": example.id, "cells": _cells(example, decimals, is_similarity)} for example in row]
+
+
+def _cells(example: Example, decimals: int, is_similarity: bool) -> list[dict[str, Any]]:
     cells: list[dict[str, Any]] = []
-    decimals = 3 if is_similarity else digits(column)
     if example.low is not None:
         value = "" if example.low_value is None else f"{example.low_value:.3f}"
         cells.append(_cell(example.low, value, "low", example.high))

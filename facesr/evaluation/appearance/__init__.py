@@ -1,0 +1,1 @@
+"""What can be read from the picture of a face: computed columns, and columns of models that a user supplies."""
