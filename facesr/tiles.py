@@ -61,7 +61,7 @@ class Tiles:
         ConfigError: the overlap is negative, or leaves too little of the side for a core.
     """
 
-    side_px: int = 192
+    side_px: int = 320
     overlap_px: int = 24
 
     def __post_init__(self) -> None:

@@ -81,6 +81,13 @@ def test_no_command_loads_the_compiler_of_torch() -> None:
     assert "torch._dynamo" not in loaded_by(code)
 
 
+def test_restoring_photographs_and_facenet_load_no_torchvision_and_no_compiler() -> None:
+    code = "import facesr.restore_photo.command, facesr.photos.detect as d, facesr.embedders.facenet as f; d.Detector()"
+    code += "; f.facenet_module('inception_resnet_v1')"
+    loaded = loaded_by(code)
+    assert "torch" in loaded and not {"torchvision", "facenet_pytorch", "torch._dynamo", "sympy"} & {*loaded}
+
+
 @pytest.mark.slow
 def test_opening_a_snapshot_loads_neither_the_compiler_of_torch_nor_what_no_method_needs() -> None:
     code = "import torch, facesr.methods.open as o; o.open_method('pretrained:asc19_final', torch.device('cpu'))"

@@ -15,6 +15,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -38,11 +39,22 @@ def convolution(channels_in: int, channels_out: int, gain: float = 1.0, stride: 
     return layer
 
 
+def activated(features: Tensor) -> Tensor:
+    """Returns SiLU of features that nobody else reads: in their own memory where no gradient needs them."""
+    return functional.silu(features, inplace=not torch.is_grad_enabled())
+
+
+def added(change: Tensor, features: Tensor) -> Tensor:
+    """Returns `features + change`, in the memory of `change`, which nobody else reads, where no gradient needs it."""
+    return features + change if torch.is_grad_enabled() else change.add_(features)
+
+
 def bounded(features: Tensor, rms_limit: float | None) -> Tensor:
     """Returns features (N, C, h, w) whose root mean square over the channels is at most `rms_limit` at every pixel.
 
     A pixel within the limit stays as it is; one beyond it is scaled down as a whole. Its direction, which is what the
-    next layer reads, is kept; a clamp of single channels turns it. None is no limit.
+    next layer reads, is kept; a clamp of single channels turns it. None is no limit. Nobody else may read the features:
+    where no gradient needs them the answer lies in their memory.
     """
     if rms_limit is None:
         return features
@@ -51,7 +63,8 @@ def bounded(features: Tensor, rms_limit: float | None) -> Tensor:
     square = features.float().square().mean(1, keepdim=True)
     # The reciprocal of exactly 1 within the limit, so that such a pixel keeps its bits.
     scale: Tensor = (square / rms_limit**2).clamp_min(1.0).sqrt().reciprocal()
-    return features * scale.to(features.dtype)
+    scale = scale.to(features.dtype)
+    return features * scale if torch.is_grad_enabled() else features.mul_(scale)
 
 
 class ResidualBlock(nn.Module):
@@ -72,9 +85,9 @@ class ResidualBlock(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Returns the features plus the block's change to them."""
         # Bounded here as well, every convolution of the block has an input within a limit, and so a bounded answer.
-        hidden = bounded(functional.silu(self.first(features)), self.hidden_rms_limit)
+        hidden = bounded(activated(self.first(features)), self.hidden_rms_limit)
         change = bounded(self.second(hidden), self.rms_limit)
-        return bounded(features + change, self.rms_limit)
+        return bounded(added(change, features), self.rms_limit)
 
 
 class Hourglass(nn.Module):
@@ -104,11 +117,11 @@ class Hourglass(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Returns (N, C, h, w) features plus what the smaller sizes add to them."""
-        half = self.half_in(bounded(functional.silu(self.down_half(features)), self.rms_limit))
-        quarter = self.quarter(bounded(functional.silu(self.down_quarter(half)), self.rms_limit))
-        half = half + functional.interpolate(self.up_half(quarter), scale_factor=2, mode="nearest")
+        half = self.half_in(bounded(activated(self.down_half(features)), self.rms_limit))
+        quarter = self.quarter(bounded(activated(self.down_quarter(half)), self.rms_limit))
+        half = added(functional.interpolate(self.up_half(quarter), scale_factor=2, mode="nearest"), half)
         change = self.up_full(self.half_out(bounded(half, self.rms_limit)))
-        return bounded(features + functional.interpolate(change, scale_factor=2, mode="nearest"), self.rms_limit)
+        return bounded(added(functional.interpolate(change, scale_factor=2, mode="nearest"), features), self.rms_limit)
 
 
 class FaceSR(nn.Module):
@@ -200,8 +213,8 @@ class FaceSR(nn.Module):
             change = layer(change)
             if self.rms_limit is None and (number + 1) % self._group == 0:
                 change = change.clamp(-CLAMP, CLAMP)
-        features = features + change
-        features = functional.silu(functional.pixel_shuffle(self.up_first(features), 2))
+        features = added(change, features)
+        features = activated(functional.pixel_shuffle(self.up_first(features), 2))
         features = self.last(self.up_second(self.middle(features)))
         detail = self.shuffle(self.to_rgb(features))[..., : 4 * height, : 4 * width]
         restored: Tensor = upscale(low.float()) + detail.float()

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from facenet_pytorch import MTCNN
 from numpy.typing import NDArray
+
+from facesr.facenet_package import facenet_module
 
 # The longest side that is searched; larger pictures are shrunk first.
 MAX_SIDE = 1280
@@ -44,7 +45,7 @@ class Detector:
 
     def __init__(self, device: str = "cpu") -> None:
         self._device = torch.device(device)
-        self._net = MTCNN(keep_all=True, device=self._device).eval()
+        self._net = facenet_module("mtcnn").MTCNN(keep_all=True, device=self._device).eval()
 
     def find(
         self,

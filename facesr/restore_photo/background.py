@@ -1,6 +1,6 @@
 """The photograph enlarged by a network, behind the faces: tile by tile, so that memory beside the result stays bounded.
 
-A tile looks at least as far beyond what it keeps as the network sees, so tiles leave no seams. The network's answer is
+A tile looks as far beyond what it keeps as anything moves the network's answer, so tiles leave no seams. That answer is
 4 times as large as the photograph; for a smaller scale it is shrunk, antialiased, before it is rounded, once.
 """
 
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from facesr.errors import ImageError
 from facesr.image import luma
@@ -22,7 +21,9 @@ from facesr.task import SCALE
 from facesr.tiles import ALIGNMENT_PX, Tiles
 
 # What a tile keeps, in pixels of the photograph along one side, about.
-CORE_PX = 320
+CORE_PX = 352
+# What moves the network's answer by no more than this, of a range of 1, need not be seen: half a level of 16 bits.
+UNSEEN = 0.5 / 65535
 # A tile looks no farther than this. Networks whose hourglasses see farther give what lies there hardly any weight.
 MOST_OVERLAP_PX = 96
 # The kernel that shrinks the network's answer reaches so many pixels of the photograph, at most.
@@ -89,27 +90,32 @@ class Background:
 
 
 def background_of(method: Method, device: torch.device) -> Background:
-    """Returns a method as a background, with tiles that look as far as its network sees."""
-    overlap = min(radius_of(method, device), MOST_OVERLAP_PX) + KERNEL_PX
+    """Returns a method as a background, with tiles that look as far as what lies there moves the network's answer."""
+    overlap = min(reach_of(method, device), MOST_OVERLAP_PX) + KERNEL_PX
     return Background(method, device, Tiles(CORE_PX + 2 * overlap + ALIGNMENT_PX - 1, overlap))
 
 
-def radius_of(method: Method, device: torch.device) -> int:
-    """Returns how far the network sees along an axis, in input pixels; what is beyond `MOST_OVERLAP_PX` is that + 8.
+def reach_of(method: Method, device: torch.device) -> int:
+    """Returns how far away a tile's end still moves the answer by more than `UNSEEN`, in pixels of the photograph.
 
-    A network of PyTorch is asked by its gradient, on a strip of noise; an ONNX file states its radius.
+    Measured on a strip of noise, whose answer is compared with those of the strip without its left and right part. It
+    is at most the network's receptive radius, whose outermost pixels hardly count; `MOST_OVERLAP_PX` + 8 is the most
+    that is looked for.
     """
-    if method.receptive_radius_px is not None:
-        return method.receptive_radius_px
     half = MOST_OVERLAP_PX + ALIGNMENT_PX
-    # Asked for pixels of every phase against the coarsest step of an hourglass.
-    noise = torch.rand((1, 3, LEAST_SIDE_PX, 2 * half + ALIGNMENT_PX), generator=torch.Generator().manual_seed(0))
-    strip = noise.to(device).requires_grad_()
-    with torch.enable_grad():
-        asked: Tensor = method.generator(strip)[..., SCALE * half : SCALE * (half + ALIGNMENT_PX)]
-        (gradient,) = torch.autograd.grad(asked.sum(), strip)
-    seen: list[int] = gradient[0].abs().amax((0, 1)).nonzero().flatten().tolist() or [half]
-    return max(half - seen[0], seen[-1] - (half + ALIGNMENT_PX - 1), 0)
+    noise = torch.rand((1, 3, 2 * ALIGNMENT_PX, 2 * half), generator=torch.Generator().manual_seed(0))
+    low = noise.to(device)
+    whole = restore_batch(method.generator, low)
+    reach = 0
+    # Tiles begin at multiples of ALIGNMENT_PX, and end anywhere.
+    for cut in (slice(half, None), *(slice(None, half + end) for end in (0, 1, 3, 6))):
+        part = restore_batch(method.generator, low[..., cut])
+        column = slice(SCALE * (cut.start or 0), None if cut.stop is None else SCALE * cut.stop)
+        moved = (part - whole[..., column]).abs().amax((0, 1, 2)).view(-1, SCALE).amax(1) > UNSEEN
+        columns: list[int] = moved.nonzero().flatten().tolist()
+        if columns:
+            reach = max(reach, columns[-1] + 1 if cut.start else len(moved) - columns[0])
+    return reach
 
 
 class Pace:

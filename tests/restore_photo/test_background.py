@@ -7,13 +7,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from skimage import data
 from torch import Tensor, nn
 
 from facesr.errors import ImageError
 from facesr.methods.method import Method
+from facesr.methods.open import open_method
 from facesr.models.facesr import FaceSR
 from facesr.models.interpolation import Bicubic
-from facesr.restore_photo.background import Background, Pace, background_of, radius_of
+from facesr.restore_photo.background import Background, Pace, background_of, reach_of
 from facesr.tiles import Tiles
 
 CPU = torch.device("cpu")
@@ -31,7 +33,7 @@ def method() -> Method:
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_tiles_leave_no_seams(method: Method, scale: int) -> None:
-    overlap = radius_of(method, CPU) + 1
+    overlap = reach_of(method, CPU) + 1
     cut_up = Background(method, CPU, Tiles(2 * overlap + 24, overlap))
     assert len(cut_up.tiles.along(70)) > 2
     whole = replace(cut_up, tiles=Tiles(512))
@@ -43,12 +45,44 @@ def test_tiles_leave_no_seams(method: Method, scale: int) -> None:
     assert np.abs(one_less.enlarged(DEEP, scale, False).astype(int) - at_once).max() > 1
 
 
-def test_a_network_says_how_far_it_sees(method: Method) -> None:
+class Neighbours(nn.Module):
+    """Adds to each pixel shares of those at some distances along its row; four times as large."""
+
+    def __init__(self, shares: dict[int, float]) -> None:
+        super().__init__()
+        self.shares = shares
+
+    def forward(self, low: Tensor) -> Tensor:
+        moved = low.clone()
+        for distance, share in self.shares.items():
+            if distance > 0:
+                moved[..., :-distance] += share * low[..., distance:]
+            else:
+                moved[..., -distance:] += share * low[..., :distance]
+        return moved.repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+
+def test_how_far_away_anything_moves_the_answer_is_measured(method: Method) -> None:
     # Seven convolutions at the input's size, and three at twice that: one and a half pixels, which begin in the second.
-    assert radius_of(method, CPU) == 9
-    assert radius_of(Method("cubic", Bicubic()), CPU) == 2
-    assert radius_of(replace(method, receptive_radius_px=31), CPU) == 31
-    assert background_of(method, CPU).tiles.overlap_px == 10
+    assert 6 <= reach_of(method, CPU) <= 9
+    assert reach_of(Method("cubic", Bicubic()), CPU) == 2
+    assert reach_of(Method("itself", Neighbours({})), CPU) == 0
+    assert reach_of(Method("left", Neighbours({-5: 0.1, -60: 1e-6})), CPU) == 5
+    assert reach_of(Method("right", Neighbours({7: 0.1, 60: 1e-6})), CPU) == 7
+    assert reach_of(Method("far", Neighbours({60: 1e-3})), CPU) == 60
+    assert background_of(method, CPU).tiles.overlap_px == reach_of(method, CPU) + 1
+
+
+def test_tiles_of_the_shipped_background_leave_no_seams_and_cost_little() -> None:
+    general = open_method("pretrained:general", CPU)
+    tiles = background_of(general, CPU).tiles
+    small = Tiles(2 * tiles.overlap_px + 64, tiles.overlap_px)
+    photo = np.ascontiguousarray(data.coffee()[150:270, 200:330])
+    cut_up, whole = (Background(general, CPU, some).enlarged(photo, 4, False).astype(int) for some in (small, Tiles()))
+    assert len(small.along(120)) == 2 and np.abs(cut_up - whole).max() <= 1
+    # What tiles see for each pixel of 12 megapixels.
+    seen = [sum(one.seen[1] - one.seen[0] for one in tiles.along(side)) / side for side in (3000, 4000)]
+    assert seen[0] * seen[1] <= 1.15 and tiles.side_px**2 <= 150_000
 
 
 def test_sixteen_bits_reach_the_network_and_come_back() -> None:
