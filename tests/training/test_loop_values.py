@@ -182,6 +182,7 @@ def settings_of(**changes: Any) -> Any:
     settings = {
         "batch_size": 8, "accumulation_steps": 2, "schedule": COSINE, "duration_kimg": 1.0, "losses": {"pixel": {}},
         "data": SimpleNamespace(residency="auto", pose_shares=[]),
+        "gradient_sync": "flat", "gradient_precision": "fp32",
     }  # fmt: skip
     return SimpleNamespace(**{**settings, **changes})
 
@@ -200,6 +201,8 @@ def two_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"accumulation_steps": 8}, "accumulation_steps=8 does not divide the 4 faces of a rank"),
         ({"accumulation_steps": 3}, "accumulation_steps=3 does not divide the 4 faces"),
         ({"losses": {}}, "losses is empty"),
+        ({"gradient_sync": "ring"}, "gradient_sync=ring is unknown; choose flat or overlap"),
+        ({"gradient_precision": "fp8"}, "gradient_precision=fp8 is unknown; choose fp32 or bf16"),
     ],
 )
 def test_what_does_not_go_together_is_refused(changes: dict[str, Any], words: str) -> None:
