@@ -88,6 +88,13 @@ def test_restoring_photographs_and_facenet_load_no_torchvision_and_no_compiler()
     assert "torch" in loaded and not {"torchvision", "facenet_pytorch", "torch._dynamo", "sympy"} & {*loaded}
 
 
+def test_scripts_load_no_onnxruntime_and_start_no_thread() -> None:
+    code = "import os; os.environ['OMP_NUM_THREADS'] = '1'"  # as ranks have it; else NumPy and torch start their own
+    code += "; import facesr.evaluation.command, facesr.training.command, facesr.submission.command"
+    loaded = loaded_by(code + "; num_threads = len(os.listdir('/proc/self/task')); assert num_threads == 1")
+    assert "torch" in loaded and "onnxruntime" not in loaded
+
+
 @pytest.mark.slow
 def test_opening_a_snapshot_loads_neither_the_compiler_of_torch_nor_what_no_method_needs() -> None:
     code = "import torch, facesr.methods.open as o; o.open_method('pretrained:asc19_final', torch.device('cpu'))"

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import onnxruntime
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -107,6 +106,10 @@ class OnnxEmbedder:
 
 def open_session(model: str | bytes, num_threads: int) -> Any:
     """Returns onnxruntime's session of a file's path or of its bytes; its errors have no common base class."""
+    # Not before a session is wanted: the package starts a thread as it is imported, and a process with threads cannot
+    # fork (tests/ranks.py).
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads
     options.inter_op_num_threads = 1
