@@ -287,7 +287,6 @@ def question_of(settings: EvaluateSettings, archives: Mapping[str, str]) -> dict
             if settings.study == "pulse_paper"
             else {}
         ),
-        **({"min_group_faces": settings.min_group_faces} if settings.study == "audit" else {}),
         **(_audit_question(settings) if settings.study == "audit" else {}),
         "protocol": asdict(settings.protocol),
         **({"archives": dict(archives)} if archives else {}),
