@@ -11,24 +11,25 @@ space P_N whitens the outputs so, and section 3.3, whose loss is this distance.
 
 import contextlib
 from collections.abc import Callable
+from weakref import WeakKeyDictionary
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from facesr.errors import ConfigError, WeightsError
-from facesr.files import whole_file
 from facesr.log import Progress
 from facesr.methods.pulse.portraits import searched_of
-from facesr.methods.pulse.style_space import CHUNK, SEED, StyleLatentSpace
+from facesr.methods.pulse.style_space import CHUNK, SEED, StyleLatentSpace, keep_tensors, mapping_file
 from facesr.protocols import LatentGenerator
-from facesr.weights import cache_dir, read_state_dict
+from facesr.weights import read_state_dict
 
 NUM_SAMPLES = 100_000
 # Share of the identity: directions in which 100,000 outputs do not vary must not count without bound.
 SHRINKAGE = 0.01
 
 _NAME = "inverse_covariance"
+# Of the generators of this process: a search asks once a batch.
+_INVERSES: WeakKeyDictionary[StyleLatentSpace, Tensor] = WeakKeyDictionary()
 
 
 def mahalanobis(latents: Tensor, inverse_covariance: Tensor) -> Tensor:
@@ -47,22 +48,26 @@ def inverse_covariance(generator: LatentGenerator) -> Tensor:
         WeightsError: its outputs are not finite.
     """
     space = check_mapping(generator)
-    path = cache_dir() / "mapping" / f"{generator.weights_sha256}-covariance-{NUM_SAMPLES}.safetensors"
+    if space in _INVERSES:
+        return _INVERSES[space].to(generator.mapped_mean)
+    result = _kept_or_computed(space)
+    _INVERSES[space] = result
+    return result.to(generator.mapped_mean)
+
+
+def _kept_or_computed(generator: StyleLatentSpace) -> Tensor:
+    path = mapping_file(f"{generator.weights_sha256}-covariance-{NUM_SAMPLES}")
     shape = (generator.latent_dim, generator.latent_dim)
     with contextlib.suppress(WeightsError):  # not there yet, or damaged
         kept = read_state_dict(path).get(_NAME)
         if kept is not None and kept.shape == shape:
-            return kept.to(generator.mapped_mean)
-    result = torch.linalg.inv(_covariance(space))
+            return kept
+    result: Tensor = torch.linalg.inv(_covariance(generator))
     if not bool(result.isfinite().all()):
         raise WeightsError(f"generator={generator.name} is damaged: outputs of its mapping network are not finite.")
-    # A cache that cannot be written costs time, not the result.
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as temporary:
-            save_file({_NAME: result.float().cpu().contiguous()}, temporary)
-    moved: Tensor = result.to(generator.mapped_mean)
-    return moved
+    result = result.float().cpu().contiguous()
+    keep_tensors(path, {_NAME: result})
+    return result
 
 
 def check_mapping(generator: LatentGenerator) -> StyleLatentSpace:

@@ -78,18 +78,27 @@ def fit_mapping(
         raise ConfigError(f"generator.num_fit_samples={num_samples} is too small; a deviation needs at least 2.")
     if (identity, num_samples) in _FITS:
         return _FITS[identity, num_samples]
-    keep = cache_dir() / "mapping" / f"{identity}-{num_samples}.safetensors"
+    keep = mapping_file(f"{identity}-{num_samples}")
     try:
         fit = read_fit(keep, latent_dim)
     except WeightsError:  # not there yet, or damaged
         fit = _computed(mapping, latent_dim, path, gain, num_samples)
-        # A cache that cannot be written costs time, not the result.
-        with contextlib.suppress(OSError):
-            keep.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(keep) as temporary:
-                save_file({"mean": fit.mean, "std": fit.std}, temporary)
+        keep_tensors(keep, {"mean": fit.mean, "std": fit.std})
     _FITS[identity, num_samples] = fit
     return fit
+
+
+def mapping_file(name: str) -> Path:
+    """Returns where the cache keeps what was computed from a mapping network's outputs."""
+    return cache_dir() / "mapping" / f"{name}.safetensors"
+
+
+def keep_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Keeps tensors in a file of the cache. A cache that cannot be written costs time, not the result."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as temporary:
+            save_file(tensors, temporary)
 
 
 def _computed(

@@ -53,6 +53,11 @@ def test_the_covariance_is_that_of_the_mapping_network_and_kept(space):
     torch.testing.assert_close(found, wanted, atol=0.05, rtol=0.02)
     calls = space.network.num_calls
     torch.testing.assert_close(inverse_covariance(space), found)
+    fit = GaussianFit(space.mapped_mean, space.mapped_std)
+    # Another generator of the same weights reads what the cache holds.
+    torch.testing.assert_close(
+        inverse_covariance(StyleLatentSpace("small", "c" * 64, space.network, fit, gain=1.0)), found
+    )
     assert space.network.num_calls == calls
     # The network's own outputs are at distance 1 on average; those of a sphere are farther.
     sample = torch.randn(20_000, 1, 4, generator=torch.Generator().manual_seed(9))
