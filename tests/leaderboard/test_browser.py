@@ -25,7 +25,8 @@ from facesr.submission.pack import pack
 from facesr.tiles import Tiles
 from facesr.web.tokens import is_token
 from tests.leaderboard.made import RANKING
-from tests.web.reader import NARROW, WIDE, Reader, chromium, playwright, served
+from tests.web.reader import NARROW, WIDE, Reader, chromium, playwright
+from tests.web.serving import served
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 

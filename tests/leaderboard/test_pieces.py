@@ -1,11 +1,8 @@
 """Uploads in pieces: what came counts once, what breaks off goes on, and nobody gets more room than is his."""
 
 import asyncio
-import contextlib
 import hashlib
 import http.client
-import socket
-import threading
 import time
 from collections import namedtuple
 from collections.abc import AsyncIterator, Iterator
@@ -27,6 +24,7 @@ from facesr.leaderboard.faults import Elsewhere, OverLimit
 from facesr.leaderboard.tables import Submission, Upload
 from tests.leaderboard.site import Client, Site, make_site
 from tests.leaderboard.test_app_api import empty, stored
+from tests.web.serving import served
 
 UPLOADS = "/api/v1/phases/final/uploads"
 DATA = np.random.default_rng(0).bytes(200_000)
@@ -330,21 +328,3 @@ def test_a_line_that_is_cut_in_the_middle_of_a_piece(tmp_path: Path, monkeypatch
     assert offsets == [0, 200_000, 333_333] and found.state == "queued" and not found.known
     assert again.known and again.code == found.code and site.place.store().is_intact(digest)
     site.database.close()
-
-
-@contextlib.contextmanager
-def served(app: FastAPI) -> Iterator[str]:
-    import uvicorn
-
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        while not server.started:
-            time.sleep(0.02)
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(60)

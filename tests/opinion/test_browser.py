@@ -10,7 +10,8 @@ from facesr.opinion import raters
 from facesr.opinion.making import make_study
 from facesr.opinion.records import read_records
 from tests.opinion.made import Hall, a_study, noise, settings_of
-from tests.web.reader import NARROW, WIDE, Reader, chromium, served
+from tests.web.reader import NARROW, WIDE, Reader, chromium
+from tests.web.serving import served
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 KEYS = ("anchors=[]", "training=1")

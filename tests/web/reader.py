@@ -2,9 +2,6 @@
 
 import contextlib
 import os
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,27 +22,6 @@ def chromium() -> Iterator[Any]:
         found = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield found
         found.close()
-
-
-@contextlib.contextmanager
-def served(app: Any) -> Iterator[str]:
-    """Yields the address of an application that this process serves until the block ends."""
-    import uvicorn
-
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        until = time.monotonic() + 60
-        while not server.started:
-            assert time.monotonic() < until
-            time.sleep(0.05)
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(60)
 
 
 class Reader:
