@@ -28,6 +28,7 @@ COMMANDS = {
     "compare": ("facesr.evaluation.compare", "set runs beside each other: settings and final scores"),
     "prepare": ("facesr.data.prepare.prepare", "make a dataset out of a folder of photographs"),
     "patches": ("facesr.data.prepare.patches", "make a dataset of patches out of general pictures"),
+    "portraits": ("facesr.methods.pulse.portrait_set", "make a dataset of faces that a generator invents"),
     "pairs": ("facesr.data.export", "write a dataset, or synthetic pictures, as high/ and low/ folders"),
     "bound": ("facesr.methods.bound", "measure the consistency bound of a snapshot's guard"),
     "interpolate": ("facesr.snapshots.interpolation", "interpolate the weights of two snapshots"),
@@ -50,10 +51,9 @@ def help_text() -> str:
     lines = [f"  {name:{width}}  {what}" for name, (_, what) in COMMANDS.items()]
     return "\n".join(
         [
-            "facesr: train, evaluate and submit 4x face super-resolution.",
+            "facesr: train, evaluate and submit 4x face super-resolution. First: facesr train",
             "usage: facesr COMMAND [KEY=VALUE ...]     facesr COMMAND --help tells what it takes",
             *lines,
-            "first steps: facesr train; facesr evaluate method=pretrained:asc19_final",
         ]
     )
 
