@@ -128,11 +128,13 @@ class FaceSet(Protocol):
         identity: int64 (N,), -1 where unknown.
         landmarks: float32 (N, 5, 2), x and y in pixels of the crop without margin, pixel centres at whole numbers; NaN
             where unknown. Left eye, right eye, nose tip, left and right mouth corner as seen in the picture.
+        weights: float64 (N,) of mean 1, how often each face comes in an epoch on average; None: once.
     """
 
     images: NDArray[np.uint8]
     margin: int
     identity: NDArray[np.int64]
     landmarks: NDArray[np.float32]
+    weights: NDArray[np.float64] | None
 
     def __len__(self) -> int: ...

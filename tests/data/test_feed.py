@@ -33,7 +33,7 @@ def some_faces(count: int = 10, margin: int = 0) -> SimpleNamespace:
         def __len__(self) -> int:
             return count
 
-    return Faces(images=images, margin=margin, identity=np.full(count, -1))
+    return Faces(images=images, margin=margin, identity=np.full(count, -1), weights=None)
 
 
 def feed(settings: AugmentationSettings, rank: int = 0, world_size: int = 1, **changes: object) -> Feed:

@@ -88,7 +88,7 @@ def some_faces(count: int = 10) -> SimpleNamespace:
     random = np.random.default_rng(0)
     landmarks = random.uniform(0, 12, (count, 5, 2)).astype(np.float32)
     images = random.integers(0, 256, shape, np.uint8)
-    return Faces(images=images, margin=MARGIN, identity=np.full(count, -1), landmarks=landmarks)
+    return Faces(images=images, margin=MARGIN, identity=np.full(count, -1), landmarks=landmarks, weights=None)
 
 
 def feed(settings: AugmentationSettings, rank: int = 0, world_size: int = 1) -> Feed:

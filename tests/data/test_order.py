@@ -95,7 +95,7 @@ def test_a_feed_shows_the_poses_that_are_asked_for() -> None:
             return 8
 
     images = np.arange(8, dtype=np.uint8)[:, None, None, None] + np.zeros((8, 16, 12, 3), np.uint8)
-    faces = Faces(images=images, margin=0, landmarks=faces_turned(*[0.0] * 5, 0.15, 0.3, 0.5))
+    faces = Faces(images=images, margin=0, landmarks=faces_turned(*[0.0] * 5, 0.15, 0.3, 0.5), weights=None)
     plain = AugmentationSettings(
         flip=0, warp=0, roll_degrees=0, scale=0, shift_px=0, brightness=0, contrast=0, saturation=0, greyscale=0, turn=0
     )

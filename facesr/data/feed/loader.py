@@ -16,7 +16,7 @@ from torch import Tensor
 from facesr.config import DataSettings
 from facesr.data.feed.augment import augment, draw, move_landmarks
 from facesr.data.feed.order import Order, pose_weights
-from facesr.data.feed.residency import choose_residency, on_device
+from facesr.data.feed.residency import choose_residency, on_device, view_of
 from facesr.errors import ConfigError, DataError
 from facesr.protocols import FaceSet
 
@@ -31,15 +31,13 @@ class Feed:
         settings: residency, poses and augmentation.
         seed: decides order and augmentation.
         batch_size: faces per step over all ranks.
-        rank: this rank.
-        world_size: number of ranks; must divide `batch_size`.
+        rank, world_size: this rank, and the number of ranks, which must divide `batch_size`.
         device: where the batches are wanted.
 
     Raises:
         ConfigError: the batch does not divide by the ranks, residency is unknown, or pictures that are not square
             are to be turned.
-        DataError: there are fewer faces than one batch holds.
-        ConfigError, DataError: the shares of poses cannot be had, see `pose_weights`.
+        DataError: there are fewer faces than one batch holds; shares of poses: see `pose_weights`.
     """
 
     def __init__(
@@ -68,7 +66,8 @@ class Feed:
             )
         self.faces, self.settings, self.seed, self.device = faces, settings, seed, device
         self.batch_size, self.share, self.rank = batch_size, batch_size // world_size, rank
-        weights = pose_weights(faces.landmarks, settings.pose_shares) if settings.pose_shares else None
+        shares, weights = settings.pose_shares, faces.weights
+        weights = pose_weights(faces.landmarks, shares, before=weights) if shares else weights
         self.order = Order(len(faces), seed, weights)
         self.residency = choose_residency(settings.residency, faces.images.nbytes, device)
         self._resident = on_device(faces.images, device) if self.residency == "device" else None
@@ -104,7 +103,7 @@ class Feed:
 
     def _read(self, indices: NDArray[np.int64]) -> Tensor:
         """Returns uint8 faces (N, H, W, 3) from the dataset's memory."""
-        faces = np.asarray(self.faces.images)  # a view without a memory map's own, slow, indexing
+        faces = view_of(self.faces.images)
         found = np.empty((len(indices), *faces.shape[1:]), np.uint8)
         # Reading a memory map in ascending order keeps the disk sequential. One by one and to its place is five times
         # as fast as gathering all and sorting them back, which touches each face three times.

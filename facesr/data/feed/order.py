@@ -44,7 +44,10 @@ def check_shares(shares: Sequence[float], key: str = "data.pose_shares") -> None
 
 
 def pose_weights(
-    landmarks: NDArray[np.float32], shares: Sequence[float], key: str = "data.pose_shares"
+    landmarks: NDArray[np.float32],
+    shares: Sequence[float],
+    key: str = "data.pose_shares",
+    before: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Returns how often each face comes in an epoch on average, float64 (N,), of mean 1.
 
@@ -52,6 +55,7 @@ def pose_weights(
         landmarks: float32 (N, 5, 2); a face without any keeps its share of the epoch.
         shares: how much of the faces with landmarks each band of yaw shall be; one number more than `YAW_EDGES`.
         key: what the user calls the shares, for errors.
+        before: how often each face would come without this, float64 (N,), of mean 1; None: once.
 
     Raises:
         ConfigError: another number of shares, a negative one, or a sum that is not 1.
@@ -66,7 +70,8 @@ def pose_weights(
             f"detects faces, or set {key}=[]."
         )
     band = np.digitize(yaw, YAW_EDGES)
-    weights = np.ones(len(yaw))
+    weights = np.ones(len(yaw)) if before is None else before.copy()
+    total = weights[known].sum()
     for number, share in enumerate(shares):
         members = known & (band == number)
         if share and not members.any():
@@ -74,7 +79,7 @@ def pose_weights(
                 f"{key} wants {share:.0%} of the faces in band {number + 1} of yaw, and the training set "
                 "has none there; set that share to 0."
             )
-        weights[members] = share * known.sum() / max(members.sum(), 1)
+        weights[members] *= share * total / max(float(weights[members].sum()), 1e-300)
     return weights
 
 

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facesr.data.packed.dataset_format import ABOUT, FORMAT, IMAGES, INDEX, SHARD
+from facesr.data.packed.mixture import joined, weights_of_shares
 from facesr.data.synthetic.dead_leaves import dead_leaves_cache
 from facesr.data.synthetic.face.render import synthetic_cache
-from facesr.errors import DataError
+from facesr.errors import ConfigError, DataError
 from facesr.photos.trained import ASC19, KINDS, MAX_SIDE, MIN_SIDE, PIECES, TrainedFraming, framing_of_set
 from facesr.png import list_png, stack_pictures
-from facesr.ranges import Count, CountFromZero, Range, Seed
+from facesr.ranges import Count, CountFromZero, Range, Seed, Share
 from facesr.resample import downscale_uint8
 from facesr.task import SCALE
 from facesr.weights import cache_dir, sha256_of
@@ -43,6 +44,7 @@ class PackedDataset:
             where unknown. Left eye, right eye, nose tip, left and right mouth corner as seen in the picture.
         digests: sha256 of the file each face came from, "" where unknown; empty where the index has none.
         framing: where faces lie in the crops; None for a set that does not say how it was made.
+        weights: float64 (N,) of mean 1, how often each face comes in an epoch on average; None: once.
     """
 
     path: Path
@@ -53,6 +55,7 @@ class PackedDataset:
     landmarks: NDArray[np.float32]
     digests: tuple[str, ...] = ()
     framing: TrainedFraming | None = None
+    weights: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -118,13 +121,28 @@ def _landmarks_of(texts: Sequence[str | None]) -> NDArray[np.float32]:
     return landmarks
 
 
-def prepared(path: str, max_faces: Count | None = None) -> PackedDataset:
-    """Returns the prepared dataset at `path`, or its first `max_faces` faces.
+def prepared(path: str | list[str], max_faces: Count | None = None, shares: list[Share] | None = None) -> PackedDataset:
+    """Returns the prepared dataset at `path`, or several as one.
+
+    Args:
+        path: a folder, or a list of folders, whose pictures have one size and margin.
+        max_faces: take the first so many of each folder; None takes all.
+        shares: how much of what is shown comes from each of several folders; None shows every picture equally often.
 
     Raises:
-        DataError: see `PackedDataset.open`.
+        ConfigError: the shares do not fit the folders.
+        DataError: see `PackedDataset.open`, or the sets do not go together.
     """
-    found = PackedDataset.open(Path(path).expanduser())
+    paths = [path] if isinstance(path, str) else list(path)
+    if not paths:
+        raise ConfigError("data.train.path=[] names no folder; name at least one.")
+    parts = [_first(PackedDataset.open(Path(one).expanduser()), max_faces) for one in paths]
+    weights = weights_of_shares([len(part) for part in parts], shares, "data.train.shares") if shares else None
+    return parts[0] if len(parts) == 1 else joined(parts, weights)
+
+
+def _first(found: PackedDataset, max_faces: int | None) -> PackedDataset:
+    """Returns the first `max_faces` faces."""
     if max_faces is None or max_faces >= len(found):
         return found
     some = slice(0, max_faces)

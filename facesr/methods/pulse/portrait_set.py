@@ -1,7 +1,7 @@
 """Makes training faces without a photograph: portraits that a generator invents, cut to the competition's framing.
 
     uv run --extra portraits facesr portraits data/portraits --faces 5000
-    uv run train.py experiment=asc19_pixel data=asc19_mixed "data.train.paths=[data/faces,data/portraits]"
+    uv run train.py experiment=asc19_pixel "data.train.path=[data/faces,data/portraits]" "data.train.shares=[0.6,0.4]"
 
 The generator is MobileStyleGAN, distilled from StyleGAN2 FFHQ: its portraits are framed as FFHQ's pictures are, and are
 1024x1024, so that a crop of 96x112 is shrunk eightfold and keeps no trace of a network. FFHQ's portraits are upright;
@@ -36,7 +36,6 @@ from facesr.models.mobile_style_generator import MobileStyleGenerator
 from facesr.photos.crop import Framing, Placement, Points, cut, place_ffhq
 from facesr.processes import num_cores
 from facesr.ranges import Count, Range, Seed
-
 
 VERSION = 1  # raised when the same settings give other pictures
 NUM_FOR_MEAN = 10_000  # styles that the mean, to which others are drawn, is taken over
@@ -86,7 +85,7 @@ class Drawn:
     def plan(self, network_sha256: str) -> SetPlan:
         """Returns what the set is made of, for a network of that digest."""
         framing = self.framing
-        names = [f"portrait_{self.seed + number:08d}" for number in range(self.num_faces)]
+        names = [f"portrait_{self.seed + one:08d}" for one in range(self.num_faces)]
         # Neither how many there are nor the margin is told twice.
         own = {key: value for key, value in asdict(self).items() if key not in ("num_faces", "margin")}
         settings = {"source": "mobilestylegan", "network_sha256": network_sha256, "crop": framing.crop, **own}
@@ -133,12 +132,12 @@ def crops_of(portrait: NDArray[np.uint8], drawn: Drawn, one: int) -> NDArray[np.
     framing = drawn.framing
     placement = place_ffhq(portrait.shape[1], portrait.shape[0], framing)
     found = []
-    for number in range(drawn.crops):
+    for place_number in range(drawn.crops):
         roll, across, down, size = np.clip(draw.standard_normal(4), -MOST, MOST)
         shift = drawn.shift_px * np.array([across, down])
         place = moved(placement, framing, drawn.roll_degrees * roll, shift, math.exp(drawn.scale * size))
         crop = cut(portrait, place, framing)
-        found.append(crop[:, ::-1] if number % 2 else crop)
+        found.append(crop[:, ::-1] if place_number % 2 else crop)
     return np.stack(found)
 
 
@@ -251,5 +250,3 @@ def _run(chosen: argparse.Namespace) -> None:
         batch_size=chosen.batch_size, device=dist.choose_device(chosen.device), overwrite=chosen.overwrite,
     )  # fmt: skip
     print(f"{chosen.out}: {num} crops of {drawn.num_faces} portraits of nobody")
-
-

@@ -71,10 +71,10 @@ def test_a_face_is_rolled_about_the_middle_then_shifted_and_enlarged() -> None:
     place = moved(still, framing, roll_degrees=90.0, shift=np.array([3.0, -2.0]), scale=1.5)
     middle = np.array([47.5, 55.5])
     # A point ten pixels right of the middle turns clockwise to ten below it, 15 once enlarged, and moves with the face.
-    source = still[:, :2] @ (middle + [10.0, 0.0]) + still[:, 2]
-    assert np.allclose(to_crop(source[None], place)[0], middle + [3.0, -2.0] + [0.0, 15.0])
-    source = still[:, :2] @ (middle + [0.0, -4.0]) + still[:, 2]
-    assert np.allclose(to_crop(source[None], place)[0], middle + [3.0, -2.0] + [6.0, 0.0])
+    source = still[:, :2] @ (middle + np.array([10.0, 0.0])) + still[:, 2]
+    assert np.allclose(to_crop(source[None], place)[0], middle + np.array([3.0, 13.0]))
+    source = still[:, :2] @ (middle + np.array([0.0, -4.0])) + still[:, 2]
+    assert np.allclose(to_crop(source[None], place)[0], middle + np.array([9.0, -2.0]))
 
 
 def test_every_second_crop_is_mirrored() -> None:
