@@ -346,8 +346,9 @@ class EvaluateSettings:
     high: str | None  # folder of the originals
     low: str | None  # folder of the low-resolution pictures
     out: str | None  # folder to write; by default runs/evaluations/<what is scored>
-    study: str | None  # resolution | tradeoff | robustness | audit | pulse_paper
-    entries: list[str]  # study=tradeoff, study=pulse_paper: restored folders and methods
+    study: str | None  # resolution | tradeoff | robustness | audit | verification | pulse_paper
+    entries: list[str]  # study=tradeoff, verification, pulse_paper: restored folders and methods
+    identities: str | None  # study=verification: CSV file with the header id,identity: who is in each picture
     operators: list[str]  # study=robustness, study=pulse_paper: degradations by name; empty for all, or for two
     attributes: str | None  # CSV file with the header id,ATTRIBUTE,...: scores per group
     min_group_faces: Annotated[int, Range(2, 1_000_000)]  # study=audit: smaller groups are not compared

@@ -55,6 +55,11 @@ def shown_cell(text: str) -> str:
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
+def plain_cell(cell: str) -> str:
+    """Returns a text as its file has it, where `shown_cell` has written it."""
+    return cell[1:] if cell.startswith("'") and shown_cell(cell[1:]) == cell else cell
+
+
 def one_line(text: str) -> str:
     """Returns text for people with every character that cannot be printed, line feeds too, as its escape."""
     if text.isprintable():

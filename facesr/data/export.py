@@ -4,12 +4,14 @@
     facesr pairs dead_leaves OUT [--num 8] [--size 256x224] [--first 100000] [--seed 1]
     facesr pairs DATASET OUT [--num N] [--first K]
 
-The low-resolution pictures are made by the competition's downscaling. The default synthetic faces are those that
-train.py validates on. They and the general pictures of `dead_leaves` are drawn, and no benchmark.
+The low-resolution pictures are made by the competition's downscaling. OUT/identities.csv says who is in which picture,
+where that is known; study=verification reads it. The default synthetic faces are those that train.py validates on. They
+and the general pictures of `dead_leaves` are drawn, and no benchmark.
 """
 
 import argparse
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +22,14 @@ from facesr.data.packed.reader import PackedDataset
 from facesr.data.synthetic.dead_leaves import MIN_SIDE, render_pictures
 from facesr.data.synthetic.face.render import render_faces
 from facesr.errors import DataError, exit_code_of
+from facesr.files import whole_file
 from facesr.names import is_left_behind
 from facesr.png import write_png
 from facesr.ranges import Count, CountFromZero, Seed
 from facesr.resample import downscale_uint8
 from facesr.task import SCALE
 
+IDENTITIES = "identities.csv"
 # The validation faces of configs/data/synthetic.yaml: persons that training does not show.
 NUM_SYNTHETIC = 96
 FIRST_SYNTHETIC = 100_000
@@ -46,8 +50,8 @@ def export_synthetic(out: Path, num_faces: int = NUM_SYNTHETIC, first: int = FIR
     """
     if num_faces < 1 or first < 0 or seed < 0:
         raise DataError("--num has to be at least 1, --first and --seed at least 0.")
-    faces, _ = render_faces(num_faces, seed=seed, first=first)
-    return _write(out, faces)
+    faces, persons = render_faces(num_faces, seed=seed, first=first)
+    return _write(out, faces, persons)
 
 
 def export_dead_leaves(
@@ -84,11 +88,15 @@ def export_set(folder: Path, out: Path, num_faces: int | None = None, first: int
     height, width = (side - 2 * margin for side in faces.images.shape[1:3])
     if height % SCALE or width % SCALE:
         raise DataError(f"{folder} holds {width}x{height} faces; their sides have to be multiples of {SCALE}.")
-    return _write(out, faces.images[first : first + count, margin : margin + height, margin : margin + width])
+    some = slice(first, first + count)
+    return _write(out, faces.images[some, margin : margin + height, margin : margin + width], faces.identity[some])
 
 
-def _write(out: Path, faces: NDArray[np.uint8]) -> int:
-    """Writes <out>/high/000000.png and so on, and the same names in <out>/low."""
+def _write(out: Path, faces: NDArray[np.uint8], persons: NDArray[np.int64] | None = None) -> int:
+    """Writes <out>/high/000000.png and so on, and the same names in <out>/low; <out>/identities.csv of known persons.
+
+    That file is what study=verification reads; a person is a number, -1 where not known.
+    """
     names = [f"{number:06d}.png" for number in range(len(faces))]
     folders = [out / "high", out / "low"]
     try:
@@ -104,7 +112,22 @@ def _write(out: Path, faces: NDArray[np.uint8]) -> int:
         for folder, pictures in zip(folders, (high, downscale_uint8(high)), strict=True):
             for name, picture in zip(names[start : start + _CHUNK], pictures, strict=True):
                 write_png(folder / name, picture)
+    _write_identities(out / IDENTITIES, names, persons)
     return len(faces)
+
+
+def _write_identities(path: Path, names: Sequence[str], persons: NDArray[np.int64] | None) -> None:
+    """Writes who is in each picture, or removes what an earlier set left where nobody is known."""
+    try:
+        if persons is None or not (persons >= 0).any():
+            path.unlink(missing_ok=True)
+            return
+        shown = ["" if person < 0 else f"person_{person}" for person in persons.tolist()]
+        lines = [f"{name.removesuffix('.png')},{person}" for name, person in zip(names, shown, strict=True)]
+        with whole_file(path) as temporary:
+            temporary.write_text("\n".join(["id,identity", *lines]) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}.") from error
 
 
 def main(arguments: list[str] | None = None) -> int:

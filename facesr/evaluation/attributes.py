@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from facesr.errors import DataError
 from facesr.evaluation.appearance.column import Bins, read_bins
 from facesr.evaluation.bootstrap import Statistics, describe
-from facesr.names import shown, shown_cell
+from facesr.names import plain_cell, shown
 
 EMPTY = "not given"
 MOST_GROUPS = 30
@@ -43,7 +43,7 @@ def read_attributes(path: Path, ids: Sequence[str]) -> dict[str, tuple[str, ...]
     names = rows[0][1:]
     groups: dict[str, list[str]] = {}
     for number, row in enumerate(rows[1:], start=2):
-        key = _plain(row[0]).removesuffix(".png")
+        key = plain_cell(row[0]).removesuffix(".png")
         if len(row) != len(rows[0]):
             raise DataError(
                 f"attributes={path}: line {number} has {len(row)} cells where the first has {len(rows[0])}."
@@ -66,11 +66,6 @@ def read_attributes(path: Path, ids: Sequence[str]) -> dict[str, tuple[str, ...]
                 "give groups, not measurements."
             )
     return found
-
-
-def _plain(cell: str) -> str:
-    """Returns an id as its file has it, where facesr has written it so that no spreadsheet takes it for a formula."""
-    return cell[1:] if cell.startswith("'") and shown_cell(cell[1:]) == cell else cell
 
 
 def _number(cell: str) -> float | None:

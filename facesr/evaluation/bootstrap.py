@@ -61,7 +61,7 @@ def interval_of_mean(values: NDArray[np.float64], num_resamples: int, seed: int)
 
     The pictures drawn depend on N and `seed` alone, so the intervals of several metrics resample the same pictures.
     """
-    return _middle_of(_means(values, num_resamples, np.random.default_rng(seed)))
+    return middle_of(_means(values, num_resamples, np.random.default_rng(seed)))
 
 
 def interval_of_difference(
@@ -69,7 +69,7 @@ def interval_of_difference(
 ) -> tuple[float, float]:
     """Returns the ends of the 95 % percentile bootstrap interval of mean(first) - mean(second); both are resampled."""
     random = np.random.default_rng(seed)
-    return _middle_of(_means(first, num_resamples, random) - _means(second, num_resamples, random))
+    return middle_of(_means(first, num_resamples, random) - _means(second, num_resamples, random))
 
 
 def _means(values: NDArray[np.float64], num_resamples: int, random: np.random.Generator) -> NDArray[np.float64]:
@@ -82,7 +82,8 @@ def _means(values: NDArray[np.float64], num_resamples: int, random: np.random.Ge
     return np.concatenate(means)
 
 
-def _middle_of(drawn: NDArray[np.float64]) -> tuple[float, float]:
+def middle_of(drawn: NDArray[np.float64]) -> tuple[float, float]:
+    """Returns the ends of the middle 95 % of resampled values (R,)."""
     tail = (1.0 - CONFIDENCE) / 2.0
     low, high = np.quantile(drawn, [tail, 1.0 - tail])
     return float(low), float(high)

@@ -20,7 +20,7 @@ from facesr.evaluation.pairs import list_pictures
 from facesr.evaluation.perceptual import open_perceptual
 from facesr.evaluation.report.tables import console_table
 from facesr.evaluation.request import archives_of, checked, only_restores, question_of, with_judges
-from facesr.evaluation.studies import audit, pulse_paper, resolution, robustness, tradeoff
+from facesr.evaluation.studies import audit, pulse_paper, resolution, robustness, tradeoff, verification
 from facesr.evaluation.studies.operators import require_originals
 from facesr.evaluation.studies.paper_rows import paper_entries
 from facesr.evaluation.studies.study import Job, asked_for
@@ -38,6 +38,7 @@ STUDIES = {
     "tradeoff": tradeoff.run,
     "robustness": robustness.run,
     "audit": audit.run,
+    verification.STUDY: verification.run,
     pulse_paper.STUDY: pulse_paper.run,
 }
 
@@ -109,8 +110,8 @@ def check_inputs(
     folders = [submission.folder for submission in archives.values()]
     folders += [Path(settings.restored)] if settings.restored else []
     asked = [asked_for(settings)] if settings.method else []
-    if settings.study in ("tradeoff", pulse_paper.STUDY):
-        for entry in entries_of_study(settings) if settings.study == "tradeoff" else paper_entries(settings):
+    if settings.study in ("tradeoff", verification.STUDY, pulse_paper.STUDY):
+        for entry in paper_entries(settings) if settings.study == pulse_paper.STUDY else entries_of_study(settings):
             folders += [entry.folder] if entry.folder is not None else []
             asked += [entry.asked(settings)] if entry.method is not None and entry.share is None else []
     methods = {one: open_asked(settings, device, one) for one in dict.fromkeys(asked)}
@@ -132,6 +133,8 @@ def _check_originals(settings: EvaluateSettings, high: Path, folders: Sequence[P
             pairs = find_pairs(folder, high, low, settings.protocol)
             if settings.study == "audit":
                 audit.check(settings, [pair.id for pair in pairs.items])
+            elif settings.study == verification.STUDY:
+                verification.check(settings, [pair.id for pair in pairs.items])
             elif settings.attributes:
                 read_attributes(Path(settings.attributes), [pair.id for pair in pairs.items])
 

@@ -18,7 +18,7 @@ from facesr.snapshots.snapshot import BEST
 
 SUBJECTS = ("restored", "method", "submission")
 BUILTIN_JUDGE = "facesr.embedders.builtin.BuiltinEmbedder"  # what embedder= is unless it is given
-STUDIES = ("resolution", "tradeoff", "robustness", "audit", "pulse_paper")
+STUDIES = ("resolution", "tradeoff", "robustness", "audit", "verification", "pulse_paper")
 
 
 def checked(settings: EvaluateSettings) -> EvaluateSettings:
@@ -30,13 +30,15 @@ def checked(settings: EvaluateSettings) -> EvaluateSettings:
     if settings.power_limit_watts is not None and settings.study is not None:
         raise ConfigError("power_limit_watts checks one submission, method or restored folder; leave out study=.")
     settings = replace(settings)
-    for key in ("restored", "submission", "high", "low", "attributes", "out"):
+    for key in ("restored", "submission", "high", "low", "attributes", "identities", "out"):
         if (value := getattr(settings, key)) is not None:
             setattr(settings, key, str(Path(value).expanduser()))
     given = [key for key in SUBJECTS if getattr(settings, key) is not None]
     _check_protocol(settings)
-    if settings.entries and settings.study not in ("tradeoff", "pulse_paper"):
-        raise ConfigError("entries belongs to study=tradeoff; add that, or give restored=DIR or method=NAME.")
+    if settings.entries and settings.study not in ("tradeoff", "verification", "pulse_paper"):
+        raise ConfigError(
+            "entries belongs to study=tradeoff and study=verification; add one, or give restored=DIR or method=NAME."
+        )
     if settings.operators and settings.study not in ("robustness", "pulse_paper"):
         raise ConfigError("operators belongs to study=robustness; add that, or leave it out.")
     if settings.study != "audit" and (settings.group_by or settings.changes or not settings.intersections):
@@ -51,6 +53,8 @@ def checked(settings: EvaluateSettings) -> EvaluateSettings:
     if settings.interpolate_with is None and settings.interpolation_weight != EQUAL_SHARES:
         weight = settings.interpolation_weight
         raise ConfigError(f"interpolation_weight={weight:g} needs interpolate_with=RUN, the second snapshot or run.")
+    if settings.identities is not None and settings.study != "verification":
+        raise ConfigError("identities= is what study=verification reads; leave it out, or give that study.")
     if settings.study is not None:
         return _checked_study(settings, given)
     if not given and settings.high is None and settings.low is None:
@@ -177,6 +181,9 @@ def _checked_study(settings: EvaluateSettings, given: list[str]) -> EvaluateSett
     if settings.study == "audit":
         _check_audit(settings, given)
         return settings
+    if settings.study == "verification":
+        _check_verification(settings, given)
+        return settings
     if settings.study == "pulse_paper":
         _check_paper(settings, given)
         return replace(settings, method=PULSE)
@@ -218,6 +225,25 @@ def _check_audit(settings: EvaluateSettings, given: Sequence[str]) -> None:
         raise ConfigError(f"study=audit needs {lacking[0]}=; give attributes=FILE.csv, low=DIR and high=DIR.")
     if settings.protocol.perceptual is not None:
         raise ConfigError("study=audit asks judges of faces; leave protocol= out.")
+
+
+def _check_verification(settings: EvaluateSettings, given: Sequence[str]) -> None:
+    """Raises ConfigError for keys that do not go with study=verification, or one that it lacks."""
+    if given:
+        raise ConfigError("study=verification compares entries=[NAME,DIR,...]; put methods and restored folders there.")
+    if settings.interpolate_with is not None:
+        raise ConfigError("study=verification interpolates no weights; leave interpolate_with= out.")
+    if settings.attributes is not None:
+        raise ConfigError("study=verification has no groups; leave attributes= out.")
+    if settings.protocol.perceptual is not None:
+        raise ConfigError("study=verification asks judges of faces; leave protocol= out.")
+    if not settings.protocol.strict:
+        raise ConfigError("study=verification pairs every picture; leave protocol.strict= out.")
+    if (settings.high is None) != (settings.identities is None) or (settings.low and settings.high is None):
+        raise ConfigError(
+            "study=verification needs to know who is in the pictures; give high=DIR and identities=FILE.csv together, "
+            "or neither for synthetic faces."
+        )
 
 
 def _check_paper(settings: EvaluateSettings, given: Sequence[str]) -> None:
@@ -268,6 +294,7 @@ def question_of(settings: EvaluateSettings, archives: Mapping[str, str]) -> dict
         archives: sha256 of each submission archive: another content under an old name is another question.
     """
     paths = {key: getattr(settings, key) for key in ("restored", "submission", "high", "low", "attributes")}
+    paths |= {"identities": settings.identities} if settings.study == "verification" else {}
     pulse = {"pulse": asdict(settings.pulse), "generator": settings.latent_generator}
     return {
         **{key: None if value is None else str(Path(value).resolve()) for key, value in paths.items()},

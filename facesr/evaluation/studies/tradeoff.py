@@ -27,12 +27,11 @@ from facesr.evaluation.report.study_page import Sheet, study_page
 from facesr.evaluation.report.tables import aligned
 from facesr.evaluation.result import Evaluation, environment, guard_facts, guard_warnings
 from facesr.evaluation.studies.study import Job
-from facesr.evaluation.studies.tradeoff_entries import Entry, entries_of_study
-from facesr.evaluation.subjects import pairs_to_score, progress, restored_by, restored_subject, say, submitted_subject
+from facesr.evaluation.studies.tradeoff_entries import Entry, entries_of_study, subject_of
+from facesr.evaluation.subjects import pairs_to_score, progress, say
 from facesr.figures.plane import Marker, Plane, plane_png
 from facesr.figures.sheet import MOST_PIXELS, Cell, sheet_png
 from facesr.image import Picture
-from facesr.methods.open import open_asked
 from facesr.names import shown_path
 from facesr.png import read_png
 
@@ -243,16 +242,7 @@ def run(job: Job) -> None:
     points: list[Point] = []
     for number, entry in enumerate(entries_of_study(settings)):
         with progress(entry.name, high) as advance:
-            if entry.folder is not None:
-                subject = restored_subject(entry.folder, settings)
-            elif entry.archive is not None:
-                subject = submitted_subject(settings, entry.archive, job.archives[entry.archive])
-            else:
-                assert entry.method is not None and low is not None
-                asked = entry.asked(settings)
-                # An inner point of the curve is checked with its ends, and opened when it is its turn.
-                method = job.methods.get(asked) or open_asked(settings, options.device, asked)
-                subject, _ = restored_by(method(), low, settings, options.device, job.out / "details" / f"{number:02d}")
+            subject = subject_of(entry, number, job, low)
             evaluation = evaluate(
                 subject, high, low, settings.protocol, job.judges, options, perceptual=job.perceptual, on_batch=advance
             )

@@ -1,4 +1,4 @@
-"""The entries of the trade-off study: what is put on the plane, and what each is called."""
+"""The entries of a study that compares: what they are, what each is called, and its restored pictures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,8 +7,11 @@ from pathlib import Path
 from facesr.config import EvaluateSettings
 from facesr.errors import ConfigError, DataError
 from facesr.evaluation.request import is_archive
+from facesr.evaluation.result import Subject
+from facesr.evaluation.studies.study import Job
+from facesr.evaluation.subjects import restored_by, restored_subject, submitted_subject
 from facesr.methods.method import INTERPOLATIONS, PULSE
-from facesr.methods.open import Asked
+from facesr.methods.open import Asked, open_asked
 from facesr.snapshots.shipped import PREFIX
 from facesr.snapshots.snapshot import BEST
 
@@ -88,6 +91,31 @@ def entries_of(
     if not entries:
         raise ConfigError("study=tradeoff has nothing to show; give entries=[DIR,...] or low=DIR.")
     return entries
+
+
+def subject_of(entry: Entry, number: int, job: Job, low: Path | None) -> Subject:
+    """Returns an entry's restored pictures, restored now where it is a method.
+
+    Args:
+        entry: of the study.
+        number: its place among the entries.
+        job: of the study.
+        low: what methods restore.
+
+    Raises:
+        FaceSRError: something is not as it has to be.
+    """
+    settings = job.settings
+    if entry.folder is not None:
+        return restored_subject(entry.folder, settings)
+    if entry.archive is not None:
+        return submitted_subject(settings, entry.archive, job.archives[entry.archive])
+    assert entry.method is not None and low is not None
+    asked = entry.asked(settings)
+    # An inner point of a curve is checked with its ends, and opened when it is its turn.
+    method = job.methods.get(asked) or open_asked(settings, job.options.device, asked)
+    beside = job.out / "details" / f"{number:02d}"
+    return restored_by(method(), low, settings, job.options.device, beside)[0]
 
 
 def _name_of(path: Path, is_method: bool) -> str:

@@ -1,0 +1,44 @@
+"""Whose picture is it? A CSV file says which person each face shows.
+
+The file's first line is ``id,identity``; each further line is a face's file name without ``.png``, and a name of the
+person, which means nothing but that equal names are one person. Every face needs a line; an empty name says that the
+person is not known.
+"""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from facesr.errors import DataError
+from facesr.names import plain_cell, shown
+
+HEAD = ("id", "identity")
+
+
+def read_identities(path: Path, ids: Sequence[str]) -> list[str]:
+    """Returns the person of each of `ids`, "" where it is not known.
+
+    Raises:
+        DataError: the file is missing, is no such table, lacks an id or names one twice.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except OSError as error:
+        raise DataError(f"identities={path} cannot be read: {error.strerror}.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"identities={path} is no CSV file in UTF-8: {error}.") from error
+    if not rows or tuple(rows[0]) != HEAD:
+        raise DataError(f"identities={path} needs the first line {','.join(HEAD)}.")
+    persons: dict[str, str] = {}
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) != len(HEAD):
+            raise DataError(f"identities={path}: line {number} has {len(row)} cells instead of {len(HEAD)}.")
+        key = plain_cell(row[0]).removesuffix(".png")
+        if key in persons:
+            raise DataError(f"identities={path} names id {shown([key])} twice; keep one line.")
+        persons[key] = row[1].strip()
+    lacking = [key for key in ids if key not in persons]
+    if lacking:
+        raise DataError(f"identities={path} has no line for id {shown(lacking)}; every face of high needs one.")
+    return [persons[key] for key in ids]
