@@ -51,7 +51,7 @@ class JoinedPictures:
         if not 0 <= place < len(self):
             raise IndexError(f"picture {place} of {len(self)}")
         part = bisect.bisect_right(self._ends, place)
-        picture: NDArray[np.uint8] = self._parts[part][place - self._ends[part] + len(self._parts[part])]
+        picture: NDArray[np.uint8] = self._parts[part][place - self._ends[part]]  # counted from the part's end
         return picture
 
 
