@@ -41,6 +41,7 @@ def serve(options: argparse.Namespace) -> None:
 
 def worker(options: argparse.Namespace) -> None:
     """Scores what waits until it is stopped; it finishes a submission that it has begun."""
+    from facesr.leaderboard.desk import LocalDesk
     from facesr.leaderboard.worker import Worker
 
     log_to_stderr()
@@ -53,7 +54,7 @@ def worker(options: argparse.Namespace) -> None:
         if options.name is not None and options.name.startswith("beside-"):
             threading.Thread(target=_follow, args=(parent, stop), daemon=True).start()
         print(f"worker {name} of {shown_path(options.folder)}", flush=True)
-        count = Worker(place, database, name, options.device).run(stop, until_idle=options.until_idle)
+        count = Worker(LocalDesk(place, database, name), options.device).run(stop, until_idle=options.until_idle)
     print(f"worker {name} ends; it dealt with {count} submissions", flush=True)
 
 
