@@ -178,7 +178,7 @@ class LocalDesk:
                 newest = {name: queue.current_round(session, name) for name in rounds}
                 phases = [name for name, this in newest.items() if this is not None and this.id == rounds[name]]
                 job = queue.claim(self._database, session, self.name, phases, lease)
-            return None if job is None else self._with_examples(session, job)
+            return None if job is None else self.with_examples(session, job)
 
     def prolong(self, job: Job) -> bool:
         """Returns whether the job is still the worker's; its lease then begins anew."""
@@ -210,7 +210,8 @@ class LocalDesk:
         with self._write() as session:
             return queue.finish_failed(self._database, session, job, reason)
 
-    def _with_examples(self, session: Session, job: Job) -> Job:
+    def with_examples(self, session: Session, job: Job) -> Job:
+        """Returns a job that names the faces whose pictures everybody may see."""
         this = queue.current_round(session, job.phase)
         assert this is not None
         phase = self._place.competition.phase(job.phase)

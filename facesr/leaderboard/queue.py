@@ -39,6 +39,7 @@ class Job:
         num_bytes: of the archive.
         team: that sent it, and whose name it has to state; None for a baseline.
         examples: ids of the faces whose pictures everybody may see.
+        lease_seconds: how long the lease lasts unless it is prolonged.
     """
 
     submission_id: int
@@ -50,6 +51,7 @@ class Job:
     num_bytes: int = 0
     team: str | None = None
     examples: tuple[str, ...] = ()
+    lease_seconds: float = LEASE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Outcome:
         pixels_sha256: of the decoded pictures.
         examples: id of a face -> sha256 of its PNG in the store.
         seconds: that it took.
+        ids: of the faces; they have to be those of the round where they are stated.
     """
 
     columns: Mapping[str, NDArray[np.float64]]
@@ -69,6 +72,7 @@ class Outcome:
     pixels_sha256: str
     examples: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    ids: tuple[str, ...] = ()
 
 
 def claim(database: Database, session: Session, worker: str, phases: Sequence[str], lease: str = "") -> Job | None:
@@ -126,6 +130,7 @@ def _job(session: Session, row: Submission) -> Job:
         attempt=row.attempts,
         num_bytes=row.num_bytes,
         team=None if team.is_baseline else team.name,
+        lease_seconds=LEASE_SECONDS,
     )
 
 
@@ -190,12 +195,14 @@ def finish_scored(database: Database, session: Session, job: Job, round_id: int,
     """Records the scores, and returns whether the job was still the worker's.
 
     Raises:
-        ValueError: the columns are not those of the round, or not all values are finite.
+        ValueError: the columns or faces are not those of the round, or not all values are finite.
     """
     row = _held(session, job)
     if row is None:
         return False
     this = session.get_one(Round, round_id)
+    if outcome.ids and list(outcome.ids) != this.ids:
+        raise ValueError("these are not the faces of the round")
     values = packed(this, outcome.columns)
     now = database.now(session)
     evaluation = Evaluation(

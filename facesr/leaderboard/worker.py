@@ -19,7 +19,7 @@ from pathlib import Path
 from facesr.errors import FaceSRError, SubmissionError
 from facesr.leaderboard.desk import Away, Desk, Rules, require_team
 from facesr.leaderboard.faults import NotAllowed
-from facesr.leaderboard.queue import LEASE_SECONDS, Job, Outcome
+from facesr.leaderboard.queue import Job, Outcome
 from facesr.leaderboard.sandbox import verify_apart
 from facesr.leaderboard.scoring import Scorer, protocol_named
 
@@ -158,6 +158,7 @@ class Worker:
             facts={**verified.facts, "is_isolated": verified.is_isolated},
             pixels_sha256=verified.pixels_sha256,
             seconds=time.perf_counter() - start,
+            ids=tuple(scored.ids),
         )
         return outcome, pictures
 
@@ -167,7 +168,7 @@ class Worker:
         done = threading.Event()
 
         def prolong() -> None:
-            while not done.wait(LEASE_SECONDS / 4):
+            while not done.wait(job.lease_seconds / 4):
                 try:
                     if not self._desk.prolong(job):
                         return

@@ -56,7 +56,6 @@ def test_workers_killed_at_any_moment(
     place: Place, database: Database, phase: Phase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queue, "LEASE_SECONDS", 1.0)
-    monkeypatch.setattr(worker, "LEASE_SECONDS", 1.0)
     monkeypatch.setattr(worker, "verify_apart", _verify)
     monkeypatch.setattr(worker, "open_scorer", lambda *_: Slow())
     place = Place(place.folder, database.engine.url.render_as_string(hide_password=False))

@@ -227,7 +227,7 @@ def test_missing_judge_is_told_once_and_takes_no_job(
 def test_lease_is_prolonged_while_it_is_scored(
     place: Place, database: Database, phase: Phase, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "LEASE_SECONDS", 0.04)
+    monkeypatch.setattr(queue, "LEASE_SECONDS", 0.04)
     code = sent(place, database, phase)
     seen: list[Any] = []
     done = bench.scorer.score
