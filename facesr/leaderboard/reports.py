@@ -184,7 +184,7 @@ def was_kept(session: Session, code: str, worker: str, report: Report) -> bool:
         return False
     if isinstance(report, RefusedReport):
         return row.state == REFUSED and row.problem == one_line(report.sentence)[:500]
-    rule = (Evaluation.submission_id == row.id, Evaluation.round_id == report.round, Evaluation.worker == worker)
+    rule = (Evaluation.submission_id == row.id, Evaluation.round_id == report.round)
     kept = session.scalar(select(Evaluation).where(*rule))
     if kept is None:
         return False

@@ -204,6 +204,17 @@ def test_the_job_of_a_killed_worker_goes_back_once(site: Site, app: FastAPI, box
     assert site.row(code).state == "scored" and kinds(site).count("submission scored") == 1
 
 
+def test_the_lease_of_a_job_is_for_that_job(site: Site, box: Elsewhere) -> None:
+    site.queued(1, 1)
+    site.queued(1, 2)
+    first, second = box.job(), box.job()
+    crossed = {**first, "code": second["code"]}
+    assert box.report(crossed, **scored(first)).status_code == 409
+    assert box.ask("POST", f"/jobs/{second['code']}/lease", first["lease"]).status_code == 409
+    assert box.ask("GET", f"/jobs/{second['code']}/archive", first["lease"]).status_code == 409
+    assert {site.row(job["code"]).state for job in (first, second)} == {"queued"}
+
+
 def test_a_report_whose_answer_was_lost_is_answered_again(site: Site, app: FastAPI, box: Elsewhere) -> None:
     site.queued(1, 1)
     job = box.job()
@@ -314,6 +325,7 @@ HOSTILE: dict[str, dict[str, Any]] = {
     "more keys": {"more": 1},
     "another answer": {"answer": "published"},
     "a picture of another face": {"pictures": {"face000": "", "nobody": ""}},
+    "a picture of a face that is not shown": {"pictures": {"OTHER": base64.b64encode(bytes(28 * 24 * 3)).decode()}},
     "a picture of another size": {"pictures": {"EXAMPLE": base64.b64encode(b"123").decode()}},
     "a picture in no base64": {"pictures": {"EXAMPLE": "<svg>"}},
 }
@@ -324,7 +336,9 @@ def test_a_hostile_report_is_a_failed_attempt_and_nothing_of_it_is_kept(site: Si
     code = site.queued(1, 1)
     before = sorted(path.name for path in site.place.store().folder.rglob("*"))
     job = box.job()
-    other = json.loads(json.dumps(HOSTILE[case]).replace("EXAMPLE", job["examples"][0]))
+    hidden = next(face for face in IDS if face not in job["examples"])
+    text = json.dumps(HOSTILE[case]).replace("EXAMPLE", job["examples"][0]).replace("OTHER", hidden)
+    other = json.loads(text)
     body = json.dumps(scored(job, **other))
     answer = box.ask("POST", f"/jobs/{code}/report", job["lease"], content=body.encode())
     assert (answer.status_code, answer.json()["kind"]) == (400, "bad_report"), answer.text
