@@ -2,6 +2,7 @@
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -24,9 +25,9 @@ class Viewer:
     """Who asks.
 
     Attributes:
-        scope: ``team``, ``organiser``, or "" for anybody.
+        scope: ``team``, ``organiser``, ``worker``, or "" for anybody.
         team_id: of the team.
-        name: of the team.
+        name: of the team, or of the worker.
         cookie: of the session, "" without one.
     """
 
@@ -67,8 +68,8 @@ class Doorkeeper:
                 return NOBODY
             return _viewer(row.scope, None if row.team_id is None else session.get(Team, row.team_id), cookie)
 
-    def by_token(self, token: str, client: str) -> Viewer:
-        """Returns who a token belongs to.
+    def by_token(self, token: str, client: str, scopes: Sequence[str] = (teams.TEAM, teams.ORGANISER)) -> Viewer:
+        """Returns who a token of one of these scopes belongs to.
 
         Raises:
             NotAllowed: to nobody.
@@ -78,7 +79,7 @@ class Doorkeeper:
         self.require_calm(client, known)
         try:
             with self._database.read() as session:
-                holder = teams.holder_of(session, token, (teams.TEAM, teams.ORGANISER))
+                holder = teams.holder_of(session, token, scopes)
         except NotAllowed:
             self.failed(client)
             raise
@@ -88,6 +89,8 @@ class Doorkeeper:
             if len(self._known) > _MAX_KNOWN:
                 self._known.popitem(last=False)
         require(self._by_token, known, "requests with this token")
+        if holder.scope == teams.WORKER:
+            return Viewer(holder.scope, name=holder.label)
         return _viewer(holder.scope, holder.team)
 
     def require_calm(self, client: str, known: str = "") -> None:

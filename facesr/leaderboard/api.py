@@ -44,13 +44,23 @@ def viewer_of(request: Request) -> Viewer:
     Raises:
         NotAllowed: the token is not valid.
     """
+    token = bearer(request)
+    return NOBODY if token is None else board_of(request).door.by_token(token, visit_of(request.scope).client)
+
+
+def bearer(request: Request) -> str | None:
+    """Returns the token that a request brings along, None without one.
+
+    Raises:
+        NotAllowed: it is not brought along as it has to be.
+    """
     header = request.headers.get("authorization")
     if header is None:
-        return NOBODY
+        return None
     scheme, _, token = header.partition(" ")
     if scheme.lower() != "bearer":
         raise NotAllowed("send the token as Authorization: Bearer TOKEN.")
-    return board_of(request).door.by_token(token.strip()[:200], visit_of(request.scope).client)
+    return token.strip()[:200]
 
 
 def team_viewer(request: Request) -> Viewer:

@@ -14,6 +14,7 @@ from facesr.leaderboard import (
     api,
     api_changes,
     api_uploads,
+    api_workers,
     feeds,
     organiser_pages,
     pages,
@@ -26,6 +27,7 @@ from facesr.leaderboard.board import AskedNow, Board
 from facesr.leaderboard.competition import Place
 from facesr.leaderboard.faults import BoardError
 from facesr.leaderboard.pieces import MAX_PIECE_BYTES
+from facesr.leaderboard.reports import REPORT_BYTES
 from facesr.leaderboard.uploads import FORM_BYTES
 from facesr.web.database import Database
 from facesr.web.faults import add_faults
@@ -75,6 +77,7 @@ def create_app(place: Place, database: Database, *, trusted_proxy: bool = False,
         api,
         api_changes,
         api_uploads,
+        api_workers,
         feeds,
     ):
         app.include_router(part.router)
@@ -87,6 +90,8 @@ def create_app(place: Place, database: Database, *, trusted_proxy: bool = False,
             return MAX_PIECE_BYTES
         if scope["method"] != "POST":
             return SMALL_BODY_BYTES
+        if path.startswith("/api/v1/worker/jobs/") and path.endswith("/report"):
+            return REPORT_BYTES
         if team_pages.is_upload(path):
             return board.max_archive_bytes + FORM_BYTES
         is_sent = path.startswith("/api/v1/phases/") and path.endswith("/submissions")

@@ -18,6 +18,7 @@ from facesr.leaderboard.competition import Competition, Phase, Place
 from facesr.leaderboard.faults import NotFound
 from facesr.leaderboard.handout import Handouts
 from facesr.leaderboard.phases import times_of
+from facesr.leaderboard.references import References
 from facesr.leaderboard.sight import Sight, sight_of
 from facesr.leaderboard.slots import Slots
 from facesr.leaderboard.split import public_mask
@@ -61,6 +62,7 @@ class Board:
         metrics: counts of requests.
         slots: archives that are being received.
         handouts: what teams get.
+        references: what workers elsewhere get.
     """
 
     def __init__(self, place: Place, database: Database, rates: Rates) -> None:
@@ -74,6 +76,7 @@ class Board:
         self.metrics = Metrics()
         self.slots = Slots()
         self.handouts = Handouts(place)
+        self.references = References(place)
         self._key = place.key
 
     @property

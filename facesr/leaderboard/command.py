@@ -2,7 +2,9 @@
 
 facesr board init DIR            a new competition; without --high and --low a demo on synthetic faces
 facesr board serve DIR           the board in the browser, with a worker beside it
-facesr board worker DIR          another worker, here or on another machine
+facesr board worker DIR          another worker, here or on another machine with the folder and the database
+facesr board worker URL token=F  a worker anywhere else, which needs the board's address and a token alone
+facesr board worker-token DIR N  a token for such a worker, named N; --revoke takes it back
 facesr board score DIR FILE...   a ranking of archives without a server
 facesr board invite DIR          a code with which a team registers
 facesr board phase DIR           the phases; closes, reopens and extends them
@@ -54,8 +56,10 @@ def _subcommands() -> Subcommands:
     serve.add_argument("--workers", type=number(CountFromZero), default=1, help="processes that score")
     serve.add_argument("--behind-proxy", action="store_true", help="believe X-Forwarded-For and -Proto of a proxy")
 
-    worker = on_folder("worker", "serving", "worker", "score what waits, until it is stopped")
-    worker.add_argument("--name", help="for the log; by default the machine and the process")
+    worker = add("worker", "serving", "worker", "score what waits, until it is stopped")
+    worker.add_argument("board", metavar="DIR_OR_URL", help="the competition's folder, or the address of its board")
+    worker.add_argument("token", nargs="?", metavar="token=FILE", help="with an address: the file with the token")
+    worker.add_argument("--name", help="with a folder: for the log; by default the machine and the process")
     worker.add_argument("--device", default="cpu", help="cpu or cuda")
     worker.add_argument("--until-idle", action="store_true", help="end when nothing waits")
 
@@ -73,6 +77,12 @@ def _subcommands() -> Subcommands:
     token = on_folder("token", "operations", "token", "make another token for an organiser or a team")
     token.add_argument("--team", help="whose; without it an organiser's")
     token.add_argument("--revoke", action="store_true", help="revoke the old ones, too")
+
+    workers = on_folder(
+        "worker-token", "worker_tokens", "worker_token", "make or revoke a worker's token, or list them"
+    )
+    workers.add_argument("name", nargs="?", help="of the worker, in the log; without it all are listed")
+    workers.add_argument("--revoke", action="store_true", help="take the worker's token back")
 
     phase = on_folder("phase", "operations", "phase", "list phases; close, extend or move one")
     phase.add_argument("name", nargs="?", help="of the phase")

@@ -36,6 +36,12 @@ class NotNow(BoardError):
     kind = "not_now"
 
 
+class LeaseLost(NotNow):
+    """A job is not the worker's any more, or never was."""
+
+    kind = "lease_lost"
+
+
 class Elsewhere(NotNow):
     """A piece of an upload belongs to another place than where the upload is."""
 

@@ -68,7 +68,7 @@ def score(options: argparse.Namespace) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{out} cannot be made ({error.strerror}); choose another --out.") from error
-    scorer = open_scorer(place, phase, options.device)
+    scorer = open_scorer(phase, place.high(phase), place.low(phase), options.device)
     scored: list[Scored] = []
     refused: list[Refused] = []
     for path in options.archives:

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from facesr.leaderboard import chain
 from facesr.leaderboard.entries import FAILED, QUEUED, REFUSED, SCORED, waiting
-from facesr.leaderboard.tables import Evaluation, PhaseTimes, Round, Submission
+from facesr.leaderboard.tables import Evaluation, PhaseTimes, Round, Submission, Team
 from facesr.web.database import Database
 
 LEASE_SECONDS = 120.0
@@ -36,6 +36,10 @@ class Job:
         archive_sha256: where the archive lies in the store.
         lease: the worker's secret.
         attempt: 1 for the first.
+        num_bytes: of the archive.
+        team: that sent it, and whose name it has to state; None for a baseline.
+        examples: ids of the faces whose pictures everybody may see.
+        lease_seconds: how long the lease lasts unless it is prolonged.
     """
 
     submission_id: int
@@ -44,6 +48,10 @@ class Job:
     archive_sha256: str
     lease: str
     attempt: int
+    num_bytes: int = 0
+    team: str | None = None
+    examples: tuple[str, ...] = ()
+    lease_seconds: float = LEASE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,7 @@ class Outcome:
         pixels_sha256: of the decoded pictures.
         examples: id of a face -> sha256 of its PNG in the store.
         seconds: that it took.
+        ids: of the faces; they have to be those of the round where they are stated.
     """
 
     columns: Mapping[str, NDArray[np.float64]]
@@ -63,9 +72,10 @@ class Outcome:
     pixels_sha256: str
     examples: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    ids: tuple[str, ...] = ()
 
 
-def claim(database: Database, session: Session, worker: str, phases: Sequence[str]) -> Job | None:
+def claim(database: Database, session: Session, worker: str, phases: Sequence[str], lease: str = "") -> Job | None:
     """Returns the next job of these phases, leased to a worker, or None; jobs that failed too often end here.
 
     Args:
@@ -73,6 +83,7 @@ def claim(database: Database, session: Session, worker: str, phases: Sequence[st
         session: of `Database.write`.
         worker: its name, for people.
         phases: whose submissions it can score.
+        lease: the worker's secret, by default a new one.
     """
     while True:
         now = database.now(session)
@@ -86,10 +97,41 @@ def claim(database: Database, session: Session, worker: str, phases: Sequence[st
             _fail(database, session, row, f"scoring was begun {MAX_ATTEMPTS} times and never finished")
             continue
         row.attempts += 1
-        row.lease = secrets.token_hex(16)
+        row.lease = lease or secrets.token_hex(16)
         row.lease_until = now + timedelta(seconds=LEASE_SECONDS)
         row.worker = worker[:100]
-        return Job(row.id, row.code, row.phase, row.archive_sha256, row.lease, row.attempts)
+        return _job(session, row)
+
+
+def held(session: Session, lease: str, code: str | None = None) -> Job | None:
+    """Returns the job that is held by a lease, None where there is none, or where it is another than `code`."""
+    row = session.scalar(select(Submission).where(Submission.lease == lease))
+    if row is None or (code is not None and row.code != code):
+        return None
+    job = _job(session, row)
+    return None if _held(session, job) is None else job
+
+
+def num_held(database: Database, session: Session, worker: str) -> int:
+    """Returns how many jobs a worker of this name holds by leases that have not run out."""
+    rule = (Submission.worker == worker[:100], Submission.lease_until >= database.now(session))
+    return session.scalar(select(func.count()).select_from(Submission).where(*rule)) or 0
+
+
+def _job(session: Session, row: Submission) -> Job:
+    team = session.get_one(Team, row.team_id)
+    assert row.lease is not None
+    return Job(
+        submission_id=row.id,
+        code=row.code,
+        phase=row.phase,
+        archive_sha256=row.archive_sha256,
+        lease=row.lease,
+        attempt=row.attempts,
+        num_bytes=row.num_bytes,
+        team=None if team.is_baseline else team.name,
+        lease_seconds=LEASE_SECONDS,
+    )
 
 
 def prolong(database: Database, session: Session, job: Job) -> bool:
@@ -99,13 +141,6 @@ def prolong(database: Database, session: Session, job: Job) -> bool:
         return False
     row.lease_until = database.now(session) + timedelta(seconds=LEASE_SECONDS)
     return True
-
-
-def give_back(database: Database, session: Session, job: Job) -> None:
-    """Frees a job that its worker will not finish, because it was asked to stop; the attempt does not count."""
-    row = _held(session, job)
-    if row is not None:
-        row.lease, row.lease_until, row.attempts = None, None, row.attempts - 1
 
 
 def finish_refused(database: Database, session: Session, job: Job, sentence: str) -> bool:
@@ -160,12 +195,14 @@ def finish_scored(database: Database, session: Session, job: Job, round_id: int,
     """Records the scores, and returns whether the job was still the worker's.
 
     Raises:
-        ValueError: the columns are not those of the round, or not all values are finite.
+        ValueError: the columns or faces are not those of the round, or not all values are finite.
     """
     row = _held(session, job)
     if row is None:
         return False
     this = session.get_one(Round, round_id)
+    if outcome.ids and list(outcome.ids) != this.ids:
+        raise ValueError("these are not the faces of the round")
     values = packed(this, outcome.columns)
     now = database.now(session)
     evaluation = Evaluation(

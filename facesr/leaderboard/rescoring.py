@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from facesr.leaderboard import chain, queue
 from facesr.leaderboard.competition import Phase, Place
+from facesr.leaderboard.desk import new_round
 from facesr.leaderboard.entries import waiting
 from facesr.leaderboard.faults import NotNow
 from facesr.leaderboard.operations import opened
@@ -62,18 +63,20 @@ def rescore(options: argparse.Namespace) -> None:
 
 
 def _begin(place: Place, database: Database, phase: Phase, device: str) -> None:
-    from facesr.leaderboard.worker import new_round, open_scorer
+    from facesr.leaderboard.worker import open_scorer
 
-    scorer = open_scorer(place, phase, device)
+    scorer = open_scorer(phase, place.high(phase), place.low(phase), device)
     with database.write() as session:
         current = queue.current_round(session, phase.name)
         if current is not None and current.basis_sha256 == scorer.basis_sha256:
             raise NotNow(
                 f"phase {phase.name} is scored with these metrics, judges and references already; nothing to do."
             )
-        this = queue.begin_round(database, session, new_round(phase, scorer), "organiser")
+        this = queue.begin_round(database, session, new_round(phase.name, scorer), "organiser")
         left = num_waiting(session, phase)
     print(f"round {this.id} of phase {phase.name} is begun: {left} submissions wait for a worker")
+    if current is None:
+        return
     print("the board shows the old scores until you publish the new ones by the same command with --publish")
 
 

@@ -11,9 +11,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
+from facesr.errors import ConfigError
+from facesr.leaderboard.desk import Desk, LocalDesk
+from facesr.leaderboard.line import Line
 from facesr.leaderboard.operations import opened
 from facesr.names import shown_path
+from facesr.submission.send import read_token
 from facesr.web.serving import log_to_stderr, run_server
 
 _log = logging.getLogger("facesr.board")
@@ -45,16 +50,39 @@ def worker(options: argparse.Namespace) -> None:
 
     log_to_stderr()
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    name = options.name or f"{socket.gethostname()}-{os.getpid()}"
     parent = os.getppid()
-    with opened(options.folder) as (place, database):
+    with _desk(options, stop) as desk:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stop.set())
         if options.name is not None and options.name.startswith("beside-"):
             threading.Thread(target=_follow, args=(parent, stop), daemon=True).start()
-        print(f"worker {name} of {shown_path(options.folder)}", flush=True)
-        count = Worker(place, database, name, options.device).run(stop, until_idle=options.until_idle)
-    print(f"worker {name} ends; it dealt with {count} submissions", flush=True)
+        print(f"worker {desk.name} of {shown_path(options.board)}", flush=True)
+        count = Worker(desk, options.device).run(stop, until_idle=options.until_idle)
+    print(f"worker {desk.name} ends; it dealt with {count} submissions", flush=True)
+
+
+@contextlib.contextmanager
+def _desk(options: argparse.Namespace, stop: threading.Event) -> Iterator[Desk]:
+    """Yields the desk of a competition's folder, or of a board's address.
+
+    Raises:
+        FaceSRError: it cannot be opened, or options belong to the other kind.
+    """
+    if "://" not in options.board:
+        if options.token is not None:
+            raise ConfigError(f"{options.token} belongs to the address of a board; leave it out with a folder.")
+        name = options.name or f"{socket.gethostname()}-{os.getpid()}"
+        with opened(Path(options.board)) as (place, database):
+            yield LocalDesk(place, database, name)
+        return
+    from facesr.leaderboard.remote import RemoteDesk
+
+    if options.name is not None:
+        raise ConfigError("--name is for a folder; at an address the worker has the name of its token.")
+    key, _, file = (options.token or "").partition("=")
+    if key != "token" or not file:
+        raise ConfigError(f"a worker at an address needs token=FILE: facesr board worker {options.board} token=FILE.")
+    yield RemoteDesk(Line(options.board, read_token(Path(file).expanduser()), stop))
 
 
 def _follow(parent: int, stop: threading.Event) -> None:

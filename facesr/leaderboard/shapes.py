@@ -149,6 +149,52 @@ class LogShape(BaseModel):
     more: bool
 
 
+class WantedShape(BaseModel):
+    """A phase that has waiting submissions, for workers: how it is scored, and its references as a ZIP file."""
+
+    name: str
+    protocol: str
+    ranking_judge: str
+    held_out_judges: list[str]
+    round: int | None
+    basis_sha256: str | None
+    references_sha256: str
+    references_bytes: int
+
+
+class WantedListShape(BaseModel):
+    """What a worker may ask for, and the name that the board gives it."""
+
+    worker: str
+    phases: list[WantedShape]
+
+
+class JobShape(BaseModel):
+    """A job that is leased to a worker for some seconds; `team` is whose name the archive has to state."""
+
+    code: str
+    phase: str
+    archive_sha256: str
+    num_bytes: int
+    lease: str
+    attempt: int
+    team: str | None
+    examples: list[str]
+    lease_seconds: float
+
+
+class ClaimShape(BaseModel):
+    """A job, or none where nothing waits."""
+
+    job: JobShape | None
+
+
+class KeptShape(BaseModel):
+    """That what a worker said holds now."""
+
+    kept: bool
+
+
 class RegistrationShape(BaseModel):
     """A new team; the token is shown this once."""
 

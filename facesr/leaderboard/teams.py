@@ -34,10 +34,12 @@ class Holder:
     Attributes:
         scope: ``team``, ``organiser`` or ``worker``.
         team: the team, for that scope.
+        label: of the token; for ``worker`` the worker's name.
     """
 
     scope: str
     team: Team | None = None
+    label: str = ""
 
     @property
     def actor(self) -> str:
@@ -57,7 +59,7 @@ def holder_of(session: Session, token: str, scopes: Sequence[str]) -> Holder:
     row = session.scalar(select(Token).where(Token.sha256 == digest(token)))
     if row is None or row.revoked is not None or row.scope not in scopes:
         raise refusal
-    return Holder(row.scope, None if row.team_id is None else session.get(Team, row.team_id))
+    return Holder(row.scope, None if row.team_id is None else session.get(Team, row.team_id), row.label)
 
 
 def issue_token(
@@ -75,6 +77,8 @@ def issue_token(
         Token(sha256=digest(token), scope=scope, team_id=team_id, created=database.now(session), label=label[:100])
     )
     data = {"scope": scope, "team": None if team is None else team.name, "sha256": digest(token)[:16]}
+    if scope == WORKER:
+        data["worker"] = label
     chain.append(database, session, actor, "token issued", data)
     return token
 

@@ -1,7 +1,8 @@
 """A worker: takes submissions from the queue, has them verified apart, scores them, and says what came of it.
 
-Any number of workers may run, on any machine that has the competition's folder and the database. Each holds a
-submission by a lease (`facesr.leaderboard.queue`), which a thread prolongs while it works.
+Any number of workers may run: on machines that have the competition's folder and the database, and elsewhere by the
+board's address (`facesr.leaderboard.desk`). Each holds a submission by a lease (`facesr.leaderboard.queue`), which a
+thread prolongs while it works.
 """
 
 import contextlib
@@ -15,28 +16,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session
-
 from facesr.errors import FaceSRError, SubmissionError
-from facesr.leaderboard import queue
-from facesr.leaderboard.competition import Phase, Place
-from facesr.leaderboard.entries import waiting
-from facesr.leaderboard.queue import LEASE_SECONDS, Job, Outcome
+from facesr.leaderboard.desk import Away, Desk, Rules, require_team
+from facesr.leaderboard.faults import NotAllowed
+from facesr.leaderboard.queue import Job, Outcome
 from facesr.leaderboard.sandbox import verify_apart
 from facesr.leaderboard.scoring import Scorer, protocol_named
-from facesr.leaderboard.split import example_ids
-from facesr.leaderboard.tables import Round, Submission, Team
-from facesr.leaderboard.teams import key_of
-from facesr.names import shown
-from facesr.web.database import Database
 
-POLL_SECONDS = 1.0
 _FOLDERS = "facesr-board-"
 # No submission takes so long.
 _ABANDONED_SECONDS = 3600.0
-_AWAY_SECONDS = 5.0
-_MAX_EXAMPLE_BYTES = 1 << 24
+_AWAY_SECONDS, _MOST_AWAY_SECONDS = 5.0, 60.0
 _log = logging.getLogger("facesr.board.worker")
 
 
@@ -44,47 +34,48 @@ _log = logging.getLogger("facesr.board.worker")
 class _Ready:
     """What scores the submissions of a phase, and the round it does that in."""
 
-    phase: Phase
+    phase: Rules
     scorer: Scorer
     round_id: int
 
 
 class Worker:
-    """A worker of a competition.
+    """A worker of a competition."""
 
-    Attributes:
-        name: for the log and the organiser.
-    """
-
-    def __init__(self, place: Place, database: Database, name: str, device: str = "cpu") -> None:
-        self.name = name
-        self._place = place
-        self._database = database
+    def __init__(self, desk: Desk, device: str = "cpu") -> None:
+        self._desk = desk
         self._device = device
         self._scorers: dict[str, Scorer] = {}
         # Phases that this worker cannot score: the reason, which is told once.
         self._told: dict[str, str] = {}
 
     def run(self, stop: threading.Event, *, until_idle: bool = False) -> int:
-        """Works until it is stopped, or until nothing waits; returns how many submissions it dealt with."""
+        """Works until it is stopped, or until nothing waits; returns how many submissions it dealt with.
+
+        Raises:
+            NotAllowed: the board does not take this worker's token any more.
+            Away: only `until_idle`: the jobs cannot be reached.
+        """
         _sweep()
-        count = 0
+        count, pause = 0, _AWAY_SECONDS
         while not stop.is_set():
             try:
                 is_done = self.step(stop)
-            except DBAPIError as error:
-                # It is away for a moment, or stays away; a job that was held goes back when its lease ends.
-                _log.error("the database failed: %s", error.orig)
+            except Away as error:
+                # For a moment, or for longer; a job that was held goes back when its lease ends.
+                _log.error("%s", error)
                 if until_idle:
                     raise
-                stop.wait(_AWAY_SECONDS)
+                stop.wait(pause)
+                pause = min(2 * pause, _MOST_AWAY_SECONDS)
                 continue
+            pause = _AWAY_SECONDS
             if is_done:
                 count += 1
             elif until_idle:
                 break
             else:
-                stop.wait(POLL_SECONDS)
+                stop.wait(self._desk.poll_seconds)
         return count
 
     def step(self, stop: threading.Event | None = None) -> bool:
@@ -92,12 +83,7 @@ class Worker:
         ready = {one.phase.name: one for one in self._ready()}
         if not ready:
             return False
-        with self._database.write() as session:
-            job = queue.claim(self._database, session, self.name, list(ready))
-            if job is not None and not _is_current(session, job, ready[job.phase]):
-                # A round was begun since this worker looked: it has to see whether it can score in that one.
-                queue.give_back(self._database, session, job)
-                return True
+        job = self._desk.claim({name: one.round_id for name, one in ready.items()})
         if job is None:
             return False
         start = time.perf_counter()
@@ -109,106 +95,72 @@ class Worker:
 
     def _ready(self) -> Iterator[_Ready]:
         """Yields the phases that have waiting submissions and that this worker can score."""
-        with self._database.read() as session:
-            wanted = [
-                phase
-                for phase in self._place.competition.phases
-                if session.query(Submission.id).filter(waiting(), Submission.phase == phase.name).first() is not None
-            ]
-        for phase in wanted:
+        for phase in self._desk.waiting():
             try:
                 scorer = self.scorer(phase)
+                round_id = self._desk.round_of(phase, scorer)
+            except (Away, NotAllowed):
+                raise
             except FaceSRError as error:
                 self._tell_once(phase, str(error))
                 continue
-            with self._database.write() as session:
-                this = round_for(self._database, session, phase, scorer, f"worker {self.name}")
-            if this is None:
-                self._tell_once(
-                    phase,
-                    f"phase {phase.name} was scored with other metrics, judges or references than this worker has; "
-                    "run facesr board rescore, or bring this machine to the version of the others.",
-                )
-                continue
             self._told.pop(phase.name, None)
-            yield _Ready(phase, scorer, this.id)
+            yield _Ready(phase, scorer, round_id)
 
-    def scorer(self, phase: Phase) -> Scorer:
+    def scorer(self, phase: Rules) -> Scorer:
         """Returns what scores the submissions of a phase; it is opened once.
 
         Raises:
             FaceSRError: a judge, its weights or the references are missing.
         """
         if phase.name not in self._scorers:
-            self._scorers[phase.name] = open_scorer(self._place, phase, self._device)
+            high, low = self._desk.high(phase), self._desk.low(phase)
+            self._scorers[phase.name] = open_scorer(phase, high, low, self._device)
         return self._scorers[phase.name]
 
-    def _tell_once(self, phase: Phase, sentence: str) -> None:
+    def _tell_once(self, phase: Rules, sentence: str) -> None:
         if self._told.get(phase.name) != sentence:
             self._told[phase.name] = sentence
             _log.error("phase %s is not scored: %s", phase.name, sentence)
 
     def _deal_with(self, job: Job, ready: _Ready, stop: threading.Event | None) -> None:
         try:
-            outcome = self._scored(job, ready)
-            with self._database.write() as session:
-                kept = queue.finish_scored(self._database, session, job, ready.round_id, outcome)
-            if not kept:
+            outcome, pictures = self._scored(job, ready)
+            if not self._desk.scored(job, ready.round_id, outcome, pictures):
                 _log.warning("submission %s: the lease was lost, another worker has it", job.code)
         except SubmissionError as error:
-            with self._database.write() as session:
-                queue.finish_refused(self._database, session, job, str(error))
-        except DBAPIError:
+            self._desk.refused(job, str(error))
+        except (Away, NotAllowed):
             raise
         except Exception as error:
             # Whatever it is, the next submission has to be dealt with; organisers see the reason.
             _log.exception("submission %s: attempt %d failed", job.code, job.attempt)
-            with self._database.write() as session:
-                queue.finish_failed(self._database, session, job, f"{type(error).__name__}: {error}")
+            self._desk.failed(job, f"{type(error).__name__}: {error}")
             if stop is not None:
-                stop.wait(POLL_SECONDS)
+                stop.wait(self._desk.poll_seconds)
 
-    def _scored(self, job: Job, ready: _Ready) -> Outcome:
-        """Returns the scores of a submission.
+    def _scored(self, job: Job, ready: _Ready) -> tuple[Outcome, dict[str, bytes]]:
+        """Returns the scores of a submission, and its example faces as PNG.
 
         Raises:
             SubmissionError: the verifier refuses the archive.
             FaceSRError: the machinery is at fault.
         """
         start = time.perf_counter()
-        place, phase = self._place, ready.phase
-        store = place.store()
-        with tempfile.TemporaryDirectory(prefix=_FOLDERS) as folder:
-            verified = verify_apart(
-                store.path(job.archive_sha256), place.low(phase), protocol_named(phase.protocol), Path(folder)
-            )
-            self._check_team(job, str(verified.facts.get("team", "")))
+        phase = ready.phase
+        with tempfile.TemporaryDirectory(prefix=_FOLDERS) as folder, self._desk.archive(job) as archive:
+            verified = verify_apart(archive, self._desk.low(phase), protocol_named(phase.protocol), Path(folder))
+            require_team(job, str(verified.facts.get("team", "")))
             scored = ready.scorer.score(Path(folder))
-            examples = {
-                key: store.put([(Path(folder) / f"{key}.png").read_bytes()], _MAX_EXAMPLE_BYTES).sha256
-                for key in example_ids(place.key, phase.name, scored.ids, phase.public_share, phase.num_examples)
-            }
-        return Outcome(
+            pictures = {face: (Path(folder) / f"{face}.png").read_bytes() for face in job.examples}
+        outcome = Outcome(
             columns=scored.columns,
             facts={**verified.facts, "is_isolated": verified.is_isolated},
             pixels_sha256=verified.pixels_sha256,
-            examples=examples,
             seconds=time.perf_counter() - start,
+            ids=tuple(scored.ids),
         )
-
-    def _check_team(self, job: Job, name: str) -> None:
-        """Checks that an archive was packed for the team that sent it.
-
-        Raises:
-            SubmissionError: it was packed for another one.
-        """
-        with self._database.read() as session:
-            team = session.get_one(Team, session.get_one(Submission, job.submission_id).team_id)
-        if not team.is_baseline and key_of(name) != team.key:
-            raise SubmissionError(
-                f"the archive was packed for team {shown([name])}, and team {shown([team.name])} sent it; "
-                f"pack it with team={shown([team.name])}."
-            )
+        return outcome, pictures
 
     @contextmanager
     def _prolonged(self, job: Job) -> Iterator[None]:
@@ -216,12 +168,11 @@ class Worker:
         done = threading.Event()
 
         def prolong() -> None:
-            while not done.wait(LEASE_SECONDS / 4):
+            while not done.wait(job.lease_seconds / 4):
                 try:
-                    with self._database.write() as session:
-                        if not queue.prolong(self._database, session, job):
-                            return
-                except Exception:  # a database that is away for a moment: the lease lasts for three more attempts
+                    if not self._desk.prolong(job):
+                        return
+                except Exception:  # the desk is away for a moment: the lease lasts for three more attempts
                     _log.exception("submission %s: the lease could not be prolonged", job.code)
 
         thread = threading.Thread(target=prolong, name="facesr-lease", daemon=True)
@@ -233,11 +184,6 @@ class Worker:
             thread.join()
 
 
-def _is_current(session: Session, job: Job, ready: _Ready) -> bool:
-    current = queue.current_round(session, job.phase)
-    return current is not None and current.id == ready.round_id
-
-
 def _sweep() -> None:
     """Removes the folders of pictures that killed workers of this machine have left."""
     for path in Path(tempfile.gettempdir()).glob(f"{_FOLDERS}*"):
@@ -246,38 +192,18 @@ def _sweep() -> None:
                 shutil.rmtree(path)
 
 
-def open_scorer(place: Place, phase: Phase, device: str = "cpu") -> Scorer:
+def open_scorer(phase: Rules, high: Path, low: Path, device: str = "cpu") -> Scorer:
     """Returns what scores the submissions of a phase.
+
+    Args:
+        phase: what of it says how.
+        high: folder of the originals.
+        low: folder of the low-resolution pictures.
+        device: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
         FaceSRError: a judge, its weights or the references are missing.
     """
     return Scorer.open(
-        protocol_named(phase.protocol),
-        phase.ranking_judge,
-        phase.held_out_judges,
-        place.high(phase),
-        place.low(phase),
-        device=device,
-    )
-
-
-def round_for(database: Database, session: Session, phase: Phase, scorer: Scorer, actor: str) -> Round | None:
-    """Returns the round in which a scorer scores, None where the phase's has another basis; the first one is begun."""
-    current = queue.current_round(session, phase.name)
-    if current is None:
-        return queue.begin_round(database, session, new_round(phase, scorer), actor)
-    return current if current.basis_sha256 == scorer.basis_sha256 else None
-
-
-def new_round(phase: Phase, scorer: Scorer) -> Round:
-    """Returns a round with what a scorer scores by; it is not in the database yet."""
-    return Round(
-        phase=phase.name,
-        basis=scorer.basis,
-        basis_sha256=scorer.basis_sha256,
-        ids=list(scorer.ids),
-        columns={name: dict(about) for name, about in scorer.columns.items()},
-        ranking_metric=scorer.ranking_metric,
-        higher_is_better=scorer.higher_is_better,
+        protocol_named(phase.protocol), phase.ranking_judge, phase.held_out_judges, high, low, device=device
     )

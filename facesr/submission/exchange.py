@@ -71,10 +71,11 @@ def exchange(
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.request(method, parts.path, body, sent)
         answer = connection.getresponse()
-        return Answer(answer.status, _object(answer.read(_MAX_ANSWER_BYTES)))
+        return Answer(answer.status, object_of(answer.read(_MAX_ANSWER_BYTES)))
 
 
-def _object(data: bytes) -> dict[str, Any]:
+def object_of(data: bytes) -> dict[str, Any]:
+    """Returns the JSON object in an answer, {} where there is none."""
     try:
         found = json.loads(data)
     except (ValueError, RecursionError):

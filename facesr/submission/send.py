@@ -55,7 +55,7 @@ def read_token(path: Path) -> str:
     try:
         text = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"token={shown_path(path)} cannot be read; give the file with your team's token.") from error
+        raise ConfigError(f"token={shown_path(path)} cannot be read; give the file with your token.") from error
     if not is_token(text):
         raise ConfigError(f"token={shown_path(path)} holds no token; it is one line of 43 characters.")
     return text

@@ -15,6 +15,7 @@ import torch
 from facesr.leaderboard import founding, worker
 from facesr.leaderboard.app import create_app
 from facesr.leaderboard.competition import Place
+from facesr.leaderboard.desk import LocalDesk
 from facesr.leaderboard.operations import opened
 from facesr.leaderboard.scoring import protocol_named
 from facesr.methods.folder import RestoreOptions, restore_folder
@@ -78,12 +79,13 @@ def archives(place: Place, folder: Path) -> dict[str, Path]:
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str, Place]]:
     """Address of a served demo with a worker, the organiser's token, and its folder."""
     monkeypatch.setattr(founding, "DEMO_FACES", 8)
-    monkeypatch.setattr(worker, "open_scorer", lambda place, phase, device: Scorer(place.high(phase)))
-    monkeypatch.setattr(worker, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(worker, "open_scorer", lambda phase, high, low, device: Scorer(high))
     token = founding.make_competition(tmp_path / "demo", title="Faces <b>2027</b>")
     with opened(tmp_path / "demo") as (place, database), served(create_app(place, database)) as url:
         stop = threading.Event()
-        thread = threading.Thread(target=worker.Worker(place, database, "test").run, args=(stop,))
+        desk = LocalDesk(place, database, "test")
+        desk.poll_seconds = 0.1
+        thread = threading.Thread(target=worker.Worker(desk).run, args=(stop,))
         thread.start()
         yield url, token, place
         stop.set()

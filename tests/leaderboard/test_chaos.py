@@ -15,6 +15,7 @@ from sqlalchemy import func, select
 
 from facesr.leaderboard import checking, entries, queue, worker
 from facesr.leaderboard.competition import Phase, Place
+from facesr.leaderboard.desk import LocalDesk
 from facesr.leaderboard.sandbox import Verified
 from facesr.leaderboard.tables import Evaluation, Submission
 from facesr.leaderboard.teams import new_team
@@ -43,7 +44,9 @@ def _verify(archive: Path, low: Path, protocol: Any, out: Path) -> Verified:
 
 def _work(place: Place, name: str) -> None:
     database = Database(place.url)
-    worker.Worker(place, database, name).run(threading.Event())
+    desk = LocalDesk(place, database, name)
+    desk.poll_seconds = 0.05
+    worker.Worker(desk).run(threading.Event())
 
 
 @pytest.mark.slow
@@ -53,8 +56,6 @@ def test_workers_killed_at_any_moment(
     place: Place, database: Database, phase: Phase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queue, "LEASE_SECONDS", 1.0)
-    monkeypatch.setattr(worker, "LEASE_SECONDS", 1.0)
-    monkeypatch.setattr(worker, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(worker, "verify_apart", _verify)
     monkeypatch.setattr(worker, "open_scorer", lambda *_: Slow())
     place = Place(place.folder, database.engine.url.render_as_string(hide_password=False))

@@ -146,6 +146,12 @@ def test_contest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert [row["place"] for row in rows] == ["1", "2-3", "2-3", ""]
         contest.board("backup", tmp_path / "monday.tar")
         contest.board("token", "--team", "Alpha", "--revoke")
+        box = tmp_path / "box.token"
+        box.write_text(contest.board("worker-token", "box"))
+        assert "box  since" in contest.board("worker-token")
+        contest.run("board", "worker", contest.url, f"token={box}", "--until-idle")
+        contest.board("worker-token", "box", "--revoke")
+        assert "not take" in contest.run("board", "worker", contest.url, f"token={box}", code=2)
         assert "not valid" in contest.run(
             "submit",
             f"verify={tmp_path / 'Alpha-pretrained-asc19_psnr.zip'}",

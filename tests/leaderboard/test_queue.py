@@ -62,17 +62,6 @@ def test_worker_that_dies_every_time_ends_the_job(database: Database, phase: Pha
         assert sent.state == entries.FAILED
 
 
-def test_job_given_back_is_no_attempt(database: Database, phase: Phase) -> None:
-    with database.write() as session:
-        team, _ = a_team(database, session, "Alpha")
-        sent = entries.receive(database, session, team, phase, Stored(sha(1), 1))
-        for _ in range(2 * queue.MAX_ATTEMPTS):
-            job = queue.claim(database, session, "w", [phase.name])
-            assert job is not None
-            queue.give_back(database, session, job)
-        assert (sent.state, sent.attempts) == (entries.QUEUED, 0)
-
-
 def test_withdrawn_while_it_is_scored(database: Database, phase: Phase) -> None:
     with database.write() as session:
         team, _ = a_team(database, session, "Alpha")

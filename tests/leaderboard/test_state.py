@@ -98,7 +98,7 @@ class Contest(RuleBasedStateMachine):
                 self.jobs.append((job, current.id))
 
     @precondition(lambda self: self.jobs)
-    @rule(number=ANY, how=st.sampled_from(["scored", "refused", "failed", "back", "prolong"]), score=st.integers(0, 4))
+    @rule(number=ANY, how=st.sampled_from(["scored", "refused", "failed", "prolong"]), score=st.integers(0, 4))
     def finish(self, number: int, how: str, score: int) -> None:
         job, round_id = self.jobs[number % len(self.jobs)]
         with self.database.write() as session:
@@ -110,8 +110,6 @@ class Contest(RuleBasedStateMachine):
                 queue.finish_refused(self.database, session, job, "no.")
             elif how == "failed":
                 queue.finish_failed(self.database, session, job, "a bug")
-            elif how == "back":
-                queue.give_back(self.database, session, job)
             else:
                 queue.prolong(self.database, session, job)
 

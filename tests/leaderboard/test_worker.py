@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 from facesr.errors import SubmissionError, WeightsError
 from facesr.leaderboard import entries, queue, worker
 from facesr.leaderboard.competition import Phase, Place
+from facesr.leaderboard.desk import LocalDesk, new_round
 from facesr.leaderboard.sandbox import OrganiserError, Verified
 from facesr.leaderboard.tables import Event, Round, Submission
 from facesr.web.database import Database
@@ -48,10 +49,11 @@ class Bench:
     def __init__(self, place: Place, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
         self.scorer = Scorer()
         self.answers: list[Exception | None] = []
-        self.worker = worker.Worker(place, database, "test")
+        desk = LocalDesk(place, database, "test")
+        desk.poll_seconds = 0.0
+        self.worker = worker.Worker(desk)
         monkeypatch.setattr(worker, "verify_apart", self._verify)
         monkeypatch.setattr(worker, "open_scorer", lambda *_: self.scorer)
-        monkeypatch.setattr(worker, "POLL_SECONDS", 0.0)
 
     def _verify(self, archive: Path, low: Path, protocol: Any, out: Path) -> Verified:
         answer = self.answers.pop(0) if self.answers else None
@@ -154,19 +156,20 @@ def test_round_that_begins_before_a_job_is_taken(
 ) -> None:
     code = sent(place, database, phase)
     bench.worker.step()
-    claim = queue.claim
+    claim = LocalDesk.claim
 
     def late(*arguments: Any) -> Any:
-        monkeypatch.setattr(queue, "claim", claim)
-        queue.begin_round(database, arguments[1], worker.new_round(phase, other), "organiser")
+        monkeypatch.setattr(LocalDesk, "claim", claim)
+        with database.write() as session:
+            queue.begin_round(database, session, new_round(phase.name, other), "organiser")
         return claim(*arguments)
 
     other: Any = Scorer()
     other.basis_sha256 = "c" * 64
     sent(place, database, phase, "Beta")
-    monkeypatch.setattr(queue, "claim", late)
-    # The first one waits for the new round, which this worker cannot score.
-    assert bench.worker.run(threading.Event(), until_idle=True) == 1
+    monkeypatch.setattr(LocalDesk, "claim", late)
+    # Both wait for the new round, which this worker cannot score.
+    assert bench.worker.run(threading.Event(), until_idle=True) == 0
     row = row_of(database, code)
     assert (row.state, row.attempts, row.wanted_round is not None, row.note) == ("scored", 0, True, "")
 
@@ -214,7 +217,7 @@ def test_missing_judge_is_told_once_and_takes_no_job(
 
     monkeypatch.setattr(worker, "open_scorer", missing)
     code = sent(place, database, phase)
-    one = worker.Worker(place, database, "test")
+    one = worker.Worker(LocalDesk(place, database, "test"))
     for _ in range(3):
         assert not one.step()
     assert row_of(database, code).attempts == 0
@@ -224,7 +227,7 @@ def test_missing_judge_is_told_once_and_takes_no_job(
 def test_lease_is_prolonged_while_it_is_scored(
     place: Place, database: Database, phase: Phase, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "LEASE_SECONDS", 0.04)
+    monkeypatch.setattr(queue, "LEASE_SECONDS", 0.04)
     code = sent(place, database, phase)
     seen: list[Any] = []
     done = bench.scorer.score
