@@ -50,7 +50,8 @@ def viewer_of(request: Request) -> Viewer:
     scheme, _, token = header.partition(" ")
     if scheme.lower() != "bearer":
         raise NotAllowed("send the token as Authorization: Bearer TOKEN.")
-    return board_of(request).door.by_token(token.strip()[:200], visit_of(request.scope).client)
+    door, client = board_of(request).door, visit_of(request.scope).client
+    return door.by_token(token.strip()[:200], client, changes=request.method not in ("GET", "HEAD"))
 
 
 def team_viewer(request: Request) -> Viewer:
