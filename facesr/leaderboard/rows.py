@@ -8,7 +8,7 @@ from facesr.leaderboard.drawings import label_of
 from facesr.leaderboard.faults import NotFound
 from facesr.leaderboard.standing import Entry, Standing
 
-_MORE_METRICS = ("perceptual_index", "niqe", "ma", "rmse_y", "psnr_rgb", "psnr_y", "consistency")
+_MORE_METRICS = ("perceptual_index", "niqe", "rmse_y", "psnr_rgb", "psnr_y", "consistency")
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def has_judge(standing: Standing) -> bool:
 
 
 def _short(name: str, value: float) -> str:
-    return f"{value:.4f}" if name in ("perceptual_index", "niqe", "ma", "ssim") else f"{value:.2f}"
+    return f"{value:.4f}" if name in ("perceptual_index", "niqe", "ssim") else f"{value:.2f}"
 
 
 def guard_count(facts: Mapping[str, Any]) -> int | None:

@@ -21,7 +21,7 @@ from facesr.__main__ import main
 from facesr.data.export import export_dead_leaves
 from facesr.leaderboard import founding, phases, teams
 from facesr.leaderboard.app import create_app
-from facesr.leaderboard.competition import SETTINGS, Place
+from facesr.leaderboard.competition import KEY, SETTINGS, Place
 from facesr.leaderboard.operations import opened
 from facesr.leaderboard.split import public_mask
 from facesr.leaderboard.worker import Worker
@@ -106,6 +106,8 @@ def contest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Contest]:
         patch.setattr(Ma, "__call__", lambda self, inputs: 10 * inputs.restored.double().mean((1, 2, 3)).cpu().numpy())
         patch.setattr(founding, "DEMO_FACES", 6)
         organiser = founding.make_competition(folder / "contest", title="Both rounds")
+        # One of the keys by which both rounds have public and private pictures.
+        (folder / "contest" / KEY).write_text("07" * 32, encoding="ascii")
         export_dead_leaves(folder / "contest" / "references" / "preliminary", 6, 208, 212)
         with (folder / "contest" / SETTINGS).open("a", encoding="utf-8") as file:
             file.write(_PRELIMINARY)
@@ -178,7 +180,7 @@ def test_the_page_of_general_pictures_speaks_of_them(contest: Contest) -> None:
     text = re.sub(r"<[^>]+>", " ", page)
     assert "perceptual index" in text and "lower is better" in text
     assert "faces" not in text and "White box" not in text and "judge" not in text
-    for heading in ("NIQE", "Ma", "RMSE (luma)", "PSNR (luma)", "LR consistency"):
+    for heading in ("NIQE", "RMSE (luma)", "PSNR (luma)", "LR consistency"):
         assert heading in text, heading
     final = re.sub(r"<[^>]+>", " ", Client(contest.app).get("/phases/final").text)
     assert "means over" in final and "faces" in final and "higher is better" in final and "White box" in final
@@ -188,7 +190,7 @@ def test_a_click_on_a_column_shows_the_better_end_first(contest: Contest) -> Non
     """Of metrics where lower is better the smallest, of others the largest."""
     page = Client(contest.app).get("/phases/preliminary").text
     first = {key.lstrip("-"): key.startswith("-") for key in re.findall(r"sort=(-?\w+)", page)}
-    wanted = {"score": False, "niqe": False, "rmse_y": False, "ma": True, "psnr_y": True, "consistency": True}
+    wanted = {"score": False, "niqe": False, "rmse_y": False, "psnr_y": True, "consistency": True}
     assert {key: first[key] for key in wanted} == wanted
 
 
@@ -236,6 +238,9 @@ def test_pages_in_a_browser(contest: Contest) -> None:
         for size in (WIDE, NARROW):
             reader = Reader(browser, url, size)
             seen = {name: reader.see(address, f"two-{name}-{size['width']}") for name, address in pages.items()}
+            reader.page.goto("/phases/preliminary")
+            hidden = "[...document.querySelectorAll('.scroll')].map(one => one.scrollWidth - one.clientWidth)"
+            assert reader.page.evaluate(hidden) == [0], "the whole table is seen"
             assert "Example pictures" in seen["submission"] and "Example faces" not in seen["submission"]
             reader.page.goto("/signin")
             reader.page.fill("input[name=token]", contest.tokens["Alpha"])
