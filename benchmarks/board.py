@@ -1,10 +1,11 @@
 """Load on a board: many readers of the table beside teams that upload archives.
 
-    uv run --extra board benchmarks/board.py [--readers 200] [--uploads 20] [--seconds 20] [--rate 1]
+    uv run --extra board benchmarks/board.py [--readers 200] [--uploads 20] [--posters 0] [--seconds 20] [--rate 1]
 
 It makes a board with 500 made-up submissions of 300 faces in a temporary folder, serves it by ``facesr board serve``
 without workers, and prints the latency of the pages, of the uploads, and the server's memory. Client and server share
-the machine. A reader loads the front page, the board and a submission's page in turn, every few seconds.
+the machine. A reader loads the front page, the board and a submission's page in turn, every few seconds. A poster sends
+a form without its token four times a second, which is refused behind the limits: the price of a limit on changes.
 """
 
 import argparse
@@ -87,11 +88,12 @@ def make(folder: Path, num_submissions: int, num_faces: int) -> tuple[list[str],
     return codes, tokens
 
 
-async def ask(port: int, address: str, source: str) -> tuple[int, int, float]:
-    """Returns status, bytes and seconds of a GET on a connection of its own."""
+async def ask(port: int, address: str, source: str, method: str = "GET") -> tuple[int, int, float]:
+    """Returns status, bytes and seconds of a request without a body on a connection of its own."""
     start = time.perf_counter()
     reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
-    writer.write(f"GET {address} HTTP/1.1\r\nHost: board\r\nConnection: close\r\n\r\n".encode())
+    length = "" if method == "GET" else "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 0\r\n"
+    writer.write(f"{method} {address} HTTP/1.1\r\nHost: board\r\nConnection: close\r\n{length}\r\n".encode())
     body = await reader.read(-1)
     writer.close()
     return int(body[9:12] or b"0"), len(body), time.perf_counter() - start
@@ -123,6 +125,7 @@ async def load(options: argparse.Namespace, port: int, codes: list[str], tokens:
     found: dict[str, list[float]] = {page: [] for page in pages}
     statuses: dict[int, int] = {}
     sent: list[float] = []
+    posted: list[float] = []
 
     async def read(number: int) -> None:
         rng = random.Random(number)
@@ -145,10 +148,24 @@ async def load(options: argparse.Namespace, port: int, codes: list[str], tokens:
             sent.append(seconds)
             await asyncio.sleep(1.0)
 
-    await asyncio.gather(*map(read, range(options.readers)), *map(upload, range(options.uploads)))
+    async def post(number: int) -> None:
+        await asyncio.sleep(number / max(1, options.posters) / 4)
+        while time.monotonic() < until:
+            status, _, seconds = await ask(port, "/signin", f"127.0.3.{number + 1}", "POST")
+            statuses[status] = statuses.get(status, 0) + 1
+            posted.append(seconds)
+            await asyncio.sleep(0.25)
+
+    jobs = [
+        *map(read, range(options.readers)),
+        *map(upload, range(options.uploads)),
+        *map(post, range(options.posters)),
+    ]
+    await asyncio.gather(*jobs)
     for page, times in found.items():
         print(f"{page:32} {_quantiles(times)}")
     print(f"{'upload of 8 MiB':32} {_quantiles(sent)}")
+    print(f"{'form without its token':32} {_quantiles(posted)}")
     print(f"answers by status: {dict(sorted(statuses.items()))}")
 
 
@@ -169,6 +186,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--readers", type=int, default=200)
     parser.add_argument("--uploads", type=int, default=20)
+    parser.add_argument("--posters", type=int, default=0, help="who send forms, each from an address of its own")
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--pause", type=float, default=5.0, help="mean seconds between two pages of a reader")
     parser.add_argument(

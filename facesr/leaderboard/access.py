@@ -12,9 +12,10 @@ from facesr.leaderboard import teams
 from facesr.leaderboard.faults import NotAllowed
 from facesr.leaderboard.tables import Team, Token
 from facesr.web.database import Database
-from facesr.web.rates import Buckets
+from facesr.web.rates import Both, Buckets
 from facesr.web.security import Rates, require, too_often
 from facesr.web.sessions import Sessions
+from facesr.web.shared_rates import SharedBuckets
 from facesr.web.tokens import digest
 
 _MAX_KNOWN = 10_000
@@ -48,11 +49,12 @@ NOBODY = Viewer()
 class Doorkeeper:
     """Knows sessions and tokens, and who has been guessing."""
 
-    def __init__(self, database: Database, sessions: Sessions, rates: Rates) -> None:
+    def __init__(self, database: Database, sessions: Sessions, rates: Rates, shared: SharedBuckets) -> None:
         self._database = database
         self._sessions = sessions
-        self._failures = Buckets(rates.failures)
+        self._failures = Both(Buckets(rates.failures), shared.limit("failures", rates.failures))
         self._by_token = Buckets(rates.by_token)
+        self._changes_by_token = Both(self._by_token, shared.limit("by token", rates.by_token))
         self._lock = threading.Lock()
         # Digests that were right a while ago: they are let in although somebody guesses from the same address.
         self._known: OrderedDict[str, None] = OrderedDict()
@@ -68,8 +70,16 @@ class Doorkeeper:
                 return NOBODY
             return _viewer(row.scope, None if row.team_id is None else session.get(Team, row.team_id), cookie)
 
-    def by_token(self, token: str, client: str, scopes: Sequence[str] = (teams.TEAM, teams.ORGANISER)) -> Viewer:
+    def by_token(
+        self, token: str, client: str, scopes: Sequence[str] = (teams.TEAM, teams.ORGANISER), *, changes: bool
+    ) -> Viewer:
         """Returns who a token of one of these scopes belongs to.
+
+        Args:
+            token: as it was sent.
+            client: the address that it came from.
+            scopes: that are let in.
+            changes: whether the request is to change something; these are counted by all servers together.
 
         Raises:
             NotAllowed: to nobody.
@@ -88,7 +98,7 @@ class Doorkeeper:
             self._known.move_to_end(known)
             if len(self._known) > _MAX_KNOWN:
                 self._known.popitem(last=False)
-        require(self._by_token, known, "requests with this token")
+        require(self._changes_by_token if changes else self._by_token, known, "requests with this token")
         if holder.scope == teams.WORKER:
             return Viewer(holder.scope, name=holder.label)
         return _viewer(holder.scope, holder.team)
@@ -103,8 +113,10 @@ class Doorkeeper:
         Raises:
             Refusal: they did; 429.
         """
+        if known in self._known:
+            return
         wait = self._failures.wait(client)
-        if wait > 0 and known not in self._known:
+        if wait > 0:
             raise too_often("wrong tokens", wait)
 
     def failed(self, client: str) -> None:

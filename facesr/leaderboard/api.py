@@ -45,7 +45,9 @@ def viewer_of(request: Request) -> Viewer:
         NotAllowed: the token is not valid.
     """
     token = bearer(request)
-    return NOBODY if token is None else board_of(request).door.by_token(token, visit_of(request.scope).client)
+    if token is None:
+        return NOBODY
+    return board_of(request).door.by_token(token, visit_of(request.scope).client, changes=is_change(request))
 
 
 def bearer(request: Request) -> str | None:
@@ -61,6 +63,11 @@ def bearer(request: Request) -> str | None:
     if scheme.lower() != "bearer":
         raise NotAllowed("send the token as Authorization: Bearer TOKEN.")
     return token.strip()[:200]
+
+
+def is_change(request: Request) -> bool:
+    """Returns whether a request is to change something."""
+    return request.method not in ("GET", "HEAD")
 
 
 def team_viewer(request: Request) -> Viewer:

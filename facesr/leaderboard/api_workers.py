@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, Response
 
 from facesr.leaderboard import chain, queue, reports, teams
-from facesr.leaderboard.api import TOKEN_NEEDED, Code, Name, This, bearer
+from facesr.leaderboard.api import TOKEN_NEEDED, Code, Name, This, bearer, is_change
 from facesr.leaderboard.api_changes import Body
 from facesr.leaderboard.board import Board, board_of
 from facesr.leaderboard.desk import LocalDesk
@@ -75,7 +75,7 @@ def desk_of(request: Request) -> LocalDesk:
     token = bearer(request)
     if token is None:
         raise NotAllowed("this needs a worker's token as Authorization: Bearer TOKEN.")
-    viewer = board.door.by_token(token, visit.client, (teams.WORKER,))
+    viewer = board.door.by_token(token, visit.client, (teams.WORKER,), changes=is_change(request))
     return LocalDesk(board.place, board.database, viewer.name)
 
 

@@ -104,6 +104,7 @@ def create_app(place: Place, database: Database, *, trusted_proxy: bool = False,
         metrics=board.metrics,
         rates=limits,
         trusted_proxy=trusted_proxy,
+        shared_changes=board.limits.limit("changes", limits.changes),
     )
     return app
 

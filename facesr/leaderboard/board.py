@@ -28,6 +28,7 @@ from facesr.web.forms import Form, cookie_name, is_from_elsewhere
 from facesr.web.metrics import Metrics
 from facesr.web.security import Rates, Refusal, Visit, visit_of
 from facesr.web.sessions import Sessions
+from facesr.web.shared_rates import SharedBuckets
 from facesr.web.store import Store
 
 
@@ -56,6 +57,7 @@ class Board:
         database: of the board.
         store: of archives and pictures.
         sessions: cookies and form tokens.
+        limits: counts of requests that all servers of the board share.
         door: who asks.
         standings: the ranked tables.
         rendered: pages as they were sent.
@@ -70,7 +72,8 @@ class Board:
         self.database = database
         self.store: Store = place.store()
         self.sessions = Sessions(place.key)
-        self.door = Doorkeeper(database, self.sessions, rates)
+        self.limits = SharedBuckets(database, place.key)
+        self.door = Doorkeeper(database, self.sessions, rates, self.limits)
         self.standings = Standings(place, database)
         self.rendered = Rendered()
         self.metrics = Metrics()

@@ -72,6 +72,11 @@ class Phase(Strict):
     num_examples: Annotated[int, Field(ge=0, le=12)] = 3
     limits: Limits = Limits()
 
+    @property
+    def unit(self) -> str:
+        """What scores are means over, for people: ``faces`` or ``pictures``."""
+        return "pictures" if self.protocol == "asc19_preliminary" else "faces"
+
     @model_validator(mode="after")
     def _check(self) -> "Phase":
         if self.starts >= self.ends:

@@ -80,7 +80,7 @@ def axes_of(table: Standing) -> tuple[str, str] | None:
 
     Perception is the perceptual index or NIQE where there is one, else the ranking judge's similarity.
     """
-    x_name = next((name for name in ("psnr_rgb", "psnr_y", "rmse") if name in table.columns), None)
+    x_name = next((name for name in ("psnr_rgb", "psnr_y", "rmse_y") if name in table.columns), None)
     y_name = next((name for name in ("perceptual_index", "niqe") if name in table.columns), table.ranking_metric)
     return None if x_name is None or y_name is None or x_name == y_name else (x_name, y_name)
 
@@ -93,17 +93,17 @@ def plane_of(table: Standing) -> bytes | None:
         return None
     shown = is_seen[:MAX_MARKERS] + [one for one in is_seen[MAX_MARKERS:] if one.team.is_baseline]
     plane = Plane(
-        title=f"{table.phase.title}: {table.num_faces} faces, {table.view} scores",
-        x_label=_axis_label(axes[0]),
-        y_label=_axis_label(axes[1]),
+        title=f"{table.phase.title}: {table.num_faces} {table.phase.unit}, {table.view} scores",
+        x_label=_axis_label(table, axes[0]),
+        y_label=_axis_label(table, axes[1]),
         limits={},
     )
     return plane_png(plane, [Marker(one.means[axes[0]], one.means[axes[1]], one.team.name) for one in shown])
 
 
-def _axis_label(metric: str) -> str:
+def _axis_label(table: Standing, metric: str) -> str:
     unit = " in dB" if metric.startswith("psnr") else ""
-    is_higher = metric.startswith(("psnr", "is/"))
+    is_higher = table.columns[metric]["higher_is_better"]
     return f"{label_of(metric)}{unit} ({'higher' if is_higher else 'lower'} is better)"
 
 
@@ -116,6 +116,7 @@ def label_of(metric: str) -> str:
         "consistency": "LR consistency",
         "perceptual_index": "perceptual index",
         "niqe": "NIQE",
-        "rmse": "RMSE",
+        "ma": "Ma",
+        "rmse_y": "RMSE (luma)",
     }
     return f"IS {metric.removeprefix('is/')}" if metric.startswith("is/") else known.get(metric, metric)

@@ -81,7 +81,7 @@ def score(options: argparse.Namespace) -> None:
             print(f"{found.columns[scorer.ranking_metric].mean():.4f}  {shown([path.name])}")
     rows = ranked(scored, scorer.ranking_metric, higher_is_better=scorer.higher_is_better)
     write_text(out / "ranking.csv", ranking_csv(rows, refused, scorer.ranking_metric))
-    write_text(out / "ranking.html", _page(place, phase, scorer.ranking_metric, rows, refused))
+    write_text(out / "ranking.html", _page(place, phase, scorer, rows, refused))
     print(f"{len(rows)} ranked, {len(refused)} refused: {shown_path(out / 'ranking.html')}")
 
 
@@ -125,13 +125,16 @@ def ranking_csv(rows: Sequence[tuple[Rank, Scored]], refused: Sequence[Refused],
 
 
 def _page(
-    place: Place, phase: Phase, metric: str, rows: Sequence[tuple[Rank, Scored]], refused: Sequence[Refused]
+    place: Place, phase: Phase, scorer: Any, rows: Sequence[tuple[Rank, Scored]], refused: Sequence[Refused]
 ) -> str:
+    metric: str = scorer.ranking_metric
     held_out = sorted({name for _, one in rows for name in one.columns if name.startswith("is/")} - {metric})
     return render(
         "board/ranking.html",
         title=f"{place.competition.title}: {phase.title}",
         metric=metric,
+        unit=phase.unit,
+        direction="higher" if scorer.higher_is_better else "lower",
         held_out=held_out,
         rows=[
             {

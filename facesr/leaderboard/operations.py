@@ -122,7 +122,7 @@ def _list(place: Place, database: Database) -> None:
 
 
 def _preview(place: Place, database: Database, table: Standing) -> str:
-    lines = [f"{table.phase.name}, {table.view} scores, {table.num_faces} faces:"]
+    lines = [f"{table.phase.name}, {table.view} scores, {table.num_faces} {table.phase.unit}:"]
     for entry in table.entries:
         score = f"{entry.means[table.ranking_metric or '']:.4f}"
         lines.append(f"  {entry.place or '-':>5}  {score}  {entry.team.name}")

@@ -14,7 +14,7 @@ from facesr.leaderboard.board import Asked, AskedNow, PhaseNow
 from facesr.leaderboard.drawings import MAX_MARKERS, axes_of, plane_of
 from facesr.leaderboard.faults import NotFound
 from facesr.leaderboard.phases import UPCOMING
-from facesr.leaderboard.rows import table_of
+from facesr.leaderboard.rows import has_judge, table_of
 from facesr.leaderboard.scores import given_picture
 from facesr.leaderboard.sight import Sight
 from facesr.leaderboard.standing import PUBLIC, Entry, Standing
@@ -118,6 +118,7 @@ def board_page(
             baselines=bool(baselines),
             views=[(one, _address(name, one, baselines).rstrip("&")) for one in phase.sight.views],
             other_baselines=_address(name, view, 1 - baselines).rstrip("&"),
+            has_judge=has_judge(table),
             plane=f"/phases/{name}/plane.png?view={shown}" if _has_plane(phase, table) else "",
             max_markers=MAX_MARKERS,
         )

@@ -8,7 +8,7 @@ from facesr.leaderboard.drawings import label_of
 from facesr.leaderboard.faults import NotFound
 from facesr.leaderboard.standing import Entry, Standing
 
-_MORE_METRICS = ("perceptual_index", "niqe", "psnr_rgb", "consistency")
+_MORE_METRICS = ("perceptual_index", "niqe", "rmse_y", "psnr_rgb", "psnr_y", "consistency")
 
 
 @dataclass(frozen=True)
@@ -124,10 +124,11 @@ def _columns(standing: Standing, others: Mapping[int, float], is_stepped: bool) 
             Column("public", "Public score", lambda one: others.get(one.submission.id), True, standing.higher_is_better)
         )
     if not is_stepped:
-        found += [_mean_column(name) for name in standing.held_out]
-        found += [_mean_column(name) for name in _more(standing)]
+        found += [_mean_column(name, standing) for name in standing.held_out]
+        found += [_mean_column(name, standing) for name in _more(standing)]
+    if has_judge(standing):
+        found.append(Column("white-box", "White box", lambda one: one.white_box, True))
     found += [
-        Column("white-box", "White box", lambda one: one.white_box, True),
         Column("guard", "Guard", lambda one: guard_count(one.submission.facts), True),
         Column("watts", "Watts", lambda one: one.mean_watts, True, False),
         Column("parameters", "Parameters", lambda one: one.num_parameters, True, False),
@@ -137,9 +138,9 @@ def _columns(standing: Standing, others: Mapping[int, float], is_stepped: bool) 
     return found
 
 
-def _mean_column(name: str) -> Column:
-    is_lower = name in ("perceptual_index", "niqe")
-    return Column(name, label_of(name), lambda one: one.means[name], True, not is_lower)
+def _mean_column(name: str, standing: Standing) -> Column:
+    is_descending = standing.columns[name]["higher_is_better"]
+    return Column(name, label_of(name), lambda one: one.means[name], True, is_descending)
 
 
 def _more(standing: Standing) -> list[str]:
@@ -162,8 +163,9 @@ def _cells(one: Entry, standing: Standing, others: Mapping[int, float], is_stepp
     guard = guard_count(one.submission.facts)
     watts = "-" if one.mean_watts is None else f"{one.mean_watts:.0f}"
     is_over = one.within_power_limit is False
+    if has_judge(standing):
+        found.append(Cell({None: "-", True: "yes", False: "no"}[one.white_box], "", True, one.white_box is True))
     found += [
-        Cell({None: "-", True: "yes", False: "no"}[one.white_box], "", True, one.white_box is True),
         Cell("-" if guard is None else str(guard), "", True),
         Cell(watts, "over the limit" if is_over else "", True, is_over),
         Cell(size_text(one.num_parameters), "", True),
@@ -171,6 +173,13 @@ def _cells(one: Entry, standing: Standing, others: Mapping[int, float], is_stepp
         Cell(f"{one.submission.received:%Y-%m-%d}", f"{one.submission.received:%H:%M}", True),
     ]
     return found
+
+
+def has_judge(standing: Standing) -> bool:
+    """Returns whether a recogniser ranks, which may have been in a training loss."""
+    if standing.ranking_metric is None:
+        return standing.phase.unit == "faces"
+    return standing.ranking_metric.startswith("is/")
 
 
 def _short(name: str, value: float) -> str:

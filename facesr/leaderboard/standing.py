@@ -36,7 +36,7 @@ class Entry:
         rank: its place with its score and interval; None for one that has no place (baselines, disqualified ones).
             With a Ladder public places follow from the shown scores alone.
         shown_score: the score that the board shows; with a Ladder not always its own.
-        white_box: whether the ranking judge was in the training loss; None where that is not said.
+        white_box: whether the ranking judge was in the training loss; None where that is not said, or no judge ranks.
         mean_watts: of the restoration, by its manifest; None where it is not stated.
         within_power_limit: None without a limit or a statement.
         num_entries: scored submissions of the team in the phase.
@@ -249,7 +249,8 @@ def _places(ranked: Sequence[_Scored], this: Round, view: str) -> list[Rank]:
 
 def _entry(one: _Scored, rank: Rank | None, phase: Phase, this: Round, view: str, shown: float, number: int) -> Entry:
     facts = one.submission.facts
-    judges = facts.get("loss_judges")
+    # Only a recogniser can have been in the training loss.
+    judges = facts.get("loss_judges") if this.ranking_metric.startswith("is/") else None
     watts = facts.get("mean_watts")
     limit = phase.power_limit_watts
     return Entry(

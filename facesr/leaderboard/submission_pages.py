@@ -134,8 +134,8 @@ def _charts(scores: Scores, phase: PhaseNow) -> list[dict[str, Any]]:
         if phase.sight.shows_faces(name):
             drawn = curve_svg(
                 values,
-                f"{label_of(name)} of {len(values)} faces, sorted",
-                "faces, sorted",
+                f"{label_of(name)} of {len(values)} {phase.settings.unit}, sorted",
+                f"{phase.settings.unit}, sorted",
                 lines={summary.mean: f"mean {summary.mean:.4f}"},
             )
         ends: list[tuple[str, float]] = []
@@ -225,7 +225,10 @@ def _difference(name: str, left: Scores, right: Scores, phase: PhaseNow) -> dict
         "lower": int((difference < 0).sum()),
         "faces": faces,
         "chart": curve_svg(
-            difference[order], f"difference of {label_of(name)}, sorted", "faces, sorted", lines={0.0: "equal"}
+            difference[order],
+            f"difference of {label_of(name)}, sorted",
+            f"{phase.settings.unit}, sorted",
+            lines={0.0: "equal"},
         )
         if phase.sight.shows_faces(name)
         else None,

@@ -6,10 +6,14 @@ The row of a submission is the job of scoring it as well: its state says who has
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, ForeignKey, Integer, LargeBinary, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from facesr.web.database import UtcDateTime, named_metadata
+
+# Above 2 GiB, too. SQLite's INTEGER has 64 bits; under another name the table would have to be made anew, which SQLite
+# refuses inside a transaction as long as rows of other tables refer to it.
+_BYTES = BigInteger().with_variant(Integer(), "sqlite")
 
 
 class Base(DeclarativeBase):
@@ -154,7 +158,7 @@ class Submission(Base):
     phase: Mapped[str] = mapped_column(ForeignKey("phases.name"), index=True)
     received: Mapped[datetime]
     archive_sha256: Mapped[str] = mapped_column(String(64))
-    num_bytes: Mapped[int]
+    num_bytes: Mapped[int] = mapped_column(_BYTES)
     state: Mapped[str] = mapped_column(String(16), index=True)
     attempts: Mapped[int] = mapped_column(default=0)
     lease: Mapped[str | None] = mapped_column(String(64))

@@ -81,7 +81,7 @@ def signin_page(asked: AskedNow) -> Response:
 def signin(asked: AskedNow, fields: Annotated[dict[str, str], Depends(checked("signin"))]) -> Response:
     """Begins a session."""
     token = fields.get("token", "").strip()
-    viewer = asked.board.door.by_token(token, asked.visit.client)
+    viewer = asked.board.door.by_token(token, asked.visit.client, changes=True)
     response = see_other("/organiser" if viewer.is_organiser else "/team")
     set_session(asked, response, asked.board.door.begin(token))
     return response

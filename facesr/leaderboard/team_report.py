@@ -130,7 +130,7 @@ def _text(
 def _part(view: str, scores: Scores, phase: PhaseNow) -> Part:
     names = ordered(scores)
     shown = [name for name in names if phase.sight.shows_faces(name)]
-    metrics = [_metric(name, scores.columns[name], has_chart=name in shown) for name in names]
+    metrics = [_metric(name, scores.columns[name], phase.settings.unit, has_chart=name in shown) for name in names]
     first = scores.columns[scores.ranking_metric if scores.ranking_metric in shown else shown[0]] if shown else None
     if first is None:
         return Part(view, len(scores.ids), metrics, [], [])
@@ -144,16 +144,16 @@ def _part(view: str, scores: Scores, phase: PhaseNow) -> Part:
         ]
         for number, index in enumerate(order[:MAX_FACES].tolist(), 1)
     ]
-    return Part(view, len(scores.ids), metrics, ["face", *map(label_of, shown)], rows)
+    return Part(view, len(scores.ids), metrics, [phase.settings.unit[:-1], *map(label_of, shown)], rows)
 
 
-def _metric(name: str, values: Any, *, has_chart: bool) -> Metric:
+def _metric(name: str, values: Any, unit: str, *, has_chart: bool) -> Metric:
     summary = summary_of(values)
     chart = None
     if has_chart:
-        title = f"{label_of(name)} of {len(values)} faces, sorted"
+        title = f"{label_of(name)} of {len(values)} {unit}, sorted"
         lines = {summary.mean: f"mean {summary.mean:.4f}"}
-        chart = curve_svg(np.sort(values), title, "faces, sorted", lines=lines)
+        chart = curve_svg(np.sort(values), title, f"{unit}, sorted", lines=lines)
     return Metric(label_of(name), summary, chart)
 
 

@@ -11,7 +11,7 @@ until it commits: limits, queues and chained logs need no thought about two writ
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -97,6 +97,7 @@ class Database:
             ) from error
         self._writing = self.engine.execution_options(facesr_writes=True)
         self._turn = threading.Lock()
+        self._also_closed: list[Callable[[], None]] = []
 
     @property
     def is_sqlite(self) -> bool:
@@ -146,8 +147,14 @@ class Database:
             where = self.engine.url.render_as_string(hide_password=True)
             raise DataError(f"database {where} cannot be opened ({_reason(error)}); check its address.") from error
 
+    def also_close(self, close: Callable[[], None]) -> None:
+        """Has something called when the database is closed."""
+        self._also_closed.append(close)
+
     def close(self) -> None:
         """Closes all connections."""
+        for close in self._also_closed:
+            close()
         self.engine.dispose()
 
 

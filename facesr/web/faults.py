@@ -58,9 +58,13 @@ def add_faults(
     @app.exception_handler(DBAPIError)
     @app.exception_handler(PoolTimeoutError)
     async def away(request: Request, error: Exception) -> Response:
-        _log.error("the database failed: %s", getattr(error, "orig", error))
-        sentence = "the database cannot be reached now; try again in a minute."
-        return answer(request.scope, Refusal(503, "fault", sentence, 60))
+        return answer(request.scope, database_away(error))
+
+
+def database_away(error: Exception) -> Refusal:
+    """Returns the refusal of what needs a database that does not answer; the log says why."""
+    _log.error("the database failed: %s", getattr(error, "orig", error))
+    return Refusal(503, "fault", "the database cannot be reached now; try again in a minute.", 60)
 
 
 def _refusal_of(error: FaceSRError) -> Refusal:

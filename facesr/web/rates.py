@@ -9,6 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,33 @@ class Rate:
 
     burst: float
     per_second: float
+
+
+class Limit(Protocol):
+    """A limit with a count for each key."""
+
+    def take(self, key: str) -> float:
+        """Takes one of a key, and returns 0; or takes nothing, and returns the seconds until there is one."""
+        ...
+
+    def wait(self, key: str) -> float:
+        """Returns the seconds until one of a key can be taken, 0 where that is now."""
+        ...
+
+
+class Both:
+    """Two limits of which both have to be kept; the second one is not asked where the first one says no."""
+
+    def __init__(self, first: Limit, second: Limit) -> None:
+        self._first, self._second = first, second
+
+    def take(self, key: str) -> float:
+        """Takes one of a key of both, and returns 0; or returns the seconds until one says yes that says no now."""
+        return self._first.take(key) or self._second.take(key)
+
+    def wait(self, key: str) -> float:
+        """Returns the seconds until one of a key can be taken, 0 where that is now."""
+        return self._first.wait(key) or self._second.wait(key)
 
 
 class Buckets:

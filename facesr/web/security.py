@@ -14,15 +14,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import anyio
+import anyio.to_thread
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from facesr.errors import FaceSRError
 from facesr.web.metrics import Metrics
-from facesr.web.rates import Buckets, Rate
+from facesr.web.rates import Buckets, Limit, Rate
 
 SMALL_BODY_BYTES = 64 * 1024
+_SHARED_THREADS = 4
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
 _MAX_ADDRESS_BYTES = 2048
 _MAX_HEADERS, _MAX_HEADER_BYTES = 64, 16 * 1024
@@ -102,13 +104,13 @@ def visit_of(scope: Scope) -> Visit:
     return found
 
 
-def require(buckets: Buckets, key: str, what: str) -> None:
+def require(limit: Limit, key: str, what: str) -> None:
     """Takes one of a rate limit.
 
     Raises:
         Refusal: there is none left; 429.
     """
-    wait = buckets.take(key)
+    wait = limit.take(key)
     if wait > 0:
         raise too_often(what, wait)
 
@@ -132,6 +134,7 @@ class Guard:
         rates: Rates,
         trusted_proxy: bool = False,
         logs_clients: bool = True,
+        shared_changes: Limit | None = None,
     ) -> None:
         """Guards a site.
 
@@ -144,6 +147,8 @@ class Guard:
             trusted_proxy: whether a proxy before the site says who asks (the last X-Forwarded-For) and how
                 (X-Forwarded-Proto); without one anybody could write these.
             logs_clients: whether the log says from which address a request came.
+            shared_changes: counts changes by an address for several servers together. It may block, so it is asked in
+                one of a few threads of its own, and only for what this server's own count lets through.
         """
         self._app = app
         self._answer = answer
@@ -152,6 +157,9 @@ class Guard:
         self._trusted_proxy = trusted_proxy
         self._logs_clients = logs_clients
         self._requests, self._changes = Buckets(rates.requests), Buckets(rates.changes)
+        self._shared_changes = shared_changes
+        # Other requests need the server's other threads, however many wait for these.
+        self._shared_threads = anyio.CapacityLimiter(_SHARED_THREADS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Lets a request in, or answers it."""
@@ -165,6 +173,7 @@ class Guard:
         sending = _Sending(send, visit, scope["method"])
         try:
             self._require(scope, visit)
+            await self._require_shared(scope, visit)
             body = sending.body = _Body(receive, self._body_limit(scope))
             await self._app(scope, body.receive, sending.send)
         except Refusal as error:
@@ -206,6 +215,16 @@ class Guard:
             raise _too_large(self._body_limit(scope))
         if scope["method"] not in ("GET", "HEAD"):
             require(self._changes, visit.client, "changes")
+
+    async def _require_shared(self, scope: Scope, visit: Visit) -> None:
+        """Counts a change for all servers.
+
+        Raises:
+            Refusal: there were too many, or the count cannot be reached.
+        """
+        if self._shared_changes is not None and scope["method"] not in ("GET", "HEAD"):
+            what = (self._shared_changes, visit.client, "changes")
+            await anyio.to_thread.run_sync(require, *what, limiter=self._shared_threads)
 
     def _tell(self, scope: Scope, visit: Visit, sending: "_Sending", seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "(none)")
