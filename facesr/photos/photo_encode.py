@@ -14,6 +14,7 @@ from PIL import Image
 from facesr.photos import colour, exif
 from facesr.photos.colour import Pixels, strips
 from facesr.photos.photo import Photo
+from facesr.photos.photo_heif import avif_options, write_heic
 from facesr.photos.photo_tiff import write_tiff
 from facesr.png import PNG_SIGNATURE
 
@@ -52,7 +53,7 @@ def encode(file: BinaryIO, photo: Photo, remark: str | None) -> None:
     """
     height, width, _ = photo.pixels.shape
     block = photo.exif and exif.with_size(photo.exif, width, height)
-    if remark is not None and photo.format in ("JPEG", "WEBP", "TIFF"):
+    if remark is not None and photo.format in ("JPEG", "WEBP", "TIFF", "HEIC", "AVIF"):
         longer = exif.with_software(block, remark)
         if photo.format == "JPEG" and len(_EXIF_MARK + longer) > _MAX_MARKER_BYTES:
             photo = replace(photo, comment=remark.encode())  # the block was full already
@@ -63,6 +64,8 @@ def encode(file: BinaryIO, photo: Photo, remark: str | None) -> None:
         write_tiff(file, channels, block, photo.icc, photo.encoding.compression)
     elif photo.format == "PNG":
         _write_png(file, channels, replace(photo, exif=block), remark)
+    elif photo.format == "HEIC":
+        write_heic(file, channels, replace(photo, exif=block))
     elif photo.format == "BMP" and photo.alpha is not None:
         done, data = cv2.imencode(".bmp", cv2.cvtColor(_joined(photo), cv2.COLOR_RGBA2BGRA))
         if not done:
@@ -95,6 +98,8 @@ def _by_pillow(file: BinaryIO, channels: list[Pixels], photo: Photo) -> None:
         }
     elif photo.format == "BMP":
         given["dpi"] = photo.dpi or (0, 0)  # else Pillow says 96
+    elif photo.format == "AVIF":
+        given |= avif_options(photo)
     elif photo.format == "WEBP":
         given |= {"lossless": how.is_lossless, "exact": True, "quality": how.quality, "method": 4}
     given = {key: value for key, value in given.items() if value is not None}

@@ -245,7 +245,7 @@ def _restore(job: Job, settings: RestoreSettings, means: Means, report: Report |
     _write(job, settings, after, restored.faces, origin, facts)
     if report is not None and report.has_room():
         report.add(job.target, photo, after, told_of(restored.faces))
-    return summary(restored)
+    return summary(restored) + (f"\n  {photo.note}" if photo.note else "")
 
 
 def scale_of(settings: RestoreSettings, width: int, height: int) -> int:
