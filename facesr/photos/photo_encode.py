@@ -39,8 +39,11 @@ def channels_of(photo: Photo) -> list[Pixels]:
     """Returns what is written, arrays (H, W, 1 or 3): grey or colours, and alpha if there is any."""
     pixels = photo.pixels
     if photo.is_grey:
-        # Exact where the three channels are equal.
-        pixels = np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY))[..., None]  # type: ignore[assignment]
+        grey = np.empty((*pixels.shape[:2], 1), pixels.dtype)
+        for rows in strips(*pixels.shape[:2]):
+            # Exact where the three channels are equal.
+            grey[rows, :, 0] = cv2.cvtColor(np.ascontiguousarray(pixels[rows]), cv2.COLOR_RGB2GRAY)
+        pixels = grey
     return [pixels] if photo.alpha is None else [pixels, photo.alpha[..., None]]
 
 
@@ -81,8 +84,13 @@ def _joined(photo: Photo) -> NDArray[np.uint8]:
 
 
 def _by_pillow(file: BinaryIO, channels: list[Pixels], photo: Photo) -> None:
-    first = np.ascontiguousarray(channels[0])
-    image = Image.fromarray(_joined(photo) if len(channels) == 2 else first[..., 0] if photo.is_grey else first)
+    image = colour.in_place(channels[0]) if len(channels) == 1 else None
+    if image is not None and photo.format != "JPEG":
+        image = image.convert("RGB")
+    if image is None:
+        first = np.ascontiguousarray(channels[0])
+        image = Image.fromarray(_joined(photo) if len(channels) == 2 else first[..., 0] if photo.is_grey else first)
+        del first
     given: dict[str, object] = {"dpi": photo.dpi, "icc_profile": photo.icc, "xmp": photo.xmp, "exif": b""}
     how = photo.encoding
     if photo.exif:
