@@ -28,6 +28,28 @@ def strips(height: int, width: int) -> Iterator[slice]:
         yield slice(top, min(top + rows, height))
 
 
+def with_room(height: int, width: int, like: Pixels) -> Pixels:
+    """Returns an array (H, W, C) to fill, of the type and channels of another one.
+
+    Three channels of 8 bits lie in pixels of four bytes, as Pillow keeps them, so that it needs no copy to encode them
+    (`in_place`): of 400 megapixels that is 1.6 GB.
+    """
+    channels = like.shape[2]
+    if channels != 3 or like.dtype != np.uint8:
+        return np.empty((height, width, channels), like.dtype)
+    return np.empty((height, width, 4), np.uint8)[:, :, :3]
+
+
+def in_place(pixels: Pixels) -> Image.Image | None:
+    """Returns the whole of an array of `with_room` as a picture of mode RGBX on the same memory; None for others."""
+    whole = pixels.base
+    if not isinstance(whole, np.ndarray) or whole.dtype != np.uint8 or whole.shape != (*pixels.shape[:2], 4):
+        return None
+    if not whole.flags.c_contiguous or pixels.shape[2] != 3 or pixels.ctypes.data != whole.ctypes.data:
+        return None
+    return Image.frombuffer("RGBX", whole.shape[1::-1], whole, "raw", "RGBX", 0, 1)
+
+
 def to_eight_bits(pixels: Pixels) -> NDArray[np.uint8]:
     """Returns 16 bits as 8, rounded to the nearest level; 8 bits as they are."""
     if pixels.dtype == np.uint8:

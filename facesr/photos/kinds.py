@@ -34,15 +34,13 @@ _RAW_SUFFIXES = frozenset(
         *(".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"),
     }
 )
-# Major brands of files that begin with a box `ftyp`. Source: ISO/IEC 23008-12 (HEIF), AV1 Image File Format.
-_BRANDS = {
-    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "a HEIC picture"),
-    **dict.fromkeys((b"avif", b"avis"), "an AVIF picture"),
-}
+# Brands of files that begin with a box `ftyp`. Source: ISO/IEC 23008-12 (HEIF), AV1 Image File Format.
+_HEIC = (b"heic", b"heix", b"heim", b"heis")
+_SEQUENCES = (b"hevc", b"hevx", b"hevm", b"hevs", b"msf1", b"avis")
 
 
 def recognised(data: bytes, suffix: str) -> str:
-    """Returns the format of a file's bytes: "JPEG", "PNG", "WEBP", "TIFF" or "BMP".
+    """Returns the format of a file's bytes: "JPEG", "PNG", "WEBP", "TIFF", "BMP", "HEIC" or "AVIF".
 
     Args:
         data: the file, or its first kilobytes.
@@ -67,8 +65,7 @@ def recognised(data: bytes, suffix: str) -> str:
     if data[4:8] == b"ftyp":
         if data[8:11] == b"crx":
             raise ValueError(f"a camera's raw file; develop it and {_SAVE}")
-        kind = _BRANDS.get(data[8:12])
-        raise ValueError(f"{kind}, which is not read; {_SAVE}" if kind else "a film, not a picture; give a picture")
+        return _of_brands(data)
     for beginning, name in _OTHERS:
         if data.startswith(beginning):
             raise ValueError(f"{name}, which is not read; {_SAVE}")
@@ -81,4 +78,18 @@ def recognised(data: bytes, suffix: str) -> str:
         raise ValueError("filled with zero bytes, as a failed copy leaves it; copy it again")
     if re.fullmatch(rb"[\t\r\n\x20-\x7e\x80-\xff]+", data[:1024]):
         raise ValueError("text, not a picture; give a picture")
-    raise ValueError("of an unknown format, or its beginning is damaged; give a JPEG, PNG, WebP, TIFF or BMP file")
+    raise ValueError(
+        "of an unknown format, or its beginning is damaged; give a JPEG, PNG, WebP, TIFF, BMP, HEIC or AVIF file"
+    )
+
+
+def _of_brands(data: bytes) -> str:
+    major = data[8:12]
+    compatible = data[16 : min(int.from_bytes(data[:4], "big"), 1024)]
+    if major in _SEQUENCES:
+        raise ValueError("a sequence of pictures (HEIC or AVIF), which is not read; save one of them as JPEG or PNG")
+    if major == b"avif" or (major == b"mif1" and b"avif" in compatible):
+        return "AVIF"
+    if major in _HEIC or major == b"mif1":
+        return "HEIC"
+    raise ValueError("a film, not a picture; give a picture")

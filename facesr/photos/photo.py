@@ -10,8 +10,9 @@ from facesr.photos.colour import Pixels, strip_to_srgb, strips, to_eight_bits
 # Of a picture that is read, by its header, before anything is decoded. Cameras of "100 megapixels" have up to 102:
 # 11656x8742 and 11648x8736.
 MAX_PIXELS = 105_000_000
-# Pixels of a side that a format can hold. Source: ITU-T T.81 (JPEG), RFC 9649 (WebP).
-LARGEST_SIDE = {"JPEG": 65535, "WEBP": 16383}
+# Pixels of a side that a format can hold. Source: ITU-T T.81 (JPEG), RFC 9649 (WebP); of HEIC and AVIF, what readers
+# take: libavif's limit is 16384 squared.
+LARGEST_SIDE = {"JPEG": 65535, "WEBP": 16383, "HEIC": 16384, "AVIF": 16384}
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,13 @@ class Encoding:
     Attributes:
         tables: JPEG, the quantisation tables of Y, Cb and Cr, 64 numbers each in natural order; of the last one those
             that follow are copies.
-        subsampling: JPEG, of chroma, as Pillow numbers it: 0 is 4:4:4, 1 is 4:2:2, 2 is 4:2:0.
+        subsampling: JPEG, HEIC and AVIF, of chroma, as Pillow numbers it: 0 is 4:4:4, 1 is 4:2:2, 2 is 4:2:0.
         is_progressive: JPEG.
         is_rgb: JPEG, stored as RGB and not as YCbCr.
         is_lossless: WebP.
         quality: WebP, 1 to 100.
+        bits: HEIC, 8, 10 or 12 a channel.
+        colours: HEIC, primaries and transfer as ITU-T H.273 numbers them; of a picture with a profile they say nothing.
         compression: TIFF, the value of its tag: 1 is none, 5 LZW, 8 Deflate.
     """
 
@@ -36,6 +39,8 @@ class Encoding:
     is_lossless: bool = True
     quality: int = 100
     compression: int = 8
+    bits: int = 8
+    colours: tuple[int, int] = (1, 13)
 
 
 @dataclass(frozen=True)
@@ -46,15 +51,16 @@ class Photo:
         pixels: (H, W, 3) RGB, uint8 or uint16, in the colours of `icc`; three equal channels of a greyscale file.
         alpha: (H, W) of the same type, opaque where it is largest; None for none.
         is_grey: the file is greyscale, and is written greyscale again.
-        format: "JPEG", "PNG", "WEBP", "TIFF" or "BMP".
+        format: "JPEG", "PNG", "WEBP", "TIFF", "BMP", "HEIC" or "AVIF".
         exif: the EXIF block from its TIFF header on, with orientation 1 and without thumbnail. Of a TIFF file: the
             tags of its directory that are not about the layout of the file.
         icc: the colour profile.
-        xmp: the XMP packet of a JPEG or WebP file; PNG has it among `chunks`, TIFF in `exif`.
+        xmp: the XMP packet of a JPEG, WebP, HEIC or AVIF file; PNG has it among `chunks`, TIFF in `exif`.
         dpi: across and down, of JPEG and BMP.
         comment: of JPEG.
         chunks: of PNG, types and contents of those kept as they are.
         encoding: how the file was encoded.
+        note: what its owner is told of the reading; empty for nothing.
     """
 
     pixels: Pixels
@@ -68,6 +74,7 @@ class Photo:
     comment: bytes | None = None
     chunks: tuple[tuple[bytes, bytes], ...] = ()
     encoding: Encoding = field(default_factory=Encoding)
+    note: str = ""
 
     @property
     def depth(self) -> int:

@@ -14,6 +14,7 @@ from PIL import Image
 from facesr.photos import colour, exif
 from facesr.photos.colour import Pixels, strips
 from facesr.photos.photo import Photo
+from facesr.photos.photo_heif import avif_options, write_heic
 from facesr.photos.photo_tiff import write_tiff
 from facesr.png import PNG_SIGNATURE
 
@@ -38,8 +39,11 @@ def channels_of(photo: Photo) -> list[Pixels]:
     """Returns what is written, arrays (H, W, 1 or 3): grey or colours, and alpha if there is any."""
     pixels = photo.pixels
     if photo.is_grey:
-        # Exact where the three channels are equal.
-        pixels = np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY))[..., None]  # type: ignore[assignment]
+        grey = np.empty((*pixels.shape[:2], 1), pixels.dtype)
+        for rows in strips(*pixels.shape[:2]):
+            # Exact where the three channels are equal.
+            grey[rows, :, 0] = cv2.cvtColor(np.ascontiguousarray(pixels[rows]), cv2.COLOR_RGB2GRAY)
+        pixels = grey
     return [pixels] if photo.alpha is None else [pixels, photo.alpha[..., None]]
 
 
@@ -52,7 +56,7 @@ def encode(file: BinaryIO, photo: Photo, remark: str | None) -> None:
     """
     height, width, _ = photo.pixels.shape
     block = photo.exif and exif.with_size(photo.exif, width, height)
-    if remark is not None and photo.format in ("JPEG", "WEBP", "TIFF"):
+    if remark is not None and photo.format in ("JPEG", "WEBP", "TIFF", "HEIC", "AVIF"):
         longer = exif.with_software(block, remark)
         if photo.format == "JPEG" and len(_EXIF_MARK + longer) > _MAX_MARKER_BYTES:
             photo = replace(photo, comment=remark.encode())  # the block was full already
@@ -63,6 +67,8 @@ def encode(file: BinaryIO, photo: Photo, remark: str | None) -> None:
         write_tiff(file, channels, block, photo.icc, photo.encoding.compression)
     elif photo.format == "PNG":
         _write_png(file, channels, replace(photo, exif=block), remark)
+    elif photo.format == "HEIC":
+        write_heic(file, channels, replace(photo, exif=block))
     elif photo.format == "BMP" and photo.alpha is not None:
         done, data = cv2.imencode(".bmp", cv2.cvtColor(_joined(photo), cv2.COLOR_RGBA2BGRA))
         if not done:
@@ -78,8 +84,13 @@ def _joined(photo: Photo) -> NDArray[np.uint8]:
 
 
 def _by_pillow(file: BinaryIO, channels: list[Pixels], photo: Photo) -> None:
-    first = np.ascontiguousarray(channels[0])
-    image = Image.fromarray(_joined(photo) if len(channels) == 2 else first[..., 0] if photo.is_grey else first)
+    image = colour.in_place(channels[0]) if len(channels) == 1 else None
+    if image is not None and photo.format != "JPEG":
+        image = image.convert("RGB")
+    if image is None:
+        first = np.ascontiguousarray(channels[0])
+        image = Image.fromarray(_joined(photo) if len(channels) == 2 else first[..., 0] if photo.is_grey else first)
+        del first
     given: dict[str, object] = {"dpi": photo.dpi, "icc_profile": photo.icc, "xmp": photo.xmp, "exif": b""}
     how = photo.encoding
     if photo.exif:
@@ -95,6 +106,8 @@ def _by_pillow(file: BinaryIO, channels: list[Pixels], photo: Photo) -> None:
         }
     elif photo.format == "BMP":
         given["dpi"] = photo.dpi or (0, 0)  # else Pillow says 96
+    elif photo.format == "AVIF":
+        given |= avif_options(photo)
     elif photo.format == "WEBP":
         given |= {"lossless": how.is_lossless, "exact": True, "quality": how.quality, "method": 4}
     given = {key: value for key, value in given.items() if value is not None}

@@ -1,6 +1,7 @@
 """Picture files of photographs: read with everything that has to survive a restoration, and written back.
 
-JPEG, PNG, WebP, TIFF and BMP are written in the format, bit depth and quality of the file that was read. What changes:
+JPEG, PNG, WebP, TIFF, BMP, HEIC and AVIF are written in the format, bit depth and quality of the file that was read.
+What changes:
 
 - Pixels are upright, and the orientation in EXIF is 1; the thumbnail, which shows the picture as it was, is dropped.
 - The size that EXIF notes is that of the picture written.
@@ -9,6 +10,8 @@ JPEG, PNG, WebP, TIFF and BMP are written in the format, bit depth and quality o
 - Of a camera's multi-picture file (MPO) the first picture is taken; gain maps and Photoshop's layers are dropped.
 - JPEG: the quantisation tables are the file's own. Subsamplings other than 4:4:4, 4:2:2 and 4:2:0 become 4:4:4.
 - WebP: lossy files are written in the quality that their quantiser tells.
+- HEIC and AVIF: of several pictures the primary one is taken; quality is 90, whatever the file's was; depth maps, gain
+  maps and thumbnails are dropped. HEIC of 10 and 12 bits stays so; AVIF of more than 8 is refused.
 - TIFF: uncompressed and LZW stay so, all others become Deflate; alpha is written unassociated.
 - EXIF that is damaged is dropped; IPTC of JPEG files is not kept.
 
@@ -30,6 +33,7 @@ from facesr.photos.kinds import recognised
 from facesr.photos.photo import LARGEST_SIDE, MAX_PIXELS, Encoding, Photo
 from facesr.photos.photo_decode import Refused
 from facesr.photos.photo_encode import encode, stripped
+from facesr.photos.photo_heif import avif, heic
 from facesr.photos.photo_tiff import tiff
 
 __all__ = ["LARGEST_SIDE", "MAX_PIXELS", "Encoding", "Photo", "format_of", "read_photo", "suffixes_of", "write_photo"]
@@ -44,6 +48,8 @@ _DECODERS: dict[str, Callable[[bytes], Photo]] = {
     "WEBP": photo_decode.webp_picture,
     "TIFF": tiff,
     "BMP": photo_decode.bmp,
+    "HEIC": heic,
+    "AVIF": avif,
 }
 _SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -51,6 +57,8 @@ _SUFFIXES = {
     "WEBP": (".webp",),
     "TIFF": (".tif", ".tiff"),
     "BMP": (".bmp", ".dib"),
+    "HEIC": (".heic", ".heif", ".hif"),
+    "AVIF": (".avif",),
 }
 _SPOKEN = {"WEBP": "WebP"}
 
@@ -76,7 +84,7 @@ def read_photo(path: Path) -> Photo:
 
     Raises:
         ImageError: the file cannot be read, is no picture, is damaged or cut short, has more than 105 megapixels, holds
-            several pictures (animations, pages), or is of a kind that is not restored (GIF, HEIC, raw, ...).
+            several pictures (animations, pages), or is of a kind that is not restored (GIF, raw, ...).
     """
     held = [_bytes_of(path)]
     try:
@@ -93,8 +101,9 @@ def read_photo(path: Path) -> Photo:
             raise ImageError(f"{path} needs more memory than there is; make it smaller.") from error
         except Exception as error:  # decoders meet damage with errors of every kind
             spoken = _SPOKEN.get(format, format)
+            article = "an" if spoken.startswith("A") else "a"
             raise ImageError(
-                f"{path} is a {spoken} file that is damaged or cut short; copy or save it again."
+                f"{path} is {article} {spoken} file that is damaged or cut short; copy or save it again."
             ) from error
 
 
@@ -169,7 +178,7 @@ def _check(photo: Photo) -> None:
         raise ValueError(f"alpha {alpha.shape} of {alpha.dtype} does not fit pixels {pixels.shape} of {pixels.dtype}")
     if photo.format not in _DECODERS:
         raise ValueError(f"{photo.format} is not a format")
-    if photo.depth == 16 and photo.format not in ("PNG", "TIFF"):
+    if photo.depth == 16 and photo.format not in ("PNG", "TIFF", "HEIC"):
         raise ValueError(f"{photo.format} has no 16 bits")
     if alpha is not None and (photo.format == "JPEG" or (photo.is_grey and photo.format in ("WEBP", "BMP"))):
         raise ValueError(f"{photo.format} has no such alpha")

@@ -15,7 +15,7 @@ from facesr.errors import ImageError
 from facesr.image import luma
 from facesr.methods.method import Method
 from facesr.methods.restore import restore_batch
-from facesr.photos.colour import Pixels
+from facesr.photos.colour import Pixels, with_room
 from facesr.resample import resize
 from facesr.task import SCALE
 from facesr.tiles import ALIGNMENT_PX, Tiles
@@ -59,7 +59,7 @@ class Background:
             ImageError: the network's answer holds values that are not finite.
         """
         height, width = pixels.shape[:2]
-        found: Pixels = np.empty((height * scale, width * scale, 3), pixels.dtype)
+        found = with_room(height * scale, width * scale, pixels)
         done = 0
         for rows in self.tiles.along(height):
             for columns in self.tiles.along(width):

@@ -242,10 +242,12 @@ def _restore(job: Job, settings: RestoreSettings, means: Means, report: Report |
     restored = restore_photo(photo.pixels, photo.alpha, photo.srgb(), photo.holds_no_colour, means, wishes, pace)
     after = replace(photo, pixels=restored.pixels, alpha=restored.alpha)
     facts = {"scale": scale, "photo_size": [width, height], "seconds": round(restored.seconds, 3)}
+    note, shown_before = photo.note, photo if report is not None and report.has_room() else None
+    del photo  # its place is needed for what the encoder holds
     _write(job, settings, after, restored.faces, origin, facts)
-    if report is not None and report.has_room():
-        report.add(job.target, photo, after, told_of(restored.faces))
-    return summary(restored)
+    if report is not None and shown_before is not None:
+        report.add(job.target, shown_before, after, told_of(restored.faces))
+    return summary(restored) + (f"\n  {note}" if note else "")
 
 
 def scale_of(settings: RestoreSettings, width: int, height: int) -> int:

@@ -15,7 +15,7 @@ from facesr.methods.method import Method
 from facesr.methods.restore import restore_pictures
 from facesr.metrics.consistency import consistency_of_pictures
 from facesr.metrics.identity_similarity import embed
-from facesr.photos.colour import strips, to_eight_bits
+from facesr.photos.colour import strips, to_eight_bits, with_room
 from facesr.photos.crop import Framing, cut
 from facesr.photos.detect import Detector
 from facesr.photos.paste import Patch, Pixels, mask_of, matched, paste, pitch_of, scaled
@@ -132,6 +132,7 @@ def restore_photo(
     start = time.perf_counter()
     height, width = pixels.shape[:2]
     faces = find_faces(view, means.detector, wishes.min_face_px)
+    del view  # its place is needed for what is written
     chosen = chosen_of(wishes.faces, len(faces))
     decisions = [
         decided(
@@ -173,7 +174,7 @@ def interpolated(pixels: Pixels, scale: int) -> Pixels:
     if scale == 1:
         return pixels.copy()
     height, width, channels = pixels.shape
-    found: Pixels = np.empty((height * scale, width * scale, channels), pixels.dtype)
+    found = with_room(height * scale, width * scale, pixels)
     top = 255.0 if pixels.dtype == np.uint8 else 65535.0
     # In strips: as floats the whole would be four times as large as the result.
     for rows in strips(height, width * scale**2):

@@ -17,6 +17,7 @@ from PIL.JpegImagePlugin import get_sampling
 
 from facesr.errors import ImageError
 from facesr.photos import colour
+from facesr.photos.colour import in_place, with_room
 from facesr.photos.photo_file import Photo, read_photo, suffixes_of, write_photo
 from tests.photos.made import (
     EIGHT,
@@ -285,3 +286,33 @@ def test_photos_that_no_program_should_make(tmp_path: Path, wrong: dict[str, obj
     with pytest.raises(ValueError):
         write_photo(tmp_path / "a", photo)
     assert not list(tmp_path.iterdir())
+
+
+# Arrays with room for a fourth byte
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "BMP"])
+@pytest.mark.parametrize("is_grey", [False, True])
+def test_arrays_with_room_are_written_as_others(tmp_path: Path, format: str, is_grey: bool) -> None:
+    plain = np.repeat(EIGHT[..., :1], 3, axis=2) if is_grey else np.ascontiguousarray(EIGHT[..., :3])
+    roomy = with_room(*plain.shape[:2], plain)
+    roomy[:] = plain
+    assert roomy.base is not None and roomy.base.shape[2] == 4
+    roomy.base[..., 3] = 99  # what lies between is nobody's
+    for name, pixels in (("plain", plain), ("roomy", roomy)):
+        write_photo(tmp_path / name, Photo(pixels, None, is_grey, format))
+    assert (tmp_path / "roomy").read_bytes() == (tmp_path / "plain").read_bytes()
+
+
+def test_only_a_whole_array_is_encoded_in_its_place() -> None:
+    roomy = with_room(6, 5, EIGHT[..., :3])
+    roomy[:] = 7
+    image = in_place(roomy)
+    assert image is not None and image.size == (5, 6)
+    roomy[2, 3] = (1, 2, 3)
+    assert image.getpixel((3, 2))[:3] == (1, 2, 3)  # no copy
+    for other in (roomy[1:], roomy[:, :4], roomy[::-1], roomy[..., ::-1], roomy.base[..., 1:], roomy.copy(), EIGHT):
+        assert in_place(other) is None
+    deep = with_room(6, 5, EIGHT[..., :3].astype(np.uint16))
+    assert deep.flags.c_contiguous and in_place(deep) is None
+    assert with_room(6, 5, EIGHT[..., :1]).shape == (6, 5, 1)
