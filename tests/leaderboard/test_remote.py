@@ -37,6 +37,7 @@ def desk(board: Contest, name: str, cache: Path, url: str = "", stop: threading.
     return RemoteDesk(Line(url or board.url, board.token(name), stop), cache)
 
 
+@pytest.mark.slow
 def test_figures_are_those_of_a_worker_beside_the_board(board: Contest, tmp_path: Path) -> None:
     near = [board.sent("Near"), board.sent("NearBroken", "broken")]
     Worker(LocalDesk(board.place, board.database, "beside")).run(threading.Event(), until_idle=True)
@@ -59,6 +60,7 @@ def test_figures_are_those_of_a_worker_beside_the_board(board: Contest, tmp_path
     assert folder.stat().st_mtime_ns == before and sorted(path.name for path in folder.iterdir()) == ["high", "low"]
 
 
+@pytest.mark.slow
 def test_archive_of_another_team_is_refused_there(board: Contest, tmp_path: Path) -> None:
     board.sent("Owner", "nearest")
     Worker(LocalDesk(board.place, board.database, "beside")).run(threading.Event(), until_idle=True)
@@ -111,6 +113,7 @@ def test_an_answer_to_a_report_that_is_lost(board: Contest, tmp_path: Path) -> N
     assert (board.row(code).state, board.row(code).note, num_held(board, "unheard")) == ("scored", "", 0)
 
 
+@pytest.mark.slow
 def test_a_worker_that_lost_its_lease_is_told_so(
     board: Contest, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
