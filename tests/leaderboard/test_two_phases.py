@@ -22,6 +22,7 @@ from facesr.data.export import export_dead_leaves
 from facesr.leaderboard import founding, phases, teams
 from facesr.leaderboard.app import create_app
 from facesr.leaderboard.competition import KEY, SETTINGS, Place
+from facesr.leaderboard.desk import LocalDesk
 from facesr.leaderboard.operations import opened
 from facesr.leaderboard.split import public_mask
 from facesr.leaderboard.worker import Worker
@@ -132,7 +133,7 @@ def _sent_and_scored(folder: Path, place: Place, database: Database, organiser: 
             form = {"form_token": (None, browser.form_token("/team", f"/team/upload/{phase}"))}
             sent = {**form, "archive": (archive.name, archive.read_bytes(), "application/zip")}
             assert browser.request("POST", f"/team/upload/{phase}", files=sent).status_code == 303
-    assert Worker(place, database, "test").run(threading.Event(), until_idle=True) == 4
+    assert Worker(LocalDesk(place, database, "test")).run(threading.Event(), until_idle=True) == 4
     return found
 
 
