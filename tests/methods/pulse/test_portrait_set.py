@@ -88,13 +88,13 @@ def test_crops_move_as_far_as_asked_and_no_further() -> None:
     portrait = np.zeros((1200, 1200, 3), np.uint8)
     portrait[600 - 60 : 600 + 60, 600 - 60 : 600 + 60] = 255
     drawn = Drawn(1, crops=2, roll_degrees=0.0, shift_px=4.0, scale=0.05)
-    crops = np.concatenate([crops_of(portrait, drawn, number)[:1] for number in range(120)]).astype(float).mean(-1)
+    crops = np.concatenate([crops_of(portrait, drawn, number)[:1] for number in range(60)]).astype(float).mean(-1)
     weight = crops.sum((1, 2))
     across = (crops.sum(1) * np.arange(96)).sum(1) / weight - 47.5
     sizes = np.log(weight / (255 * 12 * 12)) / 2
-    assert 3.2 < across.std() < 4.8 and abs(across.mean()) < 1.2
+    assert 3.0 < across.std() < 5.0 and abs(across.mean()) < 1.6
     assert np.abs(across).max() <= 4.0 * portrait_set.MOST * 1.02 + 0.1
-    assert 0.038 < sizes.std() < 0.062 and np.abs(sizes).max() <= 0.05 * portrait_set.MOST + 0.01
+    assert 0.035 < sizes.std() < 0.065 and np.abs(sizes).max() <= 0.05 * portrait_set.MOST + 0.01
 
 
 def test_truncation_draws_styles_to_their_mean(network: MobileStyleGenerator) -> None:
