@@ -153,7 +153,9 @@ def test_a_better_restoration_is_recognised_more_often(
         rows = {row["probe"]: row for row in csv.DictReader(file)}
     tars = [float(rows[name]["tar"]) for name in ("bicubic", "better", "original")]
     assert tars == sorted(tars) and tars[0] < tars[1]
-    assert float(rows["bicubic"]["gain"]) == 0 and float(rows["better"]["gain"]) == pytest.approx(tars[1] - tars[0], abs=2e-6)
+    assert float(rows["bicubic"]["gain"]) == 0 and float(rows["better"]["gain"]) == pytest.approx(
+        tars[1] - tars[0], abs=2e-6
+    )
     assert float(rows["original"]["far_as_set"]) <= 0.01 and {row["far"] for row in rows.values()} == {"0.01"}
     told = json.loads((out / "summary.json").read_text())
     assert (told["num_pictures"], told["num_persons"], told["num_persons_with_several"]) == (48, 12, 12)
