@@ -81,6 +81,7 @@ def test_no_command_loads_the_compiler_of_torch() -> None:
     assert "torch._dynamo" not in loaded_by(code)
 
 
+@pytest.mark.slow
 def test_restoring_photographs_and_facenet_load_no_torchvision_and_no_compiler() -> None:
     code = "import facesr.restore_photo.command, facesr.photos.detect as d, facesr.embedders.facenet as f; d.Detector()"
     code += "; f.facenet_module('inception_resnet_v1')"
@@ -88,6 +89,7 @@ def test_restoring_photographs_and_facenet_load_no_torchvision_and_no_compiler()
     assert "torch" in loaded and not {"torchvision", "facenet_pytorch", "torch._dynamo", "sympy"} & {*loaded}
 
 
+@pytest.mark.slow
 def test_scripts_load_no_onnxruntime_and_start_no_thread() -> None:
     code = "import os; os.environ['OMP_NUM_THREADS'] = '1'"  # as ranks have it; else NumPy and torch start their own
     code += "; import facesr.evaluation.command, facesr.training.command, facesr.submission.command"

@@ -147,6 +147,7 @@ def test_it_is_tidied_while_it_is_used(database: Database, monkeypatch: pytest.M
     assert rows_of(shared) == 1
 
 
+@pytest.mark.slow
 def test_limits_and_writers_do_not_wait_for_each_other(database: Database) -> None:
     shared = SharedBuckets(database, SECRET)
     limit = shared.limit("x", SLOW)
@@ -232,6 +233,7 @@ def test_reads_with_a_token_are_no_writes(tmp_path: Path) -> None:
     site.database.close()
 
 
+@pytest.mark.slow
 def test_reads_are_answered_while_changes_wait_for_their_count(tmp_path: Path, monkeypatch) -> None:
     """More changes than there are threads for their count, and none of them is answered."""
     site = make_site(tmp_path / "board")

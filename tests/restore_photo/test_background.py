@@ -73,6 +73,7 @@ def test_how_far_away_anything_moves_the_answer_is_measured(method: Method) -> N
     assert background_of(method, CPU).tiles.overlap_px == reach_of(method, CPU) + 1
 
 
+@pytest.mark.slow
 def test_tiles_of_the_shipped_background_leave_no_seams_and_cost_little() -> None:
     general = open_method("pretrained:general", CPU)
     tiles = background_of(general, CPU).tiles

@@ -142,6 +142,7 @@ def test_one_bad_photograph_does_not_keep_the_others(
         run(str(photos / "aa.jpg"), f"out={tmp_path / 'out'}")
 
 
+@pytest.mark.slow
 def test_the_sidecar_names_the_background(photos: Path, tmp_path: Path) -> None:
     shipped = "pretrained:asc19_psnr"
     for scale, expected in ((2, (shipped, sha256_of(snapshot_file(shipped)))), (1, ("the photograph", ""))):
