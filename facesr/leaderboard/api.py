@@ -38,6 +38,11 @@ Name = Annotated[str, Path(max_length=64, description="name of the phase")]
 Code = Annotated[str, Path(pattern="^[A-Za-z0-9_-]{1,64}$", description="code of the submission")]
 
 
+def json_body(schema: dict[str, Any]) -> dict[str, Any]:
+    """Returns what the API's description says of a route whose body is JSON of a schema."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
 def viewer_of(request: Request) -> Viewer:
     """Returns who asks, nobody without a token.
 

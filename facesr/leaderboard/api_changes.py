@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from facesr.leaderboard import entries, teams
 from facesr.leaderboard.access import Viewer, team_of
-from facesr.leaderboard.api import TOKEN_NEEDED, Code, Name, Sending, This, submission_shape, team_viewer
+from facesr.leaderboard.api import TOKEN_NEEDED, Code, Name, Sending, This, json_body, submission_shape, team_viewer
 from facesr.leaderboard.board import Board, board_of
 from facesr.leaderboard.faults import BoardError, NotAllowed, OverLimit
 from facesr.leaderboard.scores import visible
@@ -135,24 +135,17 @@ def choose(board: This, viewer: Sending, code: Code, body: Body) -> SubmissionSh
 @router.post(
     "/teams",
     status_code=201,
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {
-                    "schema": {
-                        "type": "object",
-                        "required": ["code", "team"],
-                        "properties": {
-                            "code": {"type": "string"},
-                            "team": {"type": "string"},
-                            "members": {"type": "array", "items": {"type": "string"}},
-                        },
-                    }
-                }
+    openapi_extra=json_body(
+        {
+            "type": "object",
+            "required": ["code", "team"],
+            "properties": {
+                "code": {"type": "string"},
+                "team": {"type": "string"},
+                "members": {"type": "array", "items": {"type": "string"}},
             },
         }
-    },
+    ),
     responses=problems(400, 401, 409),
 )
 def register(request: Request, board: This, body: Body) -> RegistrationShape:

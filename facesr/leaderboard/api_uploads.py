@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from facesr.leaderboard import pieces
 from facesr.leaderboard.access import Viewer
-from facesr.leaderboard.api import TOKEN_NEEDED, Name, Sending, This, submission_shape, team_viewer
+from facesr.leaderboard.api import TOKEN_NEEDED, Name, Sending, This, json_body, submission_shape, team_viewer
 from facesr.leaderboard.api_changes import Body
 from facesr.leaderboard.board import Board, board_of
 from facesr.leaderboard.faults import BoardError
@@ -39,21 +39,16 @@ _OFFSET: dict[str, Any] = {
     status_code=201,
     openapi_extra={
         **TOKEN_NEEDED,
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {
-                    "schema": {
-                        "type": "object",
-                        "required": ["sha256", "num_bytes"],
-                        "properties": {
-                            "sha256": {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"},
-                            "num_bytes": {"type": "integer", "minimum": 1},
-                        },
-                    }
-                }
-            },
-        },
+        **json_body(
+            {
+                "type": "object",
+                "required": ["sha256", "num_bytes"],
+                "properties": {
+                    "sha256": {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"},
+                    "num_bytes": {"type": "integer", "minimum": 1},
+                },
+            }
+        ),
     },
     responses={200: {"model": UploadShape}, **problems(400, 401, 404, 409, 413, 503)},
 )

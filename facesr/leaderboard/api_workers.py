@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, Response
 
 from facesr.leaderboard import chain, queue, reports, teams
-from facesr.leaderboard.api import TOKEN_NEEDED, Code, Name, This, bearer, is_change
+from facesr.leaderboard.api import TOKEN_NEEDED, Code, Name, This, bearer, is_change, json_body
 from facesr.leaderboard.api_changes import Body
 from facesr.leaderboard.board import Board, board_of
 from facesr.leaderboard.desk import LocalDesk
@@ -141,7 +141,7 @@ def references(board: This, desk: Asking, name: Name) -> Response:
     "/claims",
     openapi_extra={
         **TOKEN_NEEDED,
-        "requestBody": {"required": True, "content": {"application/json": {"schema": Claim.model_json_schema()}}},
+        **json_body(Claim.model_json_schema()),
     },
     responses=problems(400, 401, 403),
 )
@@ -204,18 +204,13 @@ def _lost() -> LeaseLost:
     "/jobs/{code}/report",
     openapi_extra={
         **_NEEDED,
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {
-                    "schema": {
-                        "type": "object",
-                        "required": ["answer"],
-                        "properties": {"answer": {"type": "string", "enum": ["scored", "refused", "failed"]}},
-                    }
-                }
-            },
-        },
+        **json_body(
+            {
+                "type": "object",
+                "required": ["answer"],
+                "properties": {"answer": {"type": "string", "enum": ["scored", "refused", "failed"]}},
+            }
+        ),
     },
     response_model=KeptShape,
     responses=problems(400, 401, 403, 409, 413),
