@@ -24,6 +24,21 @@ EMPTY = "not given"
 MOST_GROUPS = 30
 
 
+def rows_of(path: Path, key: str) -> list[list[str]]:
+    """Returns the lines of a CSV file that are not empty; `key` is the setting that names it.
+
+    Raises:
+        DataError: it cannot be read, or is no CSV file in UTF-8.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return [row for row in csv.reader(file) if row]
+    except OSError as error:
+        raise DataError(f"{key}={path} cannot be read: {error.strerror}.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{key}={path} is no CSV file in UTF-8: {error}.") from error
+
+
 def read_attributes(path: Path, ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Returns {attribute: group of each of `ids`}.
 
@@ -31,13 +46,7 @@ def read_attributes(path: Path, ids: Sequence[str]) -> dict[str, tuple[str, ...]
         DataError: the file is missing, is no such table, lacks an id, names one twice, or has too many groups; its
             sidecar is none, or a number is no number.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except OSError as error:
-        raise DataError(f"attributes={path} cannot be read: {error.strerror}.") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"attributes={path} is no CSV file in UTF-8: {error}.") from error
+    rows = rows_of(path, "attributes")
     if not rows or rows[0][0] != "id" or len(rows[0]) < 2 or len(set(rows[0])) < len(rows[0]):
         raise DataError(f"attributes={path} needs a first line id,NAME,... with different names of attributes.")
     names = rows[0][1:]

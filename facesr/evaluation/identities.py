@@ -5,11 +5,11 @@ person, which means nothing but that equal names are one person. Every face need
 person is not known.
 """
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 from facesr.errors import DataError
+from facesr.evaluation.attributes import rows_of
 from facesr.names import plain_cell, shown
 
 HEAD = ("id", "identity")
@@ -21,13 +21,7 @@ def read_identities(path: Path, ids: Sequence[str]) -> list[str]:
     Raises:
         DataError: the file is missing, is no such table, lacks an id or names one twice.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except OSError as error:
-        raise DataError(f"identities={path} cannot be read: {error.strerror}.") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"identities={path} is no CSV file in UTF-8: {error}.") from error
+    rows = rows_of(path, "identities")
     if not rows or tuple(rows[0]) != HEAD:
         raise DataError(f"identities={path} needs the first line {','.join(HEAD)}.")
     persons: dict[str, str] = {}
