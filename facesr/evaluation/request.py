@@ -172,8 +172,7 @@ def _checked_study(settings: EvaluateSettings, given: list[str]) -> EvaluateSett
     if settings.study == "resolution":
         if given or settings.high is None:
             raise ConfigError("study=resolution looks at high=DIR alone; give it, and leave the other folders out.")
-        if settings.protocol.perceptual is not None:
-            raise ConfigError("study=resolution asks judges of faces; leave protocol= out.")
+        _require_faces(settings)
         return settings
     if settings.study == "robustness":
         _check_robustness(settings, given)
@@ -199,6 +198,18 @@ def _checked_study(settings: EvaluateSettings, given: list[str]) -> EvaluateSett
     return settings
 
 
+def _require_faces(settings: EvaluateSettings) -> None:
+    """Raises ConfigError where a study that asks judges is to be run under a protocol without faces."""
+    if settings.protocol.perceptual is not None:
+        raise ConfigError(f"study={settings.study} asks judges of faces; leave protocol= out.")
+
+
+def _require_no_groups(settings: EvaluateSettings) -> None:
+    """Raises ConfigError where a study without groups is given some."""
+    if settings.attributes is not None:
+        raise ConfigError(f"study={settings.study} has no groups; leave attributes= out.")
+
+
 def _check_robustness(settings: EvaluateSettings, given: Sequence[str]) -> None:
     """Raises ConfigError for keys that do not go with study=robustness, or an unknown operator."""
     if given != ["method"]:
@@ -207,10 +218,8 @@ def _check_robustness(settings: EvaluateSettings, given: Sequence[str]) -> None:
         raise ConfigError(
             "study=robustness makes the low-resolution pictures itself; give high=DIR, and leave low= out."
         )
-    if settings.attributes is not None:
-        raise ConfigError("study=robustness has no groups; leave attributes= out.")
-    if settings.protocol.perceptual is not None:
-        raise ConfigError("study=robustness asks judges of faces; leave protocol= out.")
+    _require_no_groups(settings)
+    _require_faces(settings)
     cases_of(settings.operators)
 
 
@@ -223,8 +232,7 @@ def _check_audit(settings: EvaluateSettings, given: Sequence[str]) -> None:
     lacking = [key for key in ("attributes", "low", "high") if getattr(settings, key) is None]
     if lacking:
         raise ConfigError(f"study=audit needs {lacking[0]}=; give attributes=FILE.csv, low=DIR and high=DIR.")
-    if settings.protocol.perceptual is not None:
-        raise ConfigError("study=audit asks judges of faces; leave protocol= out.")
+    _require_faces(settings)
 
 
 def _check_verification(settings: EvaluateSettings, given: Sequence[str]) -> None:
@@ -233,10 +241,8 @@ def _check_verification(settings: EvaluateSettings, given: Sequence[str]) -> Non
         raise ConfigError("study=verification compares entries=[NAME,DIR,...]; put methods and restored folders there.")
     if settings.interpolate_with is not None:
         raise ConfigError("study=verification interpolates no weights; leave interpolate_with= out.")
-    if settings.attributes is not None:
-        raise ConfigError("study=verification has no groups; leave attributes= out.")
-    if settings.protocol.perceptual is not None:
-        raise ConfigError("study=verification asks judges of faces; leave protocol= out.")
+    _require_no_groups(settings)
+    _require_faces(settings)
     if not settings.protocol.strict:
         raise ConfigError("study=verification pairs every picture; leave protocol.strict= out.")
     if (settings.high is None) != (settings.identities is None) or (settings.low and settings.high is None):
@@ -254,12 +260,10 @@ def _check_paper(settings: EvaluateSettings, given: Sequence[str]) -> None:
         raise ConfigError(
             "study=pulse_paper shrinks the originals itself; give high=DIR, or low=DIR without originals."
         )
-    if settings.attributes is not None:
-        raise ConfigError("study=pulse_paper has no groups; leave attributes= out.")
+    _require_no_groups(settings)
     if settings.interpolate_with is not None:
         raise ConfigError("study=pulse_paper interpolates no weights; leave interpolate_with= out.")
-    if settings.protocol.perceptual is not None:
-        raise ConfigError("study=pulse_paper asks judges of faces; leave protocol= out.")
+    _require_faces(settings)
     if any(is_archive(entry) for entry in settings.entries):
         raise ConfigError(
             "entries of study=pulse_paper are methods and folders; unpack the archive and give its folder."
