@@ -181,12 +181,13 @@ def verification(
     fars = [far for far in FARS if can_be_measured(known.persons, far)]
     plotted = tuple(far for far in PLOTTED if can_be_measured(known.persons, far))
     *_, originals = kinds
-    by_judge, curves = {}, {}
+    by_judge = {}
     for judge in kinds[originals]:
         scores = {kind: similarities(found[judge], kinds[originals][judge]) for kind, found in kinds.items()}
         by_judge[judge] = rates(scores, known.persons, fars, originals, num_resamples, seed)
-        points = rates(scores, known.persons, plotted, originals, 1, seed)
-        curves = {kind: [one.tar.value for one in found] for kind, found in points.items()}
+    # The plot has no intervals, and is of the last judge, whose scores are at hand.
+    points = rates(scores, known.persons, plotted, originals, 1, seed)
+    curves = {kind: [one.tar.value for one in found] for kind, found in points.items()}
     return Verification(known, by_judge, curves, plotted, white_box)
 
 
