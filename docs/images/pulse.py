@@ -22,11 +22,12 @@ import facesr
 from facesr.build import build, load_group
 from facesr.image import to_float, to_uint8
 from facesr.methods.pulse.operator import operator_for
+from facesr.methods.pulse.portrait_set import Drawn, mean_style, styles
 from facesr.methods.pulse.portraits import portrait_remark
 from facesr.places import Place
 from facesr.png import read_png, write_png
 
-TRUNCATION, LOW_SIDE, NUM_FOR_MEAN = 0.6, 16, 10_000
+TRUNCATION, LOW_SIDE = 0.6, 16
 SIDE, GAP, HEADER = 256, 8, 28
 LABELS = ("input 16x16", "found, 1024x1024", "original (invented)")
 
@@ -34,9 +35,8 @@ LABELS = ("input 16x16", "found, 1024x1024", "original (invented)")
 def styles_of(generator: torch.nn.Module, seeds: list[int]) -> Tensor:
     """Returns the truncated styles (N, L, D) of the portraits with those seeds."""
     network = generator.network
-    mean = network.map(torch.randn(NUM_FOR_MEAN, generator.latent_dim, generator=torch.Generator().manual_seed(0)))
-    drawn = [torch.randn(1, generator.latent_dim, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-    style = mean.mean(0) + TRUNCATION * (network.map(torch.cat(drawn)) - mean.mean(0))
+    drawn = Drawn(len(seeds), truncation=(TRUNCATION, TRUNCATION))
+    style = styles(network, drawn, seeds, mean_style(network, torch.device("cpu")))
     return style[:, None].expand(-1, generator.num_latents, -1)
 
 

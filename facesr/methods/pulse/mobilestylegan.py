@@ -71,13 +71,17 @@ class MobileStyleGAN(StyleLatentSpace):
         """
         place = find_place(weights)
         files = read_files(place)
-        identity = hashlib.sha256("".join(digest for _, digest in FILES.values()).encode()).hexdigest()
-        network = build_network(files)
+        network, identity = build_network(files), identity_of_files()
         space = (network.map, network.latent_dim, place)
         fit = find_fit(gaussian_fit, *space, gain=GAIN, num_samples=num_fit_samples, identity=identity)
         super().__init__(name, identity, network, fit, gain=GAIN)
         self.noise_constants = network.noise_constants
         self.licence = LICENCE
+
+
+def identity_of_files() -> str:
+    """Returns the digest by which the published weights are known in caches and reports."""
+    return hashlib.sha256("".join(digest for _, digest in FILES.values()).encode()).hexdigest()
 
 
 def find_place(weights: str | Path | None) -> Path:

@@ -11,7 +11,7 @@ run. Who trains on such a set trains on what FFHQ taught: its licence (research 
 
 import argparse
 import functools
-import hashlib
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -152,12 +152,8 @@ def batches(network: MobileStyleGenerator, drawn: Drawn, first: int, size: int) 
             mapped = styles(network, drawn, numbers, mean)[:, None].expand(-1, network.num_latents, -1)
             noises = [one.expand(len(numbers), -1, -1, -1) for one in network.noise_constants]
             pictures = to_uint8(network(mapped, noises).add(1.0).div(2.0))
-            cuts = pool.map(functools.partial(_cut, drawn), pictures, numbers)
+            cuts = pool.map(crops_of, pictures, itertools.repeat(drawn), numbers)
             yield np.concatenate(list(cuts))
-
-
-def _cut(drawn: Drawn, portrait: NDArray[np.uint8], one: int) -> NDArray[np.uint8]:
-    return crops_of(portrait, drawn, one)
 
 
 def draw_set(
@@ -209,8 +205,7 @@ def load_published(weights: Path | None) -> tuple[MobileStyleGenerator, str]:
         WeightsError: they are not there, or other ones.
     """
     files = mobilestylegan.read_files(mobilestylegan.find_place(weights))
-    digest = hashlib.sha256("".join(sha256 for _, sha256 in mobilestylegan.FILES.values()).encode()).hexdigest()
-    return mobilestylegan.build_network(files), digest
+    return mobilestylegan.build_network(files), mobilestylegan.identity_of_files()
 
 
 def main(arguments: list[str] | None = None) -> int:
