@@ -14,6 +14,11 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as td
+
+# Its functions keep the group that there is when it is loaded, as their default, and torch's optimizers load it. Loaded
+# after `initialise` it would keep the group, with the threads of gloo, beyond `shutdown`: a thread that lets go of a
+# tensor while Python ends aborts the process.
+import torch.distributed.nn
 from torch import Tensor, nn
 
 from facesr import ranks
@@ -115,7 +120,7 @@ def first_to_tell(error: FaceSRError) -> bool:
 
 
 def shutdown() -> None:
-    """Leaves the process group, if there is one."""
+    """Leaves the process group, if there is one, and ends its threads."""
     global _apart
     if td.is_initialized():
         td.destroy_process_group()

@@ -69,6 +69,7 @@ print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(rank, 0)[1]) for rank in 
 LOADED = {
     "train.py": ("facesr.training.loop", "torch._dynamo"),
     "evaluate.py": ("facesr.evaluation.command",),
+    "tests/training/leaving.py": ("facesr.dist",),
     "tests/training/overflow.py": ("tests.training.test_step", "torch._dynamo"),
     "tests/training/synced_gradients.py": ("facesr.training.muon", "torch._dynamo"),
     "tests/training/shared_matrices.py": ("tests.training.test_muon", "torch._dynamo"),

@@ -62,6 +62,13 @@ def state_of(runs_dir: Path, number: int) -> dict[str, Any]:
 
 
 @pytest.mark.slow
+def test_nothing_keeps_the_group_alive_that_a_rank_has_left() -> None:
+    # Its threads would go on while Python ends, and abort the process now and then.
+    results = run_as_ranks(2, "tests/training/leaving.py", [])
+    assert [result.stdout for result in results] == ["True True\n"] * 2, [result.stderr for result in results]
+
+
+@pytest.mark.slow
 def test_an_overflow_of_one_rank_is_skipped_by_all() -> None:
     results = run_as_ranks(2, "tests/training/overflow.py", [])
     assert [result.returncode for result in results] == [0, 0], [result.stderr for result in results]
