@@ -210,6 +210,8 @@ class PulseSettings:
     eps: Annotated[
         float, Range(0, 1e9, above=True)
     ]  # a face ends when its mean square is at most this, and counts as found
+    start: str  # random | encoder: latents that a fit to the generator's own portraits thinks likely for the input
+    encoder_pairs: Annotated[int, Range(2, 1_000_000)]  # portraits of that fit
     tiled_latents: bool  # all vectors of a face are one
     num_trained_noises: CountFromZero  # the first so many noise maps are searched too
     seed: Seed

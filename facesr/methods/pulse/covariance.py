@@ -47,7 +47,7 @@ def inverse_covariance(generator: LatentGenerator) -> Tensor:
         ConfigError: the generator has no mapping network.
         WeightsError: its outputs are not finite.
     """
-    space = check_mapping(generator)
+    space = check_mapping(generator, "pulse.covariance_weight", "leave it 0")
     if space in _INVERSES:
         return _INVERSES[space].to(generator.mapped_mean)
     result = _kept_or_computed(space)
@@ -70,17 +70,20 @@ def _kept_or_computed(generator: StyleLatentSpace) -> Tensor:
     return result
 
 
-def check_mapping(generator: LatentGenerator) -> StyleLatentSpace:
+def check_mapping(generator: LatentGenerator, key: str, advice: str) -> StyleLatentSpace:
     """Returns the generator, which has a mapping network.
+
+    Args:
+        generator: what is searched.
+        key: the setting that needs the network, for the error.
+        advice: what to do without, for the error.
 
     Raises:
         ConfigError: it has none.
     """
     if isinstance(generator, StyleLatentSpace) and callable(getattr(generator.network, "map", None)):
         return generator
-    raise ConfigError(
-        f"pulse.covariance_weight needs a mapping network, which generator={generator.name} does not hold; leave it 0."
-    )
+    raise ConfigError(f"{key} needs a mapping network, which generator={generator.name} does not hold; {advice}.")
 
 
 @torch.no_grad()

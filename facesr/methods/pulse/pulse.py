@@ -27,6 +27,7 @@ from facesr.image import to_float, to_uint8
 from facesr.log import Console
 from facesr.methods.method import PULSE, Method
 from facesr.methods.pulse.covariance import check_mapping
+from facesr.methods.pulse.encoder import STARTS
 from facesr.methods.pulse.kept import Kept, key_of
 from facesr.methods.pulse.operator import OPERATORS, Operator, operator_for
 from facesr.methods.pulse.originals import KEY, REMARK, Originals, check_originals, open_originals
@@ -149,7 +150,9 @@ def open_pulse(settings: EvaluateSettings | SubmitSettings, device: torch.device
     generator = build(settings.latent_generator, Place.LATENT_GENERATOR, key="generator")
     assert isinstance(generator, nn.Module) and isinstance(generator, LatentGenerator)
     if settings.pulse.covariance_weight:
-        check_mapping(generator)
+        check_mapping(generator, "pulse.covariance_weight", "leave it 0")
+    if settings.pulse.start == "encoder":
+        check_mapping(generator, "pulse.start=encoder", "give pulse.start=random")
     caveat = getattr(generator, "caveat", "")
     if caveat and settings.low is not None:
         Console().say(f"note: {caveat}")
@@ -199,7 +202,13 @@ def check_pulse(settings: PulseSettings) -> None:
         raise ConfigError("pulse.l2_weight and pulse.l1_weight are both 0; the search would not see the input.")
     if settings.spread and settings.num_seeds < 2:
         raise ConfigError("pulse.spread=true compares several seeds; give pulse.num_seeds=2 or more.")
-    known = {"schedule": SCHEDULES, "optimizer": OPTIMIZERS, "operator": OPERATORS, "precision": PRECISIONS}
+    known = {
+        "schedule": SCHEDULES,
+        "optimizer": OPTIMIZERS,
+        "start": STARTS,
+        "operator": OPERATORS,
+        "precision": PRECISIONS,
+    }
     for key, names in known.items():
         if getattr(settings, key) not in names:
             raise ConfigError(f"pulse.{key}={getattr(settings, key)} is unknown; choose one of {', '.join(names)}.")

@@ -1,6 +1,6 @@
 """Spherical gradient descent: a batch of faces is searched together, and each as if it were alone.
 
-A face has its own random start, drawn from its pixels and the seed, its own loss, its own best picture and its own
+A face has its own start, drawn from its pixels and the seed, its own loss, its own best picture and its own
 end: a face that is found leaves the batch, and the rest gets cheaper. Whatever the end, a face has a result.
 """
 
@@ -17,6 +17,7 @@ from facesr.config import PulseSettings
 from facesr.errors import ImageError
 from facesr.image import to_uint8
 from facesr.methods.pulse.covariance import inverse_covariance
+from facesr.methods.pulse.encoder import encoder_for
 from facesr.methods.pulse.objective import Objective
 from facesr.methods.pulse.operator import Operator
 from facesr.methods.pulse.originals import Wanted
@@ -118,7 +119,7 @@ def _search_rows(
     watcher: Watcher | None,
     wanted: Wanted | None,
 ) -> list[Found]:
-    variables = _drawn(generator, starts, settings, low.device)
+    variables = _begun(generator, operator, low, starts, settings)
     optimizer = OPTIMIZERS[settings.optimizer](variables.searched, settings.learning_rate)
     weights = (settings.l2_weight, settings.l1_weight, settings.geocross_weight)
     inverse = inverse_covariance(generator) if settings.covariance_weight else None
@@ -162,30 +163,39 @@ def _pictures(generator: LatentGenerator, variables: Variables, settings: PulseS
     return picture + (picture.clamp(0.0, 1.0) - picture).detach(), mapped
 
 
-def _drawn(
-    generator: LatentGenerator, starts: Sequence[tuple[bytes, int]], settings: PulseSettings, device: torch.device
+def _begun(
+    generator: LatentGenerator,
+    operator: Operator,
+    low: Tensor,
+    starts: Sequence[tuple[bytes, int]],
+    settings: PulseSettings,
 ) -> Variables:
-    """Returns the random start of each row, a function of its face's pixels and its seed alone.
+    """Returns where each row begins, a function of its face's pixels and its seed alone.
 
-    Drawn on the CPU, so that a GPU starts from the same place. The last noise map is zero, as PULSE has it; a
-    generator that was made for certain maps starts from those.
+    Random numbers are drawn on the CPU, so that a GPU starts from the same place. The last noise map is zero, as PULSE
+    has it; a generator that was made for certain maps starts from those.
     """
     num_vectors = 1 if settings.tiled_latents else generator.num_latents
+    draws = [hashlib.sha256(digest + str(seed).encode()).digest()[:8] for digest, seed in starts]
+    numbers = [int.from_bytes(draw, "big") >> 1 for draw in draws]
     latents: list[Tensor] = []
     noises: list[list[Tensor]] = []
-    for digest, seed in starts:
-        state = hashlib.sha256(digest + str(seed).encode()).digest()[:8]
-        draw = torch.Generator().manual_seed(int.from_bytes(state, "big") >> 1)
-        latents.append(torch.randn(num_vectors, generator.latent_dim, generator=draw))
+    for number in numbers:
+        drawn = torch.Generator().manual_seed(number)
+        latents.append(torch.randn(num_vectors, generator.latent_dim, generator=drawn))
         if not generator.noise_constants:
-            noises.append([torch.randn(shape, generator=draw) for shape in generator.noise_shapes])
-    maps = [torch.stack(column).to(device) for column in zip(*noises, strict=True)]
+            noises.append([torch.randn(shape, generator=drawn) for shape in generator.noise_shapes])
+    begun = torch.stack(latents).to(low.device)
+    if settings.start == "encoder":
+        encoder = encoder_for(generator, operator, settings.encoder_pairs)
+        begun = encoder.start(low, numbers)[:, None].repeat(1, num_vectors, 1)
+    maps = [torch.stack(column).to(low.device) for column in zip(*noises, strict=True)]
     if maps:
         maps[-1].zero_()
     else:
-        maps = [constant.to(device).repeat(len(starts), 1, 1, 1) for constant in generator.noise_constants]
+        maps = [constant.to(low.device).repeat(len(starts), 1, 1, 1) for constant in generator.noise_constants]
     num_trained = min(settings.num_trained_noises, max(len(maps) - 1, 0))
-    return Variables(torch.stack(latents).to(device), maps, num_trained)
+    return Variables(begun, maps, num_trained)
 
 
 class _Best:
