@@ -27,6 +27,7 @@ from facesr.models.style_generator import StyleGenerator
 from facesr.opinion.making import make_study
 from facesr.png import list_png, png_remark, read_png, write_png
 from tests.methods.pulse.conftest import random_faces
+from tests.ranks import run_worlds
 
 SIDE = 256  # NIQE needs two blocks of 96
 ONCE = {"paper.num_faces": 1, "pulse.steps": 1}
@@ -244,3 +245,25 @@ def test_enlarging_and_what_a_judge_sees():
     assert judge_view((256, 256))(torch.rand(1, 3, 256, 256)).shape == (1, 3, 112, 96)
     batch = torch.rand(1, 3, 112, 96)
     assert judge_view((96, 112))(batch) is batch
+
+
+@pytest.mark.slow
+def test_two_ranks_find_what_one_finds(weights, tmp_path):
+    common = ["study=pulse_paper", "generator=stylegan2", "generator.num_fit_samples=50", "device=cpu"]
+    common += [f"generator.weights={weights / 'generator.safetensors'}", f"embedder.weights={weights / 'judge.pt'}"]
+    common += [f"niqe.model={weights / 'niqe.npz'}", "pulse.steps=2", "pulse.batch_size=1", "batch_size=1"]
+    common += ["paper.num_faces=3", "operators=[gaussian_noise]", "num_resamples=10", "num_examples=1"]
+    worlds = []
+    for number in (1, 2):
+        # A cache of its own, or the second would take what the first has kept.
+        folder = tmp_path / str(number)
+        worlds.append((number, [*common, f"out={folder / 'out'}"], {"FACESR_CACHE": str(folder / "cache")}))
+    for result in [one for world in run_worlds("evaluate.py", worlds) for one in world]:
+        assert result.returncode == 0, result.stderr
+    alone, together = (tmp_path / name / "out" for name in ("1", "2"))
+    for name in ("paper.csv", "per_face.csv", "self_consistency.csv"):
+        assert rows_of(alone / name) == rows_of(together / name), name
+    pictures = sorted(path.relative_to(alone) for path in alone.rglob("*.png"))
+    assert len(pictures) > 20
+    for path in pictures:
+        np.testing.assert_array_equal(read_png(alone / path), read_png(together / path), err_msg=str(path))
