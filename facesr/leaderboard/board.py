@@ -26,6 +26,7 @@ from facesr.leaderboard.tables import PhaseTimes, Round
 from facesr.web.database import Database
 from facesr.web.forms import Form, cookie_name, is_from_elsewhere
 from facesr.web.metrics import Metrics
+from facesr.web.pace import Pace
 from facesr.web.security import Rates, Refusal, Visit, visit_of
 from facesr.web.sessions import Sessions
 from facesr.web.shared_rates import SharedBuckets
@@ -63,6 +64,7 @@ class Board:
         rendered: pages as they were sent.
         metrics: counts of requests.
         slots: archives that are being received.
+        pace: how fast they are read.
         handouts: what teams get.
         references: what workers elsewhere get.
     """
@@ -78,6 +80,7 @@ class Board:
         self.rendered = Rendered()
         self.metrics = Metrics()
         self.slots = Slots()
+        self.pace = Pace(place.competition.uploads_mib_per_second << 20)
         self.handouts = Handouts(place)
         self.references = References(place)
         self._key = place.key

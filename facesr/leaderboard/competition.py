@@ -98,6 +98,7 @@ class Competition(Strict):
         contact: whom teams may write to, as text.
         max_archive_mib: largest archive that is taken.
         team_storage_mib: archives of a team that are kept, of all phases together, with what it has announced.
+        uploads_mib_per_second: how fast archives are received, all together, by each server process.
         keep_days: after which ``facesr board tidy`` deletes archives of withdrawn and refused submissions; None: never.
         database: address of a PostgreSQL database; None: board.sqlite in the competition's folder.
         phases: in the order of display.
@@ -108,6 +109,7 @@ class Competition(Strict):
     contact: Annotated[str, Field(max_length=200)] = ""
     max_archive_mib: Annotated[int, Field(ge=1, le=4096)] = 256
     team_storage_mib: Annotated[int, Field(ge=1, le=1 << 24)] = 16_384
+    uploads_mib_per_second: Annotated[int, Field(ge=1, le=100_000)] = 20
     keep_days: Day | None = None
     database: str | None = None
     phases: Annotated[list[Phase], Field(min_length=1, max_length=20)]

@@ -40,6 +40,7 @@ description: >
 contact: ""                       # whom teams may write to
 max_archive_mib: 256              # a larger archive is refused
 team_storage_mib: 16384           # archives of a team that are kept, of all phases together
+uploads_mib_per_second: 20        # how fast archives come in, all together; more makes pages slower meanwhile
 # keep_days: 30                   # facesr board tidy deletes archives that were withdrawn or refused after so many
 # database: postgresql+psycopg://USER@HOST/NAME     instead of board.sqlite in this folder
 

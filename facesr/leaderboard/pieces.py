@@ -119,7 +119,7 @@ async def append(board: Board, viewer: Viewer, code: str, offset: int, pieces: A
         upload = await run_in_threadpool(_at, board, viewer, code, offset)
         path = _folder(board.store, code) / f"{secrets.token_hex(8)}.new"
         try:
-            num_bytes, broken = await _write(path, pieces, upload.num_bytes - offset)
+            num_bytes, broken = await _write(path, board.pace.of(pieces), upload.num_bytes - offset)
             is_enough = num_bytes >= MIN_PIECE_BYTES or offset + num_bytes == upload.num_bytes
             if num_bytes and is_enough:
                 upload = await run_in_threadpool(_count, board, viewer, code, offset, path, num_bytes)

@@ -116,7 +116,7 @@ async def receive_archive(
     assert viewer.team_id is not None
     with board.slots.taken(viewer.team_id), board.store.incoming(board.max_archive_bytes) as part:
         buffer, num_bytes = bytearray(), 0
-        async for piece in pieces:
+        async for piece in board.pace.of(pieces):
             buffer += piece
             num_bytes += len(piece)
             if len(buffer) >= _PIECE_BYTES:
