@@ -1,7 +1,6 @@
 """How fast bodies are read, all together: many who send at once must not keep those waiting who only read pages.
 
-    async for piece in pace.of(request.stream()):
-        ...
+`Pace.of` stands between a request's stream and whoever writes it down.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""One rank that joins, loads what torch's optimizers load, sends something and leaves; prints whether the group is gone.
+"""A rank that joins, loads what torch's optimizers load, sends something and leaves; prints whether the group is gone.
 
 tests/training/test_ranks.py runs it.
 """
@@ -7,14 +7,13 @@ import importlib
 import weakref
 
 import torch
-import torch.distributed as td
 
 from facesr import dist
 
 if __name__ == "__main__":
     dist.initialise(torch.device("cpu"))
     importlib.import_module("torch._dynamo")
-    group = weakref.ref(td.group.WORLD)
+    group = weakref.ref(dist.td.group.WORLD)
     assert dist.any_rank(True, torch.device("cpu"))
     before = group() is not None
     dist.shutdown()
