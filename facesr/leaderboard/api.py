@@ -141,7 +141,7 @@ def standing(board: This, viewer: Asking, name: Name, view: Annotated[str, Query
     """The ranked table of a phase: public scores, after the end private ones as well (`view=public|private`)."""
     with board.database.read() as session:
         phase = board.phase_now(session, board.phase(name), viewer)
-    table = board.standings.get(phase.settings, phase.sight.view(view))
+    table = board.standings.get(phase.settings, phase.sight.view(view), is_over=phase.sight.is_over)
     is_stepped = phase.sight.is_stepped
     return StandingShape(
         phase=name,

@@ -108,7 +108,7 @@ def badge(asked: AskedNow, request: Request, name: Annotated[str, Path(max_lengt
     board = asked.board
     with board.database.read() as session:
         phase = board.phase_now(session, board.phase(name), NOBODY)
-    table = board.standings.get(phase.settings, phase.sight.views[0])
+    table = board.standings.get(phase.settings, phase.sight.views[0], is_over=phase.sight.is_over)
     first = next((one for one in table.entries if one.rank is not None), None)
     value = "no score yet" if first is None else f"{first.shown_score:.4f}"
 

@@ -17,9 +17,9 @@ from facesr.leaderboard.board import Board, PhaseNow
 from facesr.leaderboard.entries import SCORED
 from facesr.leaderboard.faults import NotFound
 from facesr.leaderboard.queue import unpacked
-from facesr.leaderboard.ranking import ladder
 from facesr.leaderboard.split import example_ids
 from facesr.leaderboard.standing import shown_round
+from facesr.leaderboard.steps import Shown, first_scored, steps_of
 from facesr.leaderboard.tables import Evaluation, Round, Submission, Team
 
 RESAMPLES, SEED = 2000, 0
@@ -122,21 +122,26 @@ def _summary(data: bytes) -> Summary:
 def public_means(
     board: Board, session: Session, phase: PhaseNow, submissions: Sequence[Submission]
 ) -> dict[int, float]:
-    """Returns submission -> the public score that its team sees; with a Ladder that is not always its own.
+    """Returns submission -> the public score that its team sees; with a Ladder that is not always its own, or none.
 
     Args:
         board: the board.
         session: of its database.
         phase: of the submissions.
-        submissions: of one team, oldest first.
+        submissions: with a Ladder all of a team, withdrawn ones, too.
     """
     means = _means(board, session, phase, submissions, "public")
     this = shown_round(session, phase.settings.name)
     if this is None or not phase.sight.is_stepped or phase.settings.ladder_step is None:
         return means
-    kept = [one.id for one in submissions if one.id in means and one.withdrawn is None]
-    steps = ladder([means[key] for key in kept], phase.settings.ladder_step, this.higher_is_better)
-    return dict(zip(kept, steps, strict=True))
+    baselines = set(session.scalars(select(Team.id).where(Team.is_baseline)))
+    steps = steps_of(
+        [Shown(one, means[one.id], one.team_id in baselines) for one in submissions if one.id in means],
+        phase.settings.ladder_step,
+        first_scored(session, phase.settings.name),
+        higher_is_better=this.higher_is_better,
+    )
+    return {key: value for key, value in steps.items() if value is not None}
 
 
 def private_means(

@@ -43,7 +43,7 @@ class CompetitionShape(BaseModel):
 
 
 class EntryShape(BaseModel):
-    """A row of a phase's table."""
+    """A row of a phase's table; with a Ladder there may be no score, and then there is no place."""
 
     place: str
     first: int | None
@@ -52,7 +52,7 @@ class EntryShape(BaseModel):
     submission: str
     is_baseline: bool
     disqualified: bool
-    score: float
+    score: float | None
     low: float | None
     high: float | None
     means: dict[str, float]

@@ -61,7 +61,7 @@ def submission_page(asked: AskedNow, request: Request, code: Code) -> Response:
         phase = board.phase_now(session, board.phase(submission.phase), asked.viewer)
         head = chain.head(session)
     is_own = asked.viewer.team_id == team.id or asked.viewer.is_organiser
-    table = board.standings.get(phase.settings, phase.sight.views[0])
+    table = board.standings.get(phase.settings, phase.sight.views[0], is_over=phase.sight.is_over)
     # Others see nothing that an upload changes, so that theirs is not made anew with every line of the log.
     mark = head if is_own else table_mark(table, phase)
 
