@@ -43,7 +43,10 @@ class CompetitionShape(BaseModel):
 
 
 class EntryShape(BaseModel):
-    """A row of a phase's table; with a Ladder there may be no score, and then there is no place."""
+    """A row of a phase's table; with a Ladder there may be no score, and then no place.
+
+    `means` has of `rmse_y` the root of the mean square.
+    """
 
     place: str
     first: int | None
@@ -80,7 +83,7 @@ class StandingShape(BaseModel):
 
 
 class ScoreShape(BaseModel):
-    """Mean of a metric with its 95 % bootstrap interval."""
+    """Mean of a metric with its 95 % bootstrap interval; of `rmse_y` the root of the mean square."""
 
     mean: float
     low: float

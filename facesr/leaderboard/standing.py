@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from facesr.evaluation.over_set import over_set
 from facesr.leaderboard.chain import Head, head
 from facesr.leaderboard.competition import Phase, Place
 from facesr.leaderboard.entries import SCORED
@@ -35,7 +36,7 @@ class Entry:
     Attributes:
         submission: the row.
         team: whose it is.
-        means: metric -> mean over the faces of the view.
+        means: metric -> mean over the faces of the view; of RMSE the root of the mean square.
         rank: its place with its score and interval; None for one that has no place (baselines, disqualified ones, and
             those without a shown score). With a Ladder public places follow from the shown scores alone.
         shown_score: the score that the board shows; with a Ladder not always its own, and None where it beat no
@@ -289,7 +290,7 @@ def _entry(
     return Entry(
         submission=one.submission,
         team=one.team,
-        means={name: float(column.mean()) for name, column in one.of(view).items()},
+        means={name: over_set(name, column) for name, column in one.of(view).items()},
         rank=rank,
         shown_score=shown,
         white_box=None if judges is None else this.ranking_metric.removeprefix("is/") in judges,
@@ -304,4 +305,4 @@ def _is_out(one: _Scored) -> bool:
 
 
 def _mean(one: _Scored, this: Round, view: str) -> float:
-    return float(one.of(view)[this.ranking_metric].mean())
+    return over_set(this.ranking_metric, one.of(view)[this.ranking_metric])
