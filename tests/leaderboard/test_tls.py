@@ -136,6 +136,9 @@ def test_a_bad_certificate_is_one_sentence_and_no_token(
         archive.write_bytes(b"archive")
         with pytest.raises(DataError) as raised:
             send(archive, "0" * 64, url, TOKEN, "final", pause=lambda seconds: pytest.fail("it is tried again"))
+        # A worker that runs waits for a better one.
+        with pytest.raises(Away, match="certificate"):
+            Line(url, TOKEN).once("GET", "/phases")
         with pytest.raises(Away, match="certificate"):
             Line(url, TOKEN)._append("/references", tmp_path / "file", 0, 10, "")
     assert code == 2
