@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from facesr.leaderboard import entries, phases
+from facesr.leaderboard import entries, phases, queue, rescoring
 from facesr.leaderboard.access import NOBODY
 from facesr.leaderboard.app import create_app
 from facesr.leaderboard.board import Board
@@ -23,7 +23,7 @@ from facesr.leaderboard.steps import Shown, steps_of
 from facesr.leaderboard.tables import Evaluation, Round, Submission, Team
 from facesr.web.database import Database
 from facesr.web.security import Rates
-from tests.leaderboard.made import a_round, a_team, scored
+from tests.leaderboard.made import RANKING, a_round, a_team, scored
 from tests.leaderboard.site import Client, make_site
 
 IDS = [f"{number:02d}" for number in range(8)]
@@ -159,6 +159,27 @@ def test_the_order_is_that_of_the_first_scores(made: Made) -> None:
         row.made += timedelta(seconds=5)
     made.leave(second, "withdraw")
     assert made.told("last") == [("", "Alpha", None, first)]
+
+
+def test_a_new_round_begins_the_steps_anew_in_the_same_order(made: Made) -> None:
+    alpha = made.team("Alpha")
+    gone, first, second = made.send(alpha, 0.9013), made.send(alpha, 0.7013), made.send(alpha, 0.8013)
+    made.leave(gone, "withdraw")
+    assert made.told("last") == [("", "Alpha", None, second)]
+    with made.database.write() as session:
+        new = a_round(made.database, session, made.phase.name, IDS, "c" * 64)
+        for score in (0.6013, 0.7513):
+            job = queue.claim(made.database, session, "test", [made.phase.name])
+            assert job is not None
+            outcome = queue.Outcome({RANKING: np.full(len(IDS), score)}, {}, "p" * 64)
+            assert queue.finish_scored(made.database, session, job, new.id, outcome)
+        # Another worker took the first one up, and was slower.
+        rule = (Evaluation.submission_id == first, Evaluation.round_id == new.id)
+        session.scalars(select(Evaluation).where(*rule)).one().made += timedelta(seconds=5)
+        rescoring.publish(made.place, made.database, session, made.phase)
+    assert made.told("last") == [("1", "Alpha", 0.75, second)]
+    made.leave(second, "withdraw")
+    assert made.told("last") == [("1", "Alpha", 0.6, first)]
 
 
 def test_score_below_zero_keeps_its_sign(made: Made) -> None:
