@@ -61,7 +61,12 @@ def interval_of_mean(values: NDArray[np.float64], num_resamples: int, seed: int)
 
     The pictures drawn depend on N and `seed` alone, so the intervals of several metrics resample the same pictures.
     """
-    return middle_of(_means(values, num_resamples, np.random.default_rng(seed)))
+    return middle_of(resampled_means(values, num_resamples, seed))
+
+
+def resampled_means(values: NDArray[np.float64], num_resamples: int, seed: int) -> NDArray[np.float64]:
+    """Returns the means of so many resamples of values (N,), float64 (num_resamples,)."""
+    return _means(values, num_resamples, np.random.default_rng(seed))
 
 
 def interval_of_difference(

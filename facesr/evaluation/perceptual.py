@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from facesr.config import EvaluateSettings, PerceptualRules
 from facesr.errors import WeightsError
+from facesr.evaluation.over_set import over_set
 from facesr.metrics import Consistency, PsnrY, Ssim
 from facesr.metrics.perceptual import ma as ma_file
 from facesr.metrics.perceptual import niqe as niqe_file
@@ -24,7 +25,6 @@ from facesr.metrics.perceptual.perceptual_index import (
     competition_score,
     perceptual_index,
     region_of,
-    rmse_of_set,
 )
 from facesr.protocols import Column, Metric
 from facesr.weights import find_weights
@@ -133,7 +133,7 @@ def figures_of(values: Mapping[str, NDArray[np.float64]], perceptual: Perceptual
         needed = " and ".join(perceptual.missing)
         figures.append(Figure("perceptual_index", None, "", False, f"cannot be had without {needed}; see below"))
     metric = RmseY(rules.border_px)
-    rmse = rmse_of_set(values[metric.name])
+    rmse = over_set(metric.name, values[metric.name])
     how = metric.conditions.rpartition(",")[0]
     figures.append(Figure("rmse_of_set", rmse, metric.unit, False, f"{how}, root of the mean square over the set"))
     region = region_of(rmse, rules.region_rmse)

@@ -141,7 +141,7 @@ def standing(board: This, viewer: Asking, name: Name, view: Annotated[str, Query
     """The ranked table of a phase: public scores, after the end private ones as well (`view=public|private`)."""
     with board.database.read() as session:
         phase = board.phase_now(session, board.phase(name), viewer)
-    table = board.standings.get(phase.settings, phase.sight.view(view))
+    table = board.standings.get(phase.settings, phase.sight.view(view), is_over=phase.sight.is_over)
     is_stepped = phase.sight.is_stepped
     return StandingShape(
         phase=name,
@@ -195,8 +195,8 @@ def submission_shape(board: Board, session: Session, viewer: Viewer, row: Submis
     for view in () if phase.sight.is_stepped else phase.sight.views:
         found = scores_of(board, session, row, phase, view)
         if found is not None:
-            summaries = {name: summary_of(column) for name, column in found.columns.items()}
-            scores[view] = {name: ScoreShape(mean=s.mean, low=s.low, high=s.high) for name, s in summaries.items()}
+            summaries = {name: summary_of(name, column) for name, column in found.columns.items()}
+            scores[view] = {name: ScoreShape(mean=s.value, low=s.low, high=s.high) for name, s in summaries.items()}
     waits = row.state == QUEUED and row.withdrawn is None
     return SubmissionShape(
         code=row.code,

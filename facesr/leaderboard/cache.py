@@ -48,13 +48,13 @@ class Standings:
         self._place = place
         self._database = database
         self._lock = threading.Lock()
-        self._kept: dict[tuple[str, str], _Kept] = {}
-        self._running: dict[tuple[str, str], Future[_Kept]] = {}
+        self._kept: dict[tuple[str, str, bool], _Kept] = {}
+        self._running: dict[tuple[str, str, bool], Future[_Kept]] = {}
         self._executor = ThreadPoolExecutor(1, "facesr-standing")
 
-    def get(self, phase: Phase, view: str) -> Standing:
+    def get(self, phase: Phase, view: str, *, is_over: bool) -> Standing:
         """Returns the table of a phase; the caller holds no connection to the database, and may show this view."""
-        key = (phase.name, view)
+        key = (phase.name, view, is_over)
         with self._database.read() as session:
             mark = _mark(session)
         while True:
@@ -64,7 +64,7 @@ class Standings:
                     return kept.table
                 future = self._running.get(key)
                 if future is None:
-                    future = self._running[key] = self._executor.submit(self._compute, phase, view)
+                    future = self._running[key] = self._executor.submit(self._compute, phase, view, is_over)
             is_slow = kept is not None and kept.seconds > _QUICK_SECONDS
             try:
                 found = future.result(_PATIENCE_SECONDS if is_slow else None)
@@ -74,13 +74,13 @@ class Standings:
             if is_slow or found.mark >= mark:
                 return found.table
 
-    def _compute(self, phase: Phase, view: str) -> _Kept:
-        key = (phase.name, view)
+    def _compute(self, phase: Phase, view: str, is_over: bool) -> _Kept:
+        key = (phase.name, view, is_over)
         try:
             start = time.perf_counter()
             with self._database.read() as session:
                 mark = _mark(session)
-                table = standing(self._place, session, phase, view)
+                table = standing(self._place, session, phase, view, is_over=is_over)
             kept = _Kept(mark, table, time.perf_counter() - start)
             with self._lock:
                 self._kept[key] = kept

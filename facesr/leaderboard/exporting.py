@@ -85,8 +85,9 @@ def write_tables(place: Place, database: Database, out: Path, *, with_private: b
             times, now = times_of(session, phase.name), database.now(session)
             is_open_to_all = with_private or is_revealed(phase, times, now)
             views = [PUBLIC] if phase.public_share == 1 or not is_open_to_all else [PUBLIC, PRIVATE]
-            tables = [standing(place, session, phase, view) for view in views]
-            is_over = with_private or state_of(times, now) == CLOSED
+            is_closed = state_of(times, now) == CLOSED
+            tables = [standing(place, session, phase, view, is_over=is_closed) for view in views]
+            is_over = with_private or is_closed
             standings = {table.view: _rows(table, is_over=is_over) for table in tables}
             for view, rows in standings.items():
                 count += len(rows)

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from facesr.evaluation.over_set import over_set
 from facesr.leaderboard import chain
 from facesr.leaderboard.access import NOBODY
 from facesr.leaderboard.answers import kept
@@ -89,7 +90,7 @@ def _records(board: Board, session: Session, phase: PhaseNow) -> list[Record]:
     best: float | None = None
     found = []
     for code, team, made, values in rows:
-        score = float(unpacked(this, values)[this.ranking_metric][faces].mean())
+        score = over_set(this.ranking_metric, unpacked(this, values)[this.ranking_metric][faces])
         if best is None or sign * score > sign * best:
             best = score
             title = f"{phase.settings.title}: {team}, {label_of(this.ranking_metric)} {score:.4f}"
@@ -108,7 +109,7 @@ def badge(asked: AskedNow, request: Request, name: Annotated[str, Path(max_lengt
     board = asked.board
     with board.database.read() as session:
         phase = board.phase_now(session, board.phase(name), NOBODY)
-    table = board.standings.get(phase.settings, phase.sight.views[0])
+    table = board.standings.get(phase.settings, phase.sight.views[0], is_over=phase.sight.is_over)
     first = next((one for one in table.entries if one.rank is not None), None)
     value = "no score yet" if first is None else f"{first.shown_score:.4f}"
 

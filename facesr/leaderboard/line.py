@@ -19,13 +19,12 @@ from facesr.errors import ConfigError, DataError
 from facesr.leaderboard.desk import Away
 from facesr.leaderboard.faults import NotAllowed
 from facesr.names import one_line
-from facesr.submission.exchange import Answer, exchange, object_of
+from facesr.submission.exchange import Answer, NotTrusted, connected, exchange, object_of
 from facesr.submission.send import check_board, is_in_the_clear
 
 # Longer than any lease lasts: whoever comes back later begins with another job.
 GIVE_UP_SECONDS = 600.0
 _FIRST_PAUSE_SECONDS, _MOST_PAUSE_SECONDS = 1.0, 60.0
-_TIMEOUT_SECONDS = 60.0
 _PIECE_BYTES = 1 << 20
 _LEASE = "Facesr-Lease"
 
@@ -67,6 +66,8 @@ class Line:
         headers = {"Content-Type": "application/json", **({_LEASE: lease} if lease else {})}
         try:
             answer = exchange(method, self._address(path), self._token, body, len(body), headers)
+        except NotTrusted as error:
+            raise Away(str(error)) from error  # a new certificate may come while the worker runs
         except (OSError, http.client.HTTPException) as error:
             raise self._away(str(error) or type(error).__name__) from error
         self._require(answer)
@@ -117,13 +118,11 @@ class Line:
 
     def _append(self, path: str, target: Path, start: int, num_bytes: int, lease: str) -> None:
         parts = urlsplit(self._address(path))
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(parts.hostname or "", parts.port, timeout=_TIMEOUT_SECONDS)
         headers = {"Authorization": f"Bearer {self._token}", "User-Agent": f"facesr/{__version__}"}
         headers |= {_LEASE: lease} if lease else {}
         headers |= {"Range": f"bytes={start}-"} if start else {}
-        with contextlib.closing(connection):
-            try:
+        try:
+            with connected(parts) as connection:
                 connection.request("GET", parts.path, headers=headers)
                 answer = connection.getresponse()
                 if answer.status not in (200, 206):
@@ -134,8 +133,10 @@ class Line:
                     while left > 0 and (piece := answer.read(min(_PIECE_BYTES, left))):
                         kept.write(piece)
                         left -= len(piece)
-            except (OSError, http.client.HTTPException) as error:
-                raise self._away(str(error) or type(error).__name__) from error
+        except NotTrusted as error:
+            raise Away(str(error)) from error
+        except (OSError, http.client.HTTPException) as error:
+            raise self._away(str(error) or type(error).__name__) from error
         if left > 1:
             raise self._away("the line broke")
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from facesr.errors import DataError, SubmissionError
 from facesr.evaluation.out_folder import write_text
+from facesr.evaluation.over_set import over_set
 from facesr.leaderboard.competition import Phase, Place
 from facesr.leaderboard.ranking import Rank, ranks
 from facesr.leaderboard.sandbox import verify_apart
@@ -78,7 +79,7 @@ def score(options: argparse.Namespace) -> None:
             print(f"refused  {shown([path.name])}: {found.sentence}")
         else:
             scored.append(found)
-            print(f"{found.columns[scorer.ranking_metric].mean():.4f}  {shown([path.name])}")
+            print(f"{over_set(scorer.ranking_metric, found.columns[scorer.ranking_metric]):.4f}  {shown([path.name])}")
     rows = ranked(scored, scorer.ranking_metric, higher_is_better=scorer.higher_is_better)
     write_text(out / "ranking.csv", ranking_csv(rows, refused, scorer.ranking_metric))
     write_text(out / "ranking.html", _page(place, phase, scorer, rows, refused))
@@ -113,7 +114,7 @@ def ranking_csv(rows: Sequence[tuple[Rank, Scored]], refused: Sequence[Refused],
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["first", "last", "file", "team", metric, "low", "high", *names, "equal_to", "refused"])
     for rank, one in rows:
-        means = [f"{one.columns[name].mean():.6f}" for name in names]
+        means = [f"{over_set(name, one.columns[name]):.6f}" for name in names]
         numbers = [f"{value:.6f}" for value in (rank.score, rank.low, rank.high)]
         team = shown_cell(str(one.facts.get("team", "")))
         file, alike = shown_cell(one.file), shown_cell(one.alike)
@@ -144,7 +145,7 @@ def _page(
                 "score": rank.score,
                 "low": rank.low,
                 "high": rank.high,
-                "held_out": [float(one.columns[name].mean()) for name in held_out],
+                "held_out": [over_set(name, one.columns[name]) for name in held_out],
                 "alike": one.alike,
             }
             for rank, one in rows

@@ -99,9 +99,9 @@ def phase(options: argparse.Namespace) -> None:
         settings = place.competition.phase(options.name)
         if options.dry_run or not changes:
             with database.read() as session:
-                print(_preview(place, database, standing(place, session, settings, PUBLIC)))
+                print(_preview(place, database, standing(place, session, settings, PUBLIC, is_over=True)))
                 if settings.public_share < 1:
-                    print(_preview(place, database, standing(place, session, settings, PRIVATE)))
+                    print(_preview(place, database, standing(place, session, settings, PRIVATE, is_over=True)))
             return
         with database.write() as session:
             if options.close:

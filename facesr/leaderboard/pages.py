@@ -60,7 +60,9 @@ def table_mark(table: Standing, phase: PhaseNow) -> tuple[object, ...]:
 def front(asked: AskedNow, request: Request) -> Response:
     """The front page."""
     head, found = phases_now(asked)
-    tables = [asked.board.standings.get(phase.settings, phase.sight.views[0]) for phase in found]
+    tables = [
+        asked.board.standings.get(phase.settings, phase.sight.views[0], is_over=phase.sight.is_over) for phase in found
+    ]
     tops: list[list[Entry]] = [[one for one in table.entries if one.rank is not None][:_TOP] for table in tables]
 
     def make() -> str:
@@ -92,10 +94,10 @@ def board_page(
     """The board of a phase."""
     phase = one_phase(asked, name)
     shown = phase.sight.view(view)
-    table = asked.board.standings.get(phase.settings, shown)
+    table = asked.board.standings.get(phase.settings, shown, is_over=phase.sight.is_over)
     others: dict[int, float] = {}
     if shown != PUBLIC:
-        public = asked.board.standings.get(phase.settings, PUBLIC)
+        public = asked.board.standings.get(phase.settings, PUBLIC, is_over=phase.sight.is_over)
         others = {one.submission.id: one.means[public.ranking_metric or ""] for one in public.entries}
 
     def make() -> str:
@@ -142,7 +144,7 @@ def _has_plane(phase: PhaseNow, table: Standing) -> bool:
 def plane_picture(asked: AskedNow, request: Request, name: Key, view: Word = "") -> Response:
     """All entries of a phase by distortion and perception."""
     phase = one_phase(asked, name)
-    table = asked.board.standings.get(phase.settings, phase.sight.view(view))
+    table = asked.board.standings.get(phase.settings, phase.sight.view(view), is_over=phase.sight.is_over)
     if not _has_plane(phase, table):
         raise NotFound("there is no such drawing now.")
 

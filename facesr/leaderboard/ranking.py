@@ -93,30 +93,43 @@ def order(scores: NDArray[np.float64], *, higher_is_better: bool) -> list[int]:
     return sorted(range(len(means)), key=lambda row: sign * means[row])
 
 
-def ladder(scores: Sequence[float], step: float, higher_is_better: bool) -> list[float]:
+def ladder(
+    scores: Sequence[float], step: float, higher_is_better: bool, stands: Sequence[bool] | None = None
+) -> list[float | None]:
     """Returns what is shown for each score of a team, so that many submissions tell little about the public faces.
 
-    The first score is shown, rounded to a multiple of `step`; a later one only where it beats the one that is shown
+    The first score is shown, rounded to a multiple of `step`; a later one only where it beats the one that was shown
     last by more than `step`, and otherwise that one stands again. Decimal numbers are taken as they are written.
 
+    A score that is taken off the board stays what later ones have to beat, because it has been shown. It is no more
+    shown for others: those have the last step before it that still stands, or None. So what is shown follows from the
+    paper's own output and from who stands, and taking scores off tells nothing of the others.
+
     Args:
-        scores: of one team, in the order of time, finite.
+        scores: of one team, in the order in which they were shown, finite.
         step: the paper's eta, above 0.
         higher_is_better: direction of the metric.
+        stands: which of them are on the board, by default all; one that is not has its own step, or None.
 
     Raises:
-        ValueError: `step` is not above 0, or a score is not finite.
+        ValueError: `step` is not above 0, a score is not finite, or `stands` is not as long as `scores`.
     """
     if not step > 0 or not all(map(math.isfinite, [step, *scores])):
         raise ValueError("a ladder needs a step above 0 and finite scores")
     exact_step = Fraction(repr(float(step)))
     sign = 1 if higher_is_better else -1
-    shown: list[Fraction] = []
-    for score in scores:
+    to_beat: Fraction | None = None
+    standing: Fraction | None = None
+    shown: list[Fraction | None] = []
+    for score, is_on_board in zip(scores, [True] * len(scores) if stands is None else stands, strict=True):
         exact = Fraction(repr(float(score)))
-        is_new = not shown or sign * (exact - shown[-1]) > exact_step
-        shown.append(round(exact / exact_step) * exact_step if is_new else shown[-1])
-    return [float(value) for value in shown]
+        own = None
+        if to_beat is None or sign * (exact - to_beat) > exact_step:
+            own = to_beat = round(exact / exact_step) * exact_step
+        if own is not None and is_on_board:
+            standing = own
+        shown.append(standing if is_on_board else own)
+    return [None if value is None else float(value) for value in shown]
 
 
 def _checked(scores: NDArray[np.float64]) -> NDArray[np.float64]:

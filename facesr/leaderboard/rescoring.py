@@ -12,7 +12,7 @@ from facesr.leaderboard.desk import new_round
 from facesr.leaderboard.entries import waiting
 from facesr.leaderboard.faults import NotNow
 from facesr.leaderboard.operations import opened
-from facesr.leaderboard.phases import is_revealed
+from facesr.leaderboard.phases import CLOSED, state_of
 from facesr.leaderboard.standing import PRIVATE, PUBLIC, standing
 from facesr.leaderboard.tables import PhaseTimes, Round, Submission
 from facesr.web.database import Database
@@ -92,11 +92,13 @@ def num_waiting(session: Session, phase: Phase) -> int:
     return session.scalar(rule) or 0
 
 
-def moves_of(place: Place, session: Session, phase: Phase, pending: Round, view: str = "") -> list[Move]:
+def moves_of(
+    place: Place, session: Session, phase: Phase, pending: Round, view: str = "", *, is_over: bool = True
+) -> list[Move]:
     """Returns what a round changes on the board, moved teams first; by the scores that decide, or those of a view."""
     view = view or (PUBLIC if phase.public_share == 1 else PRIVATE)
-    old = standing(place, session, phase, view)
-    new = standing(place, session, phase, view, pending.id)
+    old = standing(place, session, phase, view, is_over=is_over)
+    new = standing(place, session, phase, view, pending.id, is_over=is_over)
     before = {entry.team.name: (entry.place, entry.means[old.ranking_metric or ""]) for entry in old.entries}
     after = {entry.team.name: (entry.place, entry.means[new.ranking_metric or ""]) for entry in new.entries}
     nothing = ("", None)
@@ -127,8 +129,9 @@ def publish(place: Place, database: Database, session: Session, phase: Phase) ->
         raise NotNow(f"{left} submissions of phase {phase.name} wait to be scored; publish when none does.")
     times = session.get_one(PhaseTimes, phase.name)
     # How many private places moved is a private figure, too, until the phase is over.
-    is_over = is_revealed(phase, times, database.now(session))
-    moves = moves_of(place, session, phase, pending, PRIVATE if is_over and phase.public_share < 1 else PUBLIC)
+    is_over = state_of(times, database.now(session)) == CLOSED
+    view = PRIVATE if is_over and phase.public_share < 1 else PUBLIC
+    moves = moves_of(place, session, phase, pending, view, is_over=is_over)
     session.get_one(Round, pending.id).published = database.now(session)
     was, times.published_round = times.published_round, pending.id
     data = {

@@ -150,7 +150,7 @@ def _more(standing: Standing) -> list[str]:
 def _cells(one: Entry, standing: Standing, others: Mapping[int, float], is_stepped: bool) -> list[Cell]:
     has_interval = one.rank is not None and not is_stepped
     interval = f"{one.rank.low:.4f} to {one.rank.high:.4f}" if has_interval and one.rank is not None else ""
-    found = [Cell(f"{one.shown_score:.4f}", interval)]
+    found = [Cell("-" if one.shown_score is None else f"{one.shown_score:.4f}", interval)]
     if others:
         public = others.get(one.submission.id)
         found.append(Cell("-" if public is None else f"{public:.4f}", "", True))

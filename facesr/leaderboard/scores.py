@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from facesr.evaluation.bootstrap import interval_of_mean
+from facesr.evaluation.over_set import SetFigure, difference_of, figure_of, over_set
 from facesr.leaderboard.access import Viewer
 from facesr.leaderboard.board import Board, PhaseNow
 from facesr.leaderboard.entries import SCORED
 from facesr.leaderboard.faults import NotFound
 from facesr.leaderboard.queue import unpacked
-from facesr.leaderboard.ranking import ladder
 from facesr.leaderboard.split import example_ids
 from facesr.leaderboard.standing import shown_round
+from facesr.leaderboard.steps import Shown, first_scored, steps_of
 from facesr.leaderboard.tables import Evaluation, Round, Submission, Team
 
 RESAMPLES, SEED = 2000, 0
@@ -40,15 +40,6 @@ class Scores:
     columns: dict[str, NDArray[np.float64]]
     ranking_metric: str
     higher_is_better: bool
-
-
-@dataclass(frozen=True)
-class Summary:
-    """A mean over faces with its 95 % interval."""
-
-    mean: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -107,36 +98,48 @@ def _evaluation(session: Session, submission: Submission) -> tuple[Round, Evalua
     return None if evaluation is None else (this, evaluation)
 
 
-def summary_of(values: NDArray[np.float64]) -> Summary:
-    """Returns the mean of values (N,) with its 95 % bootstrap interval; (N,) N >= 1."""
-    return _summary(np.ascontiguousarray(values, dtype=np.float64).tobytes())
+def summary_of(metric: str, values: NDArray[np.float64]) -> SetFigure:
+    """Returns a metric's figure over faces with its 95 % bootstrap interval, of their values (N,), N >= 1."""
+    return _summary(metric, np.ascontiguousarray(values, dtype=np.float64).tobytes(), b"")
+
+
+def summary_of_difference(metric: str, left: NDArray[np.float64], right: NDArray[np.float64]) -> SetFigure:
+    """Returns how far a metric's figure of the left ones is above that of the right ones, both (N,), N >= 1."""
+    both = (np.ascontiguousarray(values, dtype=np.float64).tobytes() for values in (left, right))
+    return _summary(metric, *both)
 
 
 @functools.lru_cache(2048)
-def _summary(data: bytes) -> Summary:
+def _summary(metric: str, data: bytes, other: bytes) -> SetFigure:
     values = np.frombuffer(data, np.float64)
-    low, high = interval_of_mean(values, RESAMPLES, SEED)
-    return Summary(float(values.mean()), low, high)
+    if not other:
+        return figure_of(metric, values, RESAMPLES, SEED)
+    return difference_of(metric, values, np.frombuffer(other, np.float64), RESAMPLES, SEED)
 
 
 def public_means(
     board: Board, session: Session, phase: PhaseNow, submissions: Sequence[Submission]
 ) -> dict[int, float]:
-    """Returns submission -> the public score that its team sees; with a Ladder that is not always its own.
+    """Returns submission -> the public score that its team sees; with a Ladder that is not always its own, or none.
 
     Args:
         board: the board.
         session: of its database.
         phase: of the submissions.
-        submissions: of one team, oldest first.
+        submissions: with a Ladder all of a team, withdrawn ones, too.
     """
     means = _means(board, session, phase, submissions, "public")
     this = shown_round(session, phase.settings.name)
     if this is None or not phase.sight.is_stepped or phase.settings.ladder_step is None:
         return means
-    kept = [one.id for one in submissions if one.id in means and one.withdrawn is None]
-    steps = ladder([means[key] for key in kept], phase.settings.ladder_step, this.higher_is_better)
-    return dict(zip(kept, steps, strict=True))
+    baselines = set(session.scalars(select(Team.id).where(Team.is_baseline)))
+    steps = steps_of(
+        [Shown(one, means[one.id], one.team_id in baselines) for one in submissions if one.id in means],
+        phase.settings.ladder_step,
+        first_scored(session, phase.settings.name),
+        higher_is_better=this.higher_is_better,
+    )
+    return {key: value for key, value in steps.items() if value is not None}
 
 
 def private_means(
@@ -165,7 +168,8 @@ def _means(
             Evaluation.round_id == this.id, Evaluation.submission_id.in_([one.id for one in submissions])
         )
     )
-    return {key: float(unpacked(this, values)[this.ranking_metric][faces].mean()) for key, values in rows}
+    ranking = this.ranking_metric
+    return {key: over_set(ranking, unpacked(this, values)[ranking][faces]) for key, values in rows}
 
 
 def examples_of(board: Board, session: Session, submission: Submission, phase: PhaseNow) -> list[Example]:

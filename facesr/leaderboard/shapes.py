@@ -43,7 +43,10 @@ class CompetitionShape(BaseModel):
 
 
 class EntryShape(BaseModel):
-    """A row of a phase's table."""
+    """A row of a phase's table; with a Ladder there may be no score, and then no place.
+
+    `means` has of `rmse_y` the root of the mean square.
+    """
 
     place: str
     first: int | None
@@ -52,7 +55,7 @@ class EntryShape(BaseModel):
     submission: str
     is_baseline: bool
     disqualified: bool
-    score: float
+    score: float | None
     low: float | None
     high: float | None
     means: dict[str, float]
@@ -80,7 +83,7 @@ class StandingShape(BaseModel):
 
 
 class ScoreShape(BaseModel):
-    """Mean of a metric with its 95 % bootstrap interval."""
+    """Mean of a metric with its 95 % bootstrap interval; of `rmse_y` the root of the mean square."""
 
     mean: float
     low: float

@@ -32,6 +32,11 @@ class Sight:
     has_ids: bool
     is_stepped: bool
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the phase is closed."""
+        return self.state == CLOSED
+
     def shows_faces(self, metric: str) -> bool:
         """Returns whether values of single faces may be seen, as a curve or a list without names.
 

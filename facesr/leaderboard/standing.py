@@ -1,9 +1,11 @@
 """The ranked table of a phase: which submission of each team counts, its place, and what is shown beside it.
 
 The board has two views of a phase: ``public`` scores are means over the public faces; ``private`` ones over the others,
-and nobody but the organiser sees them before the end. Where all faces are public there is one view.
+and nobody but the organiser sees them before the end. Where all faces are public there is one view. With a Ladder the
+public view has its steps (facesr/leaderboard/steps.py) until the end, and then the scores themselves.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,12 +16,14 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from facesr.evaluation.over_set import over_set
 from facesr.leaderboard.chain import Head, head
 from facesr.leaderboard.competition import Phase, Place
 from facesr.leaderboard.entries import SCORED
 from facesr.leaderboard.queue import unpacked
-from facesr.leaderboard.ranking import Rank, ladder, ranks
+from facesr.leaderboard.ranking import Rank, ranks
 from facesr.leaderboard.split import public_mask
+from facesr.leaderboard.steps import Shown, first_scored, steps_of
 from facesr.leaderboard.tables import Evaluation, PhaseTimes, Round, Submission, Team
 
 PUBLIC, PRIVATE = "public", "private"
@@ -32,10 +36,11 @@ class Entry:
     Attributes:
         submission: the row.
         team: whose it is.
-        means: metric -> mean over the faces of the view.
-        rank: its place with its score and interval; None for one that has no place (baselines, disqualified ones).
-            With a Ladder public places follow from the shown scores alone.
-        shown_score: the score that the board shows; with a Ladder not always its own.
+        means: metric -> mean over the faces of the view; of RMSE the root of the mean square.
+        rank: its place with its score and interval; None for one that has no place (baselines, disqualified ones, and
+            those without a shown score). With a Ladder public places follow from the shown scores alone.
+        shown_score: the score that the board shows; with a Ladder not always its own, and None where it beat no
+            score of its team that still stands.
         white_box: whether the ranking judge was in the training loss; None where that is not said, or no judge ranks.
         mean_watts: of the restoration, by its manifest; None where it is not stated.
         within_power_limit: None without a limit or a statement.
@@ -46,7 +51,7 @@ class Entry:
     team: Team
     means: Mapping[str, float]
     rank: Rank | None
-    shown_score: float
+    shown_score: float | None
     white_box: bool | None
     mean_watts: float | None
     within_power_limit: bool | None
@@ -73,7 +78,8 @@ class Standing:
     Attributes:
         phase: its settings.
         view: ``public`` or ``private``.
-        entries: those that have a place, by score, equal ones by time; then baselines and disqualified ones.
+        entries: those that have a place, by score, equal ones by time; then those without a shown score, baselines and
+            disqualified ones.
         num_faces: that the scores are means of.
         columns: metric -> unit and direction, of the round that is shown.
         ranking_metric: which ranks, None before the first score.
@@ -109,7 +115,9 @@ class _Scored:
         return self.public if view == PUBLIC else self.private
 
 
-def standing(place: Place, session: Session, phase: Phase, view: str, round_id: int | None = None) -> Standing:
+def standing(
+    place: Place, session: Session, phase: Phase, view: str, round_id: int | None = None, *, is_over: bool = False
+) -> Standing:
     """Returns the table of a phase.
 
     Args:
@@ -118,6 +126,7 @@ def standing(place: Place, session: Session, phase: Phase, view: str, round_id: 
         phase: its settings.
         view: ``public`` or ``private``; whoever shows the latter has made sure that it may be seen.
         round_id: a round of scoring, by default the published one.
+        is_over: whether the phase is, so that a Ladder hides nothing any more.
     """
     this = shown_round(session, phase.name) if round_id is None else session.get(Round, round_id)
     if this is None:
@@ -125,21 +134,25 @@ def standing(place: Place, session: Session, phase: Phase, view: str, round_id: 
     is_seen = public_mask(place.key, phase.name, this.ids, phase.public_share)
     # Where no face is kept back, there is one view.
     is_kept = np.ones_like(is_seen) if is_seen.all() else ~is_seen
-    scored = _scored(session, this, is_seen, is_kept)
-    public = _shown_scores(scored, phase, this, PUBLIC)
-    shown = public if view == PUBLIC else _shown_scores(scored, phase, this, view)
+    known = _scored(session, this, is_seen, is_kept)
+    is_stepped = phase.ladder_step is not None and view == PUBLIC and not is_over
+    public = _public_scores(session, known, phase, this, is_stepped=is_stepped)
+    scored = [one for one in known if one.submission.withdrawn is None]
+    shown = public if is_stepped else {one.submission.id: _mean(one, this, view) for one in scored}
     counting = _counting(scored, phase, this, view, public)
-    ranked = [one for one in counting if not one.team.is_baseline and not _is_out(one)]
     better = -1.0 if this.higher_is_better else 1.0
-    ranked.sort(key=lambda one: (better * shown[one.submission.id], one.submission.received, one.submission.id))
-    if phase.ladder_step is not None and view == PUBLIC:
-        # Places by the scores themselves would tell more of them than their steps do.
-        places = _stepped_places([better * shown[one.submission.id] for one in ranked])
-    else:
-        places = _places(ranked, this, view)
+
+    def key(one: _Scored) -> float:
+        score = shown[one.submission.id]
+        return math.inf if score is None else better * score
+
+    ranked = [one for one in counting if _group(one, shown) == 0]
+    ranked.sort(key=lambda one: (key(one), one.submission.received, one.submission.id))
+    # Places by the scores themselves would tell more of them than their steps do.
+    places = _stepped_places([key(one) for one in ranked], better) if is_stepped else _places(ranked, this, view)
     others = sorted(
-        (one for one in counting if one.team.is_baseline or _is_out(one)),
-        key=lambda one: (_is_out(one), better * shown[one.submission.id]),
+        (one for one in counting if _group(one, shown) > 0),
+        key=lambda one: (_group(one, shown), key(one), one.submission.received, one.submission.id),
     )
     numbers: dict[int, int] = {}
     for one in scored:
@@ -168,12 +181,12 @@ def shown_round(session: Session, phase: str) -> Round | None:
 
 
 def _scored(session: Session, this: Round, is_seen: NDArray[np.bool_], is_kept: NDArray[np.bool_]) -> list[_Scored]:
-    """Returns all submissions that have scores in a round and were not withdrawn, oldest first."""
+    """Returns all submissions that have scores in a round, withdrawn ones, too, oldest first."""
     rows = session.execute(
         select(Submission, Team, Evaluation.values)
         .join(Evaluation, Evaluation.submission_id == Submission.id)
         .join(Team, Team.id == Submission.team_id)
-        .where(Evaluation.round_id == this.id, Submission.state == SCORED, Submission.withdrawn.is_(None))
+        .where(Evaluation.round_id == this.id, Submission.state == SCORED)
         .order_by(Submission.received, Submission.id)
     )
     found = []
@@ -191,7 +204,7 @@ def _scored(session: Session, this: Round, is_seen: NDArray[np.bool_], is_kept: 
 
 
 def _counting(
-    scored: Sequence[_Scored], phase: Phase, this: Round, view: str, public: Mapping[int, float]
+    scored: Sequence[_Scored], phase: Phase, this: Round, view: str, public: Mapping[int, float | None]
 ) -> list[_Scored]:
     """Returns the submission of each team that counts.
 
@@ -199,6 +212,13 @@ def _counting(
     a team chose, the better private one counts at the end.
     """
     sign = 1.0 if this.higher_is_better else -1.0
+    # With a Ladder the first of equal ones in its order made the step that the others only have again.
+    order = {number: place for place, number in enumerate(public)}
+
+    def key(one: _Scored, score: Mapping[int, float | None]) -> tuple[float, int]:
+        value = score[one.submission.id]
+        return -math.inf if value is None else sign * value, -order[one.submission.id]
+
     by_team: dict[int, list[_Scored]] = {}
     for one in scored:
         # A disqualified submission makes room for the team's next one, so that the team stays on the board.
@@ -212,30 +232,42 @@ def _counting(
         elif phase.rank_rule == "chosen" and chosen:
             # Before the end by what is shown, which with a Ladder are steps.
             score = public if view == PUBLIC else {one.submission.id: _mean(one, this, view) for one in chosen}
-            counting.append(max(chosen, key=lambda one: sign * score[one.submission.id]))
+            counting.append(max(chosen, key=lambda one: key(one, score)))
         else:
-            # max gives the first of equal ones, the earlier.
-            counting.append(max(those, key=lambda one: sign * public[one.submission.id]))
+            counting.append(max(those, key=lambda one: key(one, public)))
     return counting
 
 
-def _shown_scores(scored: Sequence[_Scored], phase: Phase, this: Round, view: str) -> dict[int, float]:
-    """Returns submission -> the score that is shown."""
-    if phase.ladder_step is None or view == PRIVATE:
-        return {one.submission.id: _mean(one, this, view) for one in scored}
-    shown: dict[int, float] = {}
-    teams = {one.team.id for one in scored}
-    for team in teams:
-        those = [one for one in scored if one.team.id == team]
-        steps = ladder([_mean(one, this, PUBLIC) for one in those], phase.ladder_step, this.higher_is_better)
-        shown |= {one.submission.id: value for one, value in zip(those, steps, strict=True)}
-    return shown
+def _public_scores(
+    session: Session, known: Sequence[_Scored], phase: Phase, this: Round, *, is_stepped: bool
+) -> Mapping[int, float | None]:
+    """Returns submission -> the public score by which a team's best one is found; first the one that wins a tie.
+
+    With a Ladder they are steps, so that the best of many is not good by chance. As long as they are shown, those that
+    left the board count for them; at the end nothing is to be hidden, and they are as if these had never been sent.
+    """
+    if phase.ladder_step is None:
+        return {one.submission.id: _mean(one, this, PUBLIC) for one in known}
+    scores = [Shown(one.submission, _mean(one, this, PUBLIC), one.team.is_baseline) for one in known]
+    return steps_of(
+        [one for one in scores if is_stepped or one.stands],
+        phase.ladder_step,
+        first_scored(session, phase.name),
+        higher_is_better=this.higher_is_better,
+    )
 
 
-def _stepped_places(keys: Sequence[float]) -> list[Rank]:
-    """Returns places by shown scores alone, negated where higher is better and in order; equal ones share a place."""
+def _group(one: _Scored, shown: Mapping[int, float | None]) -> int:
+    """Returns 0 for an entry that has a place, and for others which come first: 1, 2, 3."""
+    if _is_out(one):
+        return 3
+    return 2 if one.team.is_baseline else int(shown[one.submission.id] is None)
+
+
+def _stepped_places(keys: Sequence[float], better: float) -> list[Rank]:
+    """Returns places by shown scores alone, times `better` (-1 or 1) and in order; equal ones share a place."""
     return [
-        Rank(1 + sum(other < key for other in keys), sum(other <= key for other in keys), abs(key), abs(key), abs(key))
+        Rank(1 + sum(other < key for other in keys), sum(other <= key for other in keys), *[better * key] * 3)
         for key in keys
     ]
 
@@ -247,7 +279,9 @@ def _places(ranked: Sequence[_Scored], this: Round, view: str) -> list[Rank]:
     return ranks(table, higher_is_better=this.higher_is_better)
 
 
-def _entry(one: _Scored, rank: Rank | None, phase: Phase, this: Round, view: str, shown: float, number: int) -> Entry:
+def _entry(
+    one: _Scored, rank: Rank | None, phase: Phase, this: Round, view: str, shown: float | None, number: int
+) -> Entry:
     facts = one.submission.facts
     # Only a recogniser can have been in the training loss.
     judges = facts.get("loss_judges") if this.ranking_metric.startswith("is/") else None
@@ -256,7 +290,7 @@ def _entry(one: _Scored, rank: Rank | None, phase: Phase, this: Round, view: str
     return Entry(
         submission=one.submission,
         team=one.team,
-        means={name: float(column.mean()) for name, column in one.of(view).items()},
+        means={name: over_set(name, column) for name, column in one.of(view).items()},
         rank=rank,
         shown_score=shown,
         white_box=None if judges is None else this.ranking_metric.removeprefix("is/") in judges,
@@ -271,4 +305,4 @@ def _is_out(one: _Scored) -> bool:
 
 
 def _mean(one: _Scored, this: Round, view: str) -> float:
-    return float(one.of(view)[this.ranking_metric].mean())
+    return over_set(this.ranking_metric, one.of(view)[this.ranking_metric])

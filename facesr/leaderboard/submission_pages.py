@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
+from facesr.evaluation.over_set import kind_of
 from facesr.leaderboard import chain
 from facesr.leaderboard.answers import kept, page_text
 from facesr.leaderboard.board import Asked, AskedNow, PhaseNow
@@ -24,6 +25,7 @@ from facesr.leaderboard.scores import (
     restored_picture,
     scores_of,
     summary_of,
+    summary_of_difference,
     visible,
 )
 from facesr.leaderboard.standing import Standing
@@ -61,7 +63,7 @@ def submission_page(asked: AskedNow, request: Request, code: Code) -> Response:
         phase = board.phase_now(session, board.phase(submission.phase), asked.viewer)
         head = chain.head(session)
     is_own = asked.viewer.team_id == team.id or asked.viewer.is_organiser
-    table = board.standings.get(phase.settings, phase.sight.views[0])
+    table = board.standings.get(phase.settings, phase.sight.views[0], is_over=phase.sight.is_over)
     # Others see nothing that an upload changes, so that theirs is not made anew with every line of the log.
     mark = head if is_own else table_mark(table, phase)
 
@@ -129,14 +131,14 @@ def _charts(scores: Scores, phase: PhaseNow) -> list[dict[str, Any]]:
     found = []
     for name in ordered(scores):
         values = np.sort(scores.columns[name])
-        summary = summary_of(scores.columns[name])
+        summary = summary_of(name, scores.columns[name])
         drawn = None
         if phase.sight.shows_faces(name):
             drawn = curve_svg(
                 values,
                 f"{label_of(name)} of {len(values)} {phase.settings.unit}, sorted",
                 f"{phase.settings.unit}, sorted",
-                lines={summary.mean: f"mean {summary.mean:.4f}"},
+                lines={summary.value: f"{kind_of(name)} {summary.value:.4f}"},
             )
         ends: list[tuple[str, float]] = []
         if phase.sight.has_ids and name == scores.ranking_metric:
@@ -215,7 +217,7 @@ def _difference(name: str, left: Scores, right: Scores, phase: PhaseNow) -> dict
     if phase.sight.has_ids:
         ends = order.tolist() if len(order) <= _MOST_FACES else [*order[:6].tolist(), *order[-6:].tolist()]
         faces = [(left.ids[index], float(difference[index])) for index in ends]
-    summary = summary_of(difference)
+    summary = summary_of_difference(name, left.columns[name], right.columns[name])
     return {
         "name": label_of(name),
         "summary": summary,

@@ -14,13 +14,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
+from facesr.evaluation.over_set import SetFigure, kind_of
 from facesr.leaderboard.access import NOBODY, Viewer
 from facesr.leaderboard.answers import kept
 from facesr.leaderboard.board import AskedNow, Board, PhaseNow
 from facesr.leaderboard.drawings import curve_svg, label_of
 from facesr.leaderboard.entries import SCORED
 from facesr.leaderboard.faults import NotFound
-from facesr.leaderboard.scores import Scores, Summary, example_files, public_means, scores_of, summary_of, visible
+from facesr.leaderboard.scores import Scores, example_files, public_means, scores_of, summary_of, visible
 from facesr.leaderboard.standing import shown_round
 from facesr.leaderboard.submission_pages import facts_of, ordered
 from facesr.leaderboard.tables import Submission, Team
@@ -34,10 +35,10 @@ MAX_PICTURE_BYTES = 2 << 20
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric in a view: its mean, and the sorted curve where values of single faces may be seen."""
+    """A metric in a view: its figure, and the sorted curve where values of single faces may be seen."""
 
     name: str
-    summary: Summary
+    summary: SetFigure
     chart: Markup | None
 
 
@@ -148,11 +149,11 @@ def _part(view: str, scores: Scores, phase: PhaseNow) -> Part:
 
 
 def _metric(name: str, values: Any, unit: str, *, has_chart: bool) -> Metric:
-    summary = summary_of(values)
+    summary = summary_of(name, values)
     chart = None
     if has_chart:
         title = f"{label_of(name)} of {len(values)} {unit}, sorted"
-        lines = {summary.mean: f"mean {summary.mean:.4f}"}
+        lines = {summary.value: f"{kind_of(name)} {summary.value:.4f}"}
         chart = curve_svg(np.sort(values), title, f"{unit}, sorted", lines=lines)
     return Metric(label_of(name), summary, chart)
 

@@ -107,7 +107,7 @@ def send(
 
     Raises:
         SubmissionError: the board refuses it; the sentence is the board's.
-        DataError: the board cannot be reached, or gives no answer that can be read.
+        DataError: the board cannot be reached, its certificate is not accepted, or it gives no answer that can be read.
     """
     sending = _Sending(archive, sha256, board, token, f"{board}/api/v1/phases/{quote(phase, safe='')}")
     reason, failures = "", 0

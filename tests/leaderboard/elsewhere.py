@@ -123,9 +123,12 @@ class Bad:
         left = self.breaks.pop(0) if self.breaks else 1 << 40
         with near, socket.create_connection(("127.0.0.1", self._port)) as far, contextlib.suppress(OSError):
             threading.Thread(target=self._send, args=(near, far), daemon=True).start()
-            while left > 0 and (data := far.recv(min(left, 1 << 14))):
-                near.sendall(data)
+            # An answer breaks when it has begun, so that what was asked has been heard.
+            while data := far.recv(1 << 14):
+                near.sendall(data[:left])
                 left -= len(data)
+                if left <= 0:
+                    break
             near.shutdown(socket.SHUT_RDWR)
 
     def _send(self, near: socket.socket, far: socket.socket) -> None:

@@ -175,6 +175,24 @@ class TestLadder:
     def test_no_scores(self):
         assert ladder([], 0.1, True) == []
 
+    def test_taken_off_the_board_it_stays_the_one_to_beat(self):
+        # 0.7 is not shown for others any more, and 0.79 is still only 0.09 above it; 0.81 is 0.11 above it.
+        assert ladder([0.62, 0.7, 0.79, 0.81], 0.1, True, [True, True, True, True]) == [0.6, 0.6, 0.8, 0.8]
+        scores, off = [0.62, 0.71, 0.79, 0.82], [True, False, True, True]
+        assert ladder(scores, 0.1, True) == [0.6, 0.7, 0.7, 0.8]
+        assert ladder(scores, 0.1, True, off) == [0.6, 0.7, 0.6, 0.8]
+
+    def test_without_a_step_that_stands_there_is_none(self):
+        assert ladder([0.99, 0.5, 0.97], 0.1, True, [False, True, True]) == [1.0, None, None]
+        assert ladder([0.6, 0.62, 0.61], 0.1, True, [False, False, True]) == [0.6, None, None]
+
+    def test_taken_off_where_lower_is_better(self):
+        assert ladder([3.0, 2.5, 2.45, 2.38], 0.1, False, [True, False, True, True]) == [3.0, 2.5, 3.0, 2.4]
+
+    def test_who_stands_has_to_be_said_of_all(self):
+        with pytest.raises(ValueError, match="shorter"):
+            ladder([0.1, 0.2], 0.1, True, [True])
+
     @pytest.mark.parametrize(("scores", "step"), [([0.1], 0.0), ([0.1], -1.0), ([float("nan")], 0.1)])
     def test_nonsense_is_refused(self, scores, step):
         with pytest.raises(ValueError, match="a ladder needs"):

@@ -7,9 +7,11 @@ take seconds a picture, stands a mean: with the real ones nothing but the figure
 import csv
 import json
 import re
+import shutil
 import threading
+import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,7 @@ class Contest:
     Attributes:
         tables: phase and team -> what `evaluate` says of the same pictures: metric -> id -> value.
         rankings: phase -> the metric that ranks, by `evaluate`.
+        archives: team -> the file that it sent to the preliminary round.
     """
 
     place: Place
@@ -63,6 +66,14 @@ class Contest:
     tokens: dict[str, str]
     tables: dict[tuple[str, str], dict[str, dict[str, float]]]
     rankings: dict[str, str]
+    archives: dict[str, Path] = field(default_factory=dict)
+
+    def submission(self, code: str) -> Any:
+        answer = Client(self.app).get(
+            f"/api/v1/submissions/{code}", headers={"Authorization": f"Bearer {self.organiser}"}
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.json()
 
     def public(self, phase: str) -> list[str]:
         settings = self.place.competition.phase(phase)
@@ -125,6 +136,7 @@ def _sent_and_scored(folder: Path, place: Place, database: Database, organiser: 
         references = place.folder / "references" / phase
         for team, method in METHODS.items():
             archive = folder / f"{team}-{phase}.zip"
+            found.archives.setdefault(team, archive)
             rest = (f"team={team}", f"out={archive}", f"restored_dir={folder / 'restored'}")
             _command("submit", f"method={method}", f"low={references / 'low'}", f"protocol=asc19_{phase}", *rest)
             table, found.rankings[phase] = _evaluated(folder, archive, references, phase)
@@ -158,8 +170,41 @@ def test_figures_are_those_of_an_evaluation(contest: Contest, phase: str) -> Non
             for name, values in table.items():
                 kept = [value for key, value in values.items() if (key in public) == (view == "public")]
                 assert len(kept) == shown["num_faces"]
-                assert entry["means"][name] == pytest.approx(np.mean(kept), rel=1e-5, abs=1e-6), name
+                wanted = np.sqrt(np.mean(np.square(kept))) if name == "rmse_y" else np.mean(kept)
+                assert entry["means"][name] == pytest.approx(wanted, rel=1e-5, abs=1e-6), name
             assert entry["score"] == pytest.approx(entry["means"][ranking])
+
+
+@pytest.mark.parametrize("view", ["public", "private"])
+def test_figures_of_a_share_are_those_of_an_evaluation_of_its_pictures(
+    contest: Contest, tmp_path: Path, view: str
+) -> None:
+    references, public = contest.place.folder / "references" / "preliminary", contest.public("preliminary")
+    shown = standing_of(contest, "preliminary", view, contest.organiser)
+    for entry in shown["entries"]:
+        folder = tmp_path / entry["team"]
+        with zipfile.ZipFile(contest.archives[entry["team"]]) as archive:
+            names = [name for name in archive.namelist() if name.endswith(".png")]
+            kept = [name for name in names if (Path(name).stem in public) == (view == "public")]
+            archive.extractall(folder / "restored", kept)
+        for kind in ("low", "high"):
+            (folder / kind).mkdir()
+            for name in kept:
+                shutil.copy(references / kind / Path(name).name, folder / kind)
+        out = folder / "out"
+        restored = folder / "restored" / Path(kept[0]).parent
+        pairs = [f"restored={restored}", f"low={folder / 'low'}", f"high={folder / 'high'}"]
+        _command("evaluate", *pairs, "protocol=asc19_preliminary", f"out={out}")
+        summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
+        assert entry["means"]["rmse_y"] == pytest.approx(summary["set"]["rmse_of_set"]["value"], rel=1e-12)
+        assert entry["means"]["rmse_y"] > 1.0001 * summary["metrics"]["rmse_y"]["mean"]
+        index = summary["metrics"]["perceptual_index"]
+        assert entry["score"] == pytest.approx(index["mean"], rel=1e-12)
+        assert (entry["low"], entry["high"]) == pytest.approx(tuple(index["ci95"]), rel=1e-9)
+        told = contest.submission(entry["submission"])["scores"][view]
+        assert told["rmse_y"]["mean"] == entry["means"]["rmse_y"]
+        assert told["rmse_y"]["low"] < told["rmse_y"]["mean"] < told["rmse_y"]["high"]
+        assert told["niqe"]["low"] == pytest.approx(summary["metrics"]["niqe"]["ci95"][0], rel=1e-9)
 
 
 def test_the_ranking_metrics_are_those_of_the_rounds(contest: Contest) -> None:

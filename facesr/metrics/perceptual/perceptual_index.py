@@ -43,11 +43,6 @@ def rmse_y(restored: Tensor, high: Tensor, border_px: int) -> Values:
     return np.sqrt(mean_per_picture(difference.square()))
 
 
-def rmse_of_set(rmse: Values) -> float:
-    """Returns the RMSE over a set in grey levels from its pictures' RMSE (N,): the root of the mean square."""
-    return float(np.sqrt(np.mean(rmse**2)))
-
-
 def perceptual_index(niqe_values: Values, ma_values: Values) -> Values:
     """Returns PI, lower is better, same shape; its mean over pictures is that of the means."""
     return ((10.0 - ma_values) + niqe_values) / 2.0
@@ -72,7 +67,7 @@ def _conditions(border_px: int) -> str:
 
 
 class RmseY:
-    """`rmse_y` as a metric; over a set, see `rmse_of_set`."""
+    """`rmse_y` as a metric; over a set, see facesr/evaluation/over_set.py."""
 
     name = "rmse_y"
     unit = "grey levels"
