@@ -14,11 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as td
-
-# Its functions keep the group that there is when it is loaded, as their default, and torch's optimizers load it. Loaded
-# after `initialise` it would keep the group, with the threads of gloo, beyond `shutdown`: a thread that lets go of a
-# tensor while Python ends aborts the process.
-import torch.distributed.nn
+import torch.distributed.nn  # optimizers load it: after `initialise` its defaults would keep the group past `shutdown`
 from torch import Tensor, nn
 
 from facesr import ranks
@@ -29,8 +25,7 @@ from facesr.processes import num_cores
 
 Result = TypeVar("Result")
 
-# Validation on rank 0 or a slow disk must not kill the other ranks.
-TIMEOUT = datetime.timedelta(minutes=60)
+TIMEOUT = datetime.timedelta(minutes=60)  # validation on rank 0 or a slow disk must not kill the other ranks
 # All ranks are started at once, and get as far as joining in the time that imports take.
 JOIN_TIMEOUT = datetime.timedelta(minutes=10)
 
@@ -120,7 +115,7 @@ def first_to_tell(error: FaceSRError) -> bool:
 
 
 def shutdown() -> None:
-    """Leaves the process group, if there is one, and ends its threads."""
+    """Leaves the process group, if there is one; a thread of it that outlives Python would abort the process."""
     global _apart
     if td.is_initialized():
         td.destroy_process_group()
