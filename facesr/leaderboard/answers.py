@@ -16,6 +16,8 @@ from facesr.web.page import render
 from facesr.web.security import Refusal
 from facesr.web.sessions import MAX_AGE_SECONDS
 
+# Where the script of a team's page sends the pieces of an archive.
+TEAM_PIECES = "/team/pieces/"
 _TITLES = {400: "Not understood", 401: "Sign in", 403: "Refused", 404: "Not found", 409: "Not now", 413: "Too large"}
 _QUESTIONS = ("view", "sort", "baselines", "before", "a", "b")
 _MAX_VISITOR_SECONDS = 24 * 3600
@@ -97,14 +99,14 @@ def set_session(asked: Asked, response: Response, cookie: str) -> None:
 
 def is_for_programs(path: str) -> bool:
     """Returns whether an address is answered with JSON."""
-    return path.startswith("/api/")
+    return path.startswith(("/api/", TEAM_PIECES))
 
 
 def refused(board: Board, scope: Scope, refusal: Refusal) -> Response:
     """Returns a refusal as a page, or as JSON where a program asks."""
     headers = {} if refusal.retry_after is None else {"retry-after": str(max(1, int(refusal.retry_after)))}
     if is_for_programs(scope["path"]):
-        if refusal.status == 401:
+        if refusal.status == 401 and not scope["path"].startswith(TEAM_PIECES):
             headers["www-authenticate"] = "Bearer"
         body: dict[str, object] = {"error": str(refusal), "kind": refusal.kind}
         if refusal.retry_after is not None:

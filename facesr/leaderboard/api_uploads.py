@@ -57,6 +57,25 @@ def announce(board: This, viewer: Sending, name: Name, body: Body, response: Res
 
     Of an archive that the board has already, the answer holds the submission.
     """
+    shape, is_new = announced(board, viewer, name, body)
+    response.status_code = 201 if is_new else 200
+    if shape.submission is None:
+        response.headers["location"] = f"/api/v1/uploads/{shape.code}"
+    return shape
+
+
+def announced(board: Board, viewer: Viewer, name: str, body: Any) -> tuple[UploadShape, bool]:
+    """Returns how far an announced archive is, and whether it is new.
+
+    Args:
+        board: the board.
+        viewer: of the team.
+        name: of the phase.
+        body: JSON of the request.
+
+    Raises:
+        FaceSRError: the body says something else than sha256 and size; or see `facesr.leaderboard.pieces.announce`.
+    """
     phase = board.phase(name)
     sha256, num_bytes = (body.get(key) for key in ("sha256", "num_bytes")) if isinstance(body, dict) else (None, None)
     is_number = isinstance(num_bytes, int) and not isinstance(num_bytes, bool) and 0 <= num_bytes < _MAX_BYTES
@@ -66,13 +85,10 @@ def announce(board: This, viewer: Sending, name: Name, body: Body, response: Res
     assert digest is not None and isinstance(num_bytes, int)
     known = known_code(board, viewer, phase, digest)
     if known is not None:
-        response.status_code = 200
         with board.database.read() as session:
-            return _done(board, session, viewer, known, num_bytes)
+            return _done(board, session, viewer, known, num_bytes), False
     upload, is_new = pieces.announce(board, viewer, phase, digest, num_bytes)
-    response.status_code = 201 if is_new else 200
-    response.headers["location"] = f"/api/v1/uploads/{upload.code}"
-    return _shape(upload)
+    return _shape(upload), is_new
 
 
 @router.api_route(
@@ -110,8 +126,16 @@ async def append(request: Request, code: Code) -> Response:
     A piece has 64 KiB to 16 MiB, the last one may have less, even nothing: so an upload is finished that was complete
     when a limit was reached.
     """
-    board = board_of(request)
     viewer = await run_in_threadpool(team_viewer, request)
+    return await appended(request, board_of(request), viewer, code)
+
+
+async def appended(request: Request, board: Board, viewer: Viewer, code: str) -> Response:
+    """Returns the answer to a piece, the request's body.
+
+    Raises:
+        FaceSRError: it is no piece; or see `facesr.leaderboard.pieces`.
+    """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != PIECE_TYPE:
         raise Refusal(415, "bad_type", f"send a piece as the body, with Content-Type: {PIECE_TYPE}.")
     given = request.headers.get("upload-offset", "")

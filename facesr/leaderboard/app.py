@@ -21,8 +21,9 @@ from facesr.leaderboard import (
     submission_pages,
     team_pages,
     team_report,
+    team_uploads,
 )
-from facesr.leaderboard.answers import page, refused
+from facesr.leaderboard.answers import TEAM_PIECES, page, refused
 from facesr.leaderboard.board import AskedNow, Board
 from facesr.leaderboard.competition import Place
 from facesr.leaderboard.faults import BoardError
@@ -73,6 +74,7 @@ def create_app(place: Place, database: Database, *, trusted_proxy: bool = False,
         submission_pages,
         team_report,
         team_pages,
+        team_uploads,
         organiser_pages,
         api,
         api_changes,
@@ -86,13 +88,13 @@ def create_app(place: Place, database: Database, *, trusted_proxy: bool = False,
 
     def body_limit(scope: Scope) -> int:
         path: str = scope["path"]
-        if scope["method"] == "PATCH" and path.startswith("/api/v1/uploads/"):
+        if scope["method"] == "PATCH" and path.startswith(("/api/v1/uploads/", TEAM_PIECES)):
             return MAX_PIECE_BYTES
         if scope["method"] != "POST":
             return SMALL_BODY_BYTES
         if path.startswith("/api/v1/worker/jobs/") and path.endswith("/report"):
             return REPORT_BYTES
-        if team_pages.is_upload(path):
+        if team_uploads.is_upload(path):
             return board.max_archive_bytes + FORM_BYTES
         is_sent = path.startswith("/api/v1/phases/") and path.endswith("/submissions")
         return board.max_archive_bytes if is_sent else SMALL_BODY_BYTES

@@ -105,15 +105,7 @@ def receive(
     Raises:
         BoardError: see `require_allowance`; or the same archive was withdrawn.
     """
-    known = session.scalar(
-        select(Submission).where(
-            Submission.team_id == team.id,
-            Submission.phase == phase.name,
-            Submission.archive_sha256 == stored.sha256,
-        )
-    )
-    if known is not None and known.withdrawn is not None:
-        raise NotNow("this archive was withdrawn; it cannot be sent again.")
+    known = same_archive(session, team, phase, stored.sha256)
     if known is not None and known.state != FAILED:
         return known
     if not is_baseline:
@@ -136,6 +128,24 @@ def receive(
     data = {"submission": known.code, "phase": phase.name, "archive": stored.sha256, "bytes": stored.num_bytes}
     chain.append(database, session, f"team {team.name}", "archive received", data)
     return known
+
+
+def same_archive(session: Session, team: Team, phase: Phase, sha256: str) -> Submission | None:
+    """Returns the submission that a team made of an archive before, None where there is none.
+
+    Raises:
+        NotNow: it was withdrawn.
+    """
+    found = session.scalar(
+        select(Submission).where(
+            Submission.team_id == team.id,
+            Submission.phase == phase.name,
+            Submission.archive_sha256 == sha256,
+        )
+    )
+    if found is not None and found.withdrawn is not None:
+        raise NotNow("this archive was withdrawn; it cannot be sent again.")
+    return found
 
 
 def place_in_queue(session: Session, submission: Submission) -> int:

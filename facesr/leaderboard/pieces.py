@@ -18,13 +18,15 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from facesr.errors import DataError
+from facesr.leaderboard import entries
 from facesr.leaderboard.access import Viewer, team_of
 from facesr.leaderboard.board import Board
 from facesr.leaderboard.competition import Phase
 from facesr.leaderboard.faults import Elsewhere, NotFound, OverLimit
+from facesr.leaderboard.phases import require_open, times_of
 from facesr.leaderboard.storage import require_quota
-from facesr.leaderboard.tables import Upload
-from facesr.leaderboard.uploads import Receipt, require_may_send, require_room, take
+from facesr.leaderboard.tables import Team, Upload
+from facesr.leaderboard.uploads import Receipt, known_code, require_may_send, require_room, take
 from facesr.web.database import Database
 from facesr.web.security import Refusal
 from facesr.web.store import Store
@@ -49,7 +51,7 @@ def announce(board: Board, viewer: Viewer, phase: Phase, sha256: str, num_bytes:
         num_bytes: of the whole archive.
 
     Raises:
-        FaceSRError: the archive is too large or empty, a limit is reached, or there is no room.
+        FaceSRError: the archive is too large or empty, or was withdrawn; a limit is reached, or there is no room.
     """
     if not 1 <= num_bytes <= board.max_archive_bytes:
         limit = board.competition.max_archive_mib
@@ -58,6 +60,7 @@ def announce(board: Board, viewer: Viewer, phase: Phase, sha256: str, num_bytes:
     require_may_send(board, viewer, phase, num_bytes, (phase.name, sha256))
     with board.database.write() as session:
         team = team_of(session, viewer)
+        entries.same_archive(session, team, phase, sha256)
         mine = session.scalars(select(Upload).where(Upload.team_id == team.id)).all()
         found = next((one for one in mine if (one.phase, one.archive_sha256) == (phase.name, sha256)), None)
         if found is not None and found.num_bytes == num_bytes:
@@ -111,7 +114,8 @@ async def append(board: Board, viewer: Viewer, code: str, offset: int, pieces: A
         pieces: of a request's body.
 
     Raises:
-        FaceSRError: there is no such upload, it is elsewhere by now, or there are more bytes than were announced.
+        FaceSRError: there is no such upload, it is elsewhere by now, its phase is over, or there are more bytes than
+            were announced.
         Refusal: it came too slowly.
     """
     assert viewer.team_id is not None
@@ -137,6 +141,7 @@ async def append(board: Board, viewer: Viewer, code: str, offset: int, pieces: A
 def _at(board: Board, viewer: Viewer, code: str, offset: int) -> Upload:
     with board.database.read() as session:
         upload = upload_of(board.database, session, code, viewer)
+        require_open(times_of(session, upload.phase), board.database.now(session))
     if upload.num_received != offset:
         raise _elsewhere(upload)
     require_room(board, 2 * (upload.num_bytes - offset))
@@ -213,6 +218,10 @@ def finish(board: Board, viewer: Viewer, phase: Phase, upload: Upload) -> Receip
                         part.write(data)
                         offset += len(data)
         except FileNotFoundError as error:
+            # Two who send the same archive may both finish it: the quicker one has taken the pieces.
+            known = known_code(board, viewer, phase, upload.archive_sha256)
+            if known is not None:
+                return Receipt(known, False)
             delete(board, upload)
             raise Refusal(409, "not_now", "a piece of this upload is gone; send the archive again.") from error
         if part.sha256 != upload.archive_sha256:
@@ -227,6 +236,12 @@ def finish(board: Board, viewer: Viewer, phase: Phase, upload: Upload) -> Receip
 def delete(board: Board, upload: Upload) -> None:
     """Removes an upload and its pieces."""
     _delete(board.database, board.store, [upload.code])
+
+
+def unfinished(database: Database, session: Session, team: Team, phase: Phase) -> list[Upload]:
+    """Returns the uploads of a team to a phase that can be finished yet, oldest first."""
+    rule = (Upload.team_id == team.id, Upload.phase == phase.name, Upload.expires > database.now(session))
+    return list(session.scalars(select(Upload).where(*rule).order_by(Upload.id)))
 
 
 def expire(database: Database, store: Store) -> int:

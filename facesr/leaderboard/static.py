@@ -3,6 +3,6 @@
 from facesr.web.assets import icon, script, style
 
 STYLE = style("board", "style.css", "board/board.css")
-SCRIPT = script("board", "board/board.js")
+SCRIPT = script("board", "board/sha256.js", "board/upload.js", "board/board.js")
 ICON = icon("icon", "board/icon.svg")
 ASSETS = {asset.name: asset for asset in (STYLE, SCRIPT, ICON)}

@@ -1,29 +1,29 @@
-"""Pages of teams: register, sign in and out, upload, withdraw, choose, and how the team has come along."""
+"""Pages of teams: register, sign in and out, withdraw, choose, and how the team and its uploads have come along."""
 
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Query
 from markupsafe import Markup
 from sqlalchemy import select
 from sqlalchemy.orm import Session
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from facesr.leaderboard import entries, teams
+from facesr.leaderboard import entries, pieces, teams
 from facesr.leaderboard.access import team_of
 from facesr.leaderboard.answers import page, see_other, set_session, with_visitor
-from facesr.leaderboard.board import Asked, AskedNow, PhaseNow, asked, checked, require_form_token
+from facesr.leaderboard.board import Asked, AskedNow, PhaseNow, checked
 from facesr.leaderboard.drawings import curve_svg
 from facesr.leaderboard.entries import QUEUED, Allowance
 from facesr.leaderboard.faults import BoardError, NotAllowed
 from facesr.leaderboard.scores import public_means
 from facesr.leaderboard.standing import shown_round
-from facesr.leaderboard.storage import stored_bytes
-from facesr.leaderboard.tables import Submission, Team
-from facesr.leaderboard.uploads import archive_of_form, receive_archive, require_may_send
+from facesr.leaderboard.storage import left_bytes, require_quota, stored_bytes
+from facesr.leaderboard.tables import Submission, Team, Upload
 
 router = APIRouter(include_in_schema=False)
+# What a browser sends in one request: of a piece that breaks off only the last bytes are lost.
+_PIECE_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,24 @@ class Sent:
 
 @dataclass(frozen=True)
 class TeamPhase:
-    """A phase as a team sees it."""
+    """A phase as a team sees it.
+
+    Attributes:
+        phase: as it is now.
+        allowance: what may still be sent.
+        refusal: why nothing would be taken now, or "".
+        max_bytes: an archive that is larger is refused, whatever it holds.
+        unfinished: uploads that go on when the same archive is chosen again.
+        sent: submissions, newest first.
+        num_chosen: how many of them are chosen.
+        chart: of public scores, where there are two.
+    """
 
     phase: PhaseNow
     allowance: Allowance
     refusal: str
+    max_bytes: int
+    unfinished: list[Upload]
     sent: list[Sent]
     num_chosen: int
     chart: Markup | None
@@ -97,14 +110,15 @@ def signout(asked: AskedNow, fields: Annotated[dict[str, str], Depends(checked("
 
 
 @router.api_route("/team", methods=["GET", "HEAD"])
-def team_page(asked: AskedNow) -> Response:
-    """A team's own page."""
+def team_page(asked: AskedNow, sent: Annotated[str, Query(max_length=64)] = "") -> Response:
+    """A team's own page; `sent` is the code of the submission that was made of an archive just now."""
     if asked.viewer.team_id is None:
         return see_other("/organiser" if asked.viewer.is_organiser else "/signin")
     board = asked.board
     with board.database.read() as session:
         team = team_of(session, asked.viewer)
         stored = stored_bytes(session, team)
+        received = session.scalar(select(Submission).where(Submission.code == sent, Submission.team_id == team.id))
         found = [
             _team_phase(asked, session, team, board.phase_now(session, phase, asked.viewer))
             for phase in board.competition.phases
@@ -115,11 +129,11 @@ def team_page(asked: AskedNow) -> Response:
         team.name,
         team=team,
         phases=found,
-        max_bytes=board.max_archive_bytes,
-        max_mib=board.competition.max_archive_mib,
+        received=received,
+        piece_bytes=_PIECE_BYTES,
         stored_mib=stored / 2**20,
         storage_mib=board.competition.team_storage_mib,
-        tokens={form: asked.form_token(form) for form in ("signout", "upload", "withdraw", "choose")},
+        tokens={form: asked.form_token(form) for form in ("signout", "upload", "giveup", "withdraw", "choose")},
     )
 
 
@@ -149,30 +163,26 @@ def _team_phase(asked: Asked, session: Session, team: Team, phase: PhaseNow) -> 
             has_points=True,
         )
     allowance = entries.allowance(board.database, session, team, phase.settings)
+    unfinished = pieces.unfinished(board.database, session, team, phase.settings)
+    # Their room is taken already, by what they announced.
+    room = left_bytes(session, team, board.competition) + max((one.num_bytes for one in unfinished), default=0)
     refusal = ""
     try:
         entries.require_allowance(board.database, session, team, phase.settings)
+        if room == 0:
+            require_quota(session, team, board.competition, 1)
     except BoardError as error:
         refusal = str(error)
-    chosen = sum(row.chosen is not None for row in rows)
-    return TeamPhase(phase, allowance, refusal, sent[::-1], chosen, chart)
-
-
-@router.post("/team/upload/{name}")
-async def upload(request: Request, name: Annotated[str, Path(max_length=64)]) -> Response:
-    """Takes an archive from a browser."""
-    found = await run_in_threadpool(asked, request)
-    board = found.board
-    if found.viewer.team_id is None:
-        raise NotAllowed("this is for teams; sign in with your team's token.")
-    phase = board.phase(name)
-    await run_in_threadpool(require_may_send, board, found.viewer, phase)
-
-    def check(fields: dict[str, str]) -> None:
-        require_form_token(found, request, "upload", fields.get("form_token", ""))
-
-    await receive_archive(board, found.viewer, phase, archive_of_form(request, check))
-    return see_other("/team")
+    return TeamPhase(
+        phase=phase,
+        allowance=allowance,
+        refusal=refusal,
+        max_bytes=min(room, board.max_archive_bytes),
+        unfinished=unfinished,
+        sent=sent[::-1],
+        num_chosen=sum(row.chosen is not None for row in rows),
+        chart=chart,
+    )
 
 
 def _own(asked: Asked, session: Session, code: str) -> tuple[Team, Submission]:
@@ -198,8 +208,3 @@ def choose(asked: AskedNow, fields: Annotated[dict[str, str], Depends(checked("c
         phase = board.phase(submission.phase)
         entries.choose(board.database, session, submission, phase, chosen=fields.get("chosen") == "1")
     return see_other("/team")
-
-
-def is_upload(path: str) -> bool:
-    """Returns whether an address takes archives from browsers."""
-    return path.startswith("/team/upload/")

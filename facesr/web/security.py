@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import anyio
 import anyio.to_thread
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -47,6 +48,8 @@ _HEADERS = {
 _TRANSPORT_SECURITY = "max-age=31536000"
 _requests = logging.getLogger("facesr.web.requests")
 _log = logging.getLogger("facesr.web")
+# What logs have for a client that has gone; HTTP itself has no number for it. Source: nginx.
+_GONE = 499
 _SECRET = re.compile(r"[A-Za-z0-9_-]{40,}")
 
 
@@ -178,6 +181,9 @@ class Guard:
             await self._app(scope, body.receive, sending.send)
         except Refusal as error:
             await self._refuse(scope, receive, sending, error)
+        except ClientDisconnect:
+            # Nobody is there to be answered; lines break every day, so it is no fault.
+            sending.status = sending.status or _GONE
         except Exception:
             _log.exception("a request failed")
             refusal = Refusal(500, "fault", "the server failed at this; the organiser can see why in its log.")

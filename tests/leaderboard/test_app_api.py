@@ -169,8 +169,14 @@ def test_a_browser_sends_a_form_and_a_script_in_the_name_does_no_harm(made: Made
         return member.request("POST", f"/team/upload/{phase}", **more)
 
     answer = send(b"PK1" * 1000)
-    assert answer.status_code == 303 and answer.headers["location"] == "/team"
-    assert stored(site) == [hashlib.sha256(b"PK1" * 1000).hexdigest()]
+    digest = hashlib.sha256(b"PK1" * 1000).hexdigest()
+    assert answer.status_code == 303 and answer.headers["location"].startswith("/team?sent=")
+    told = member.get(answer.headers["location"]).text
+    assert "Received" in told and "3,000 bytes" in told and digest in told
+    site.team("Second")
+    other = Client(app).sign_in(site.tokens["Second"]).get(answer.headers["location"]).text
+    assert "Received" not in other and digest not in other
+    assert stored(site) == [digest]
     assert "alert(1)" not in member.get("/team").text and "place 1 in the queue" in member.get("/team").text
     found = [send(b"PK2", token="0" * 64), send(b"PK3", phase="later"), send(b""), send(b"x" * (1 << 20 | 1))]
     found += [send(b"PK4", field="other"), member.request("POST", "/team/upload/final", content=b"PK")]

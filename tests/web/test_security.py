@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, Response
 
 from facesr.web import security
@@ -94,6 +95,8 @@ async def site(scope: Any, receive: Any, send: Any) -> None:
         message = await receive()
         size += len(message.get("body", b""))
         more = message.get("more_body", False)
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
     visit = visit_of(scope)
     await PlainTextResponse(f"{size} {visit.client} {visit.is_https}")(scope, receive, send)
 
@@ -175,6 +178,18 @@ def test_a_body_that_comes_too_slowly_is_sent_away(monkeypatch: pytest.MonkeyPat
         return {"type": "http.request", "body": b"a", "more_body": True}
 
     assert ask(guarded(), "POST", body=drop)[0] == 408
+
+
+def test_a_line_that_breaks_is_no_fault_and_gets_no_answer(caplog: pytest.LogCaptureFixture) -> None:
+    guard = guarded()
+
+    async def gone() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    with pytest.raises(IndexError):  # nothing was sent
+        ask(guard, "POST", body=gone)
+    assert caplog.records == []
+    assert 'method="POST",status="499"} 1' in guard._metrics.text({})
 
 
 def test_requests_and_changes_have_their_own_limits() -> None:

@@ -1,40 +1,70 @@
-// Everything works without this: it adds drag and drop, a progress bar, and looks at the queue again.
+// Everything works without this: it adds drag and drop, uploads that go on where they broke off, and watches the queue.
+const words = (numBytes) => `${(numBytes / MIB).toFixed(1)} MiB`;
+
 for (const form of document.querySelectorAll("form.upload")) {
   const input = form.querySelector("input[type=file]");
   const bar = form.querySelector("progress");
-  const told = form.querySelector(".warning");
-  const button = form.querySelector("button");
-  const tell = (text) => { told.textContent = text; told.hidden = !text; };
+  const [send, stop] = form.querySelectorAll("button");
+  const figures = form.querySelector("[data-figures]");
+  const status = form.querySelector("[role=status]");
+  const alarm = form.querySelector("[role=alert]");
+  const say = (place, text) => { if (place.textContent !== text) place.textContent = text; };
+  const complain = (text) => { say(alarm, text); alarm.hidden = !text; };
+  let stopping = null; // while an archive is on its way
+
+  // A screen reader hears a change of what goes on, and every tenth; the figures move all the time.
+  const tell = (text, numBytes, numAll) => {
+    if (numAll === undefined) return say(status, text);
+    bar.value = numBytes / numAll;
+    say(figures, `${words(numBytes)} of ${words(numAll)}`);
+    say(status, `${text}: ${10 * Math.floor(10 * numBytes / numAll)} %`);
+  };
+  const upload = new Upload(form.dataset.phase, form.elements.form_token.value, Number(form.dataset.piece), tell);
+
+  const show = (isSending) => {
+    const had = form.contains(document.activeElement);
+    bar.hidden = figures.hidden = stop.hidden = !isSending;
+    send.disabled = input.disabled = isSending;
+    // Whoever uses the keyboard is not thrown to the top of the page.
+    if (had) (isSending ? stop : send).focus();
+    if (!isSending) { say(figures, ""); say(status, ""); }
+  };
+
+  show(false); // a browser may remember a page as it was while it sent
+
   const over = (on) => (event) => { event.preventDefault(); form.classList.toggle("over", on); };
   form.addEventListener("dragover", over(true));
   form.addEventListener("dragleave", over(false));
   form.addEventListener("drop", (event) => {
     over(false)(event);
+    if (stopping) return;
     if (event.dataTransfer.files.length === 1) input.files = event.dataTransfer.files;
-    else tell("Drop one archive.");
+    complain(event.dataTransfer.files.length === 1 ? "" : "Drop one archive.");
   });
-  form.addEventListener("submit", (event) => {
+  stop.addEventListener("click", () => stopping?.abort());
+  form.addEventListener("submit", async (event) => {
     event.preventDefault();
+    const [file] = input.files;
+    if (!file || stopping) return;
     const most = Number(form.dataset.max);
-    if (!input.files.length) return;
-    if (input.files[0].size > most) return tell("The archive is larger than " + Math.floor(most / 1048576) + " MiB.");
-    tell("");
-    const request = new XMLHttpRequest();
-    const stop = (text) => { bar.hidden = true; button.disabled = false; tell(text); };
-    request.upload.addEventListener("progress", (step) => { if (step.lengthComputable) bar.value = step.loaded / step.total; });
-    request.addEventListener("error", () => stop("The connection broke; send it again. The same archive counts once."));
-    request.addEventListener("load", () => {
-      if (request.status < 400) return location.reload();
-      const page = new DOMParser().parseFromString(request.responseText, "text/html");
-      const problem = page.querySelector("#problem");
-      stop(problem ? problem.textContent : "The board answered " + request.status + "; try again.");
-    });
-    request.open("POST", form.action);
-    bar.hidden = false;
-    button.disabled = true;
-    request.send(new FormData(form));
+    if (file.size > most) return complain(`The archive has ${words(file.size)}; ${words(most)} are taken at most.`);
+    if (file.size === 0) return complain("The file is empty.");
+    complain("");
+    stopping = new AbortController();
+    show(true);
+    try {
+      location.assign(`/team?sent=${encodeURIComponent(await upload.send(file, stopping.signal))}`);
+    } catch (error) {
+      stopping = null;
+      show(false);
+      complain(error.message);
+      if (!(error instanceof Stop)) throw error;
+    }
   });
 }
+
+addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+
 if (document.querySelector("[data-waits]")) {
   setInterval(() => {
     const busy = [...document.querySelectorAll("form.upload input[type=file]")].some((input) => input.files.length);
