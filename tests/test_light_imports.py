@@ -48,6 +48,7 @@ LIGHT = (
     "facesr.leaderboard.verify_child",
     "facesr.leaderboard.app",
     "facesr.opinion.app",
+    "facesr.restore_photo.command",
     "facesr.build",
     "facesr.png",
     "submit",
@@ -83,7 +84,7 @@ def test_no_command_loads_the_compiler_of_torch() -> None:
 
 @pytest.mark.slow
 def test_restoring_photographs_and_facenet_load_no_torchvision_and_no_compiler() -> None:
-    code = "import facesr.restore_photo.command, facesr.photos.detect as d, facesr.embedders.facenet as f; d.Detector()"
+    code = "import facesr.restore_photo.work, facesr.photos.detect as d, facesr.embedders.facenet as f; d.Detector()"
     code += "; f.facenet_module('inception_resnet_v1')"
     loaded = loaded_by(code)
     assert "torch" in loaded and not {"torchvision", "facenet_pytorch", "torch._dynamo", "sympy"} & {*loaded}

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from facesr.build import build, load_group
 from facesr.errors import CheckpointError, ConfigError, FaceSRError
 from facesr.image import to_float, to_uint8
+from facesr.methods import restore
 from facesr.methods.method import Method
 from facesr.methods.open import open_method
 from facesr.methods.restore import restore_pictures
@@ -194,11 +195,27 @@ def test_memory_is_bounded_by_the_tile_and_the_batch(flip: bool) -> None:
     assert {shape[0] for shape in recorder.shapes} == {1} and done == [1, 1, 1]
 
 
-def test_several_large_pictures_take_no_more_than_a_batch_of_faces() -> None:
+def test_several_large_pictures_take_no_more_than_a_batch_of_faces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     recorder = Recorder()
     restore_pictures(Method("recorder", recorder), noise(90, 75, count=40), device=CPU, batch_size=64)
-    assert max(shape[0] * shape[-1] * shape[-2] for shape in recorder.shapes) <= 64 * 28 * 24
     assert [shape[0] for shape in recorder.shapes] == [6] * 6 + [4]
+
+
+@pytest.mark.parametrize(("count", "parts"), [(0, [0]), (1, [1]), (16, [16]), (17, [16, 1]), (40, [16, 16, 8])])
+def test_one_thread_takes_sixteen_faces_at_once(count: int, parts: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    recorder = Recorder()
+    low = torch.rand(count, 3, 28, 24)
+    restored = restore.restore_batch(recorder, low)
+    assert torch.equal(restored, recorder(low)) and restored.shape == (count, 3, 112, 96)
+    assert [shape[0] for shape in recorder.shapes[: len(parts)]] == parts and len(recorder.shapes) == len(parts) + 1
+    # Elsewhere, and by several threads, the whole batch goes through at once.
+    recorder.shapes.clear()
+    restore.restore_batch(recorder, torch.empty(40, 3, 28, 24, device="meta"))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    restore.restore_batch(recorder, torch.empty(40, 3, 28, 24))
+    assert [shape[0] for shape in recorder.shapes] == [40, 40]
 
 
 # Blends

@@ -21,6 +21,9 @@ from facesr.metrics.consistency import consistency_of_pictures
 from facesr.task import SCALE
 from facesr.tiles import Stretch, Tiles, pictures_at_once
 
+# So many faces at once by one thread: features of more leave its caches between two layers (docs/performance.md).
+CPU_FACES = 16
+
 
 def restore_pictures(
     method: Method,
@@ -136,6 +139,12 @@ def _core(
 
 @torch.no_grad()
 def restore_batch(generator: nn.Module, low: Tensor) -> Tensor:
-    """Returns the restored batch (N, 3, 4h, 4w), float32, unclamped, for `low` (N, 3, h, w) in [0, 1]."""
-    restored: Tensor = generator(low)
-    return restored
+    """Returns the restored batch (N, 3, 4h, 4w), float32, unclamped, for `low` (N, 3, h, w) in [0, 1].
+
+    By one thread of a CPU in parts of at most the pixels of `CPU_FACES` faces.
+    """
+    # Several threads wait for each other at every layer, for longer than smaller parts save where others are busy.
+    in_parts = low.device.type == "cpu" and torch.get_num_threads() == 1
+    step = pictures_at_once(CPU_FACES, *low.shape[-2:]) if in_parts else len(low)
+    parts: list[Tensor] = [generator(low[start : start + step]) for start in range(0, max(1, len(low)), max(1, step))]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)

@@ -21,6 +21,7 @@ from facesr.photos.colour import Pixels, strips
 from facesr.photos.photo import MAX_PIXELS, Encoding, Photo
 from facesr.png import Chunk, chunks, png_header
 
+ANIMATED = "is animated; save one of its pictures as PNG or JPEG"
 MAX_PROFILE_BYTES = 16 * 1024 * 1024
 # Of PNG: about colours, resolution and words. Others hold what changes with the pixels (histogram, background, time).
 _COLOUR_CHUNKS = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI")
@@ -238,7 +239,7 @@ def webp_picture(data: bytes) -> Photo:
         raise Damaged(str(error)) from error
     check_size(header.width, header.height)
     if header.is_animated:
-        raise Refused("is animated; save one of its pictures as PNG or JPEG")
+        raise Refused(ANIMATED)
     pixels, alpha = _by_opencv(data)
     if pixels.shape[:2] != (header.height, header.width):
         raise Damaged("it cannot be decoded")
@@ -261,7 +262,7 @@ def png(data: bytes) -> Photo:
     found = _whole_chunks(data)
     kinds = {chunk.kind for chunk in found}
     if b"acTL" in kinds and sum(chunk.kind == b"fcTL" for chunk in found) > 1:
-        raise Refused("is animated; save one of its pictures as PNG or JPEG")
+        raise Refused(ANIMATED)
     contents = {chunk.kind: chunk.content for chunk in reversed(found) if chunk.kind != b"IDAT"}
     block, kept = _png_metadata(found, contents)
     # About the others, profiles above all, libpng has remarks that it writes to the terminal.

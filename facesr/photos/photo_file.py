@@ -33,10 +33,21 @@ from facesr.photos.kinds import recognised
 from facesr.photos.photo import LARGEST_SIDE, MAX_PIXELS, Encoding, Photo
 from facesr.photos.photo_decode import Refused
 from facesr.photos.photo_encode import encode, stripped
+from facesr.photos.photo_head import check_head
 from facesr.photos.photo_heif import avif, heic
 from facesr.photos.photo_tiff import tiff
 
-__all__ = ["LARGEST_SIDE", "MAX_PIXELS", "Encoding", "Photo", "format_of", "read_photo", "suffixes_of", "write_photo"]
+__all__ = [
+    "LARGEST_SIDE",
+    "MAX_PIXELS",
+    "Encoding",
+    "Photo",
+    "check_photo",
+    "format_of",
+    "read_photo",
+    "suffixes_of",
+    "write_photo",
+]
 
 # Above this no picture within the limit of pixels is found: 16 bits and alpha are 8 bytes a pixel.
 MAX_FILE_BYTES = MAX_PIXELS * 8 + 64 * 1024 * 1024
@@ -79,6 +90,28 @@ def format_of(path: Path) -> str | None:
         return None
 
 
+def check_photo(path: Path) -> None:
+    """Refuses what `read_photo` refuses by the first bytes of a file: what it is, its size, a package that is missing.
+
+    Raises:
+        ImageError: the file cannot be read, or is refused. One that passes may still be damaged, or be refused for what
+            stands further behind.
+    """
+    _check_file(path)
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # as in `read_photo`
+            format = recognised(file.read(_START_BYTES), path.suffix)
+            file.seek(0)
+            check_head(format, file)
+    except Refused as reason:
+        raise ImageError(f"{path} {reason}.") from None
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except ValueError as what:
+        raise ImageError(f"{path} is {what}.") from None
+
+
 def read_photo(path: Path) -> Photo:
     """Returns the photograph of a file, upright; see the top of this module for what changes.
 
@@ -108,19 +141,27 @@ def read_photo(path: Path) -> Photo:
 
 
 def _bytes_of(path: Path) -> bytes:
+    _check_file(path)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def _check_file(path: Path) -> None:
+    """Refuses what is no file, and what is larger than any picture within the limit."""
     try:
         status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise ImageError(f"{path} is a folder; give a picture file.")
-        if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
-            raise ImageError(f"{path} is a pipe or device; give a picture file.")
-        if status.st_size > MAX_FILE_BYTES:
-            raise ImageError(f"{path} is a file of {status.st_size / 1e6:.0f} MB; make the picture smaller.")
-        return path.read_bytes()
     except FileNotFoundError:
         raise ImageError(f"{path} does not exist; give a picture file.") from None
     except (OSError, ValueError) as error:  # a name may hold a zero byte
         raise ImageError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise ImageError(f"{path} is a folder; give a picture file.")
+    if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
+        raise ImageError(f"{path} is a pipe or device; give a picture file.")
+    if status.st_size > MAX_FILE_BYTES:
+        raise ImageError(f"{path} is a file of {status.st_size / 1e6:.0f} MB; make the picture smaller.")
 
 
 def write_photo(

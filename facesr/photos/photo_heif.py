@@ -16,7 +16,16 @@ from PIL import AvifImagePlugin, features
 from facesr.photos import exif
 from facesr.photos.colour import Pixels, strips
 from facesr.photos.photo import Encoding, Photo
-from facesr.photos.photo_decode import Damaged, Refused, check_size, contiguous, planes, with_exif, without_prefix
+from facesr.photos.photo_decode import (
+    ANIMATED,
+    Damaged,
+    Refused,
+    check_size,
+    contiguous,
+    planes,
+    with_exif,
+    without_prefix,
+)
 
 INSTALL = "uv sync --extra heic"
 # Of 100: at 90 a level of 8 bits is seldom off by more than two.
@@ -36,8 +45,8 @@ def heic(data: bytes) -> Photo:
     Raises:
         Refused: pillow-heif is not installed, the picture is too large, or is HDR.
     """
-    package = _pillow_heif()
-    _check_sizes(data)
+    package = require_heic()
+    check_sizes(data)
     opened = package.open_heif(data, convert_hdr_to_8bit=False, hdr_to_16bit=False)
     image = opened[opened.primary_index]
     check_size(*image.size)  # by the header: nothing is decoded yet
@@ -69,7 +78,12 @@ def heic(data: bytes) -> Photo:
     )
 
 
-def _pillow_heif() -> Any:
+def require_heic() -> Any:
+    """Returns the package pillow-heif.
+
+    Raises:
+        Refused: it is not installed; the sentence has the command that installs it.
+    """
     try:
         import pillow_heif
     except ImportError as error:
@@ -79,6 +93,16 @@ def _pillow_heif() -> Any:
     pillow_heif.options.DEPTH_IMAGES = False
     pillow_heif.options.AUX_IMAGES = False
     return pillow_heif
+
+
+def require_avif() -> None:
+    """Makes sure that Pillow reads AVIF.
+
+    Raises:
+        Refused: it does not.
+    """
+    if not features.check("avif"):
+        raise Refused("is an AVIF picture, which this Pillow does not read; install Pillow 11.3 or newer")
 
 
 def _sixteen(levels: NDArray[Any], bits: int) -> Pixels:
@@ -93,8 +117,12 @@ def _rescaled(levels: NDArray[Any], top: int, new_top: int) -> NDArray[np.uint16
     return found
 
 
-def _check_sizes(data: bytes) -> None:
-    """Refuses a file one of whose pictures is too large by the header, before a library sees it."""
+def check_sizes(data: bytes) -> None:
+    """Refuses a file one of whose pictures is too large by the header, before a library sees it.
+
+    Raises:
+        Refused: one is. Damaged: the file, or this beginning of it, ends within a box.
+    """
     for content in _properties(data, b"ispe"):
         check_size(*(int.from_bytes(content[at : at + 4], "big") for at in (4, 8)))
 
@@ -110,9 +138,8 @@ def avif(data: bytes) -> Photo:
     Raises:
         Refused: it has more bits, is animated or too large, or names colours that Pillow cannot write again.
     """
-    if not features.check("avif"):
-        raise Refused("is an AVIF picture, which this Pillow does not read; install Pillow 11.3 or newer")
-    _check_sizes(data)
+    require_avif()
+    check_sizes(data)
     if any(content[2:3] and content[2] & 0x40 for content in _properties(data, b"av1C")):
         raise Refused("is an AVIF picture of more than 8 bits, which is not read; save it as PNG or TIFF of 16 bits")
     for content in _properties(data, b"colr"):
@@ -124,7 +151,7 @@ def avif(data: bytes) -> Photo:
     image = AvifImagePlugin.AvifImageFile(io.BytesIO(data))
     check_size(image.width, image.height)
     if image.n_frames > 1:
-        raise Refused("is animated; save one of its pictures as PNG or JPEG")
+        raise Refused(ANIMATED)
     info = image.info
     pixels, alpha, is_grey = planes(image)
     xmp = info.get("xmp")
@@ -182,7 +209,7 @@ def write_heic(file: BinaryIO, channels: list[Pixels], photo: Photo) -> None:
     """
     how = photo.encoding
     try:
-        package = _pillow_heif()
+        package = require_heic()
     except Refused as error:
         raise ValueError(str(error)) from error
     planes_of: list[NDArray[Any]] = list(channels)

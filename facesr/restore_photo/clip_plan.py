@@ -12,13 +12,13 @@ from facesr.photos.search import FoundFace
 from facesr.restore_photo.decide import (
     MOST_ENLARGED,
     UPRIGHT_DEGREES,
-    chosen_of,
     decided,
     grid_for,
     placed,
     restored_framing,
 )
 from facesr.restore_photo.photo import Wishes
+from facesr.restore_photo.wishes import chosen_of
 
 # A face that comes or goes in the middle of a scene does so over so many frames.
 FADE = 8

@@ -2,62 +2,19 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
-from facesr import dist, ranks
-from facesr.clips.kind import film_format, films_below
+from facesr import ranks
 from facesr.config import RestoreSettings
-from facesr.errors import ConfigError, DataError, FaceSRError
-from facesr.evaluation.judges import named_judge, on_device
-from facesr.files import is_inside, remove_leftovers
-from facesr.methods.method import PULSE, Method
-from facesr.methods.open import open_method
-from facesr.names import folded, shown, shown_path
+from facesr.errors import ConfigError
 from facesr.overrides import quoted
-from facesr.photos.crop import Framing
-from facesr.photos.decode import SUFFIXES, list_pictures
-from facesr.photos.detect import detector
-from facesr.photos.photo_file import Photo, format_of, read_photo, suffixes_of, write_photo
-from facesr.photos.trained import usable_framing
-from facesr.restore_photo.background import Pace, background_of
-from facesr.restore_photo.clip_command import check_films, film_target, restore_film, scale_for_film
-from facesr.restore_photo.decide import chosen_of
-from facesr.restore_photo.photo import FaceFacts, Means, Restored, Wishes, restore_photo, scale_for
-from facesr.restore_photo.report import Report, check_place
-from facesr.restore_photo.sidecar import (
-    MEANINGS,
-    REMARK,
-    Facts,
-    Origin,
-    is_made_of,
-    read_size,
-    read_told,
-    sidecar_of,
-    told_of,
-    write_sidecar,
-)
+from facesr.restore_photo.jobs import jobs_of, out_of, refused
+from facesr.restore_photo.report import check_place
+from facesr.restore_photo.wishes import check_films, check_scale, chosen_of
 from facesr.script import run_script
-from facesr.weights import sha256_of
 
-if TYPE_CHECKING:
-    from facesr.clips.stream import About
-
-JUDGE = "builtin"
-CUBIC = "bicubic"
-# What the sidecar calls the background of a photograph that is not enlarged.
-AS_IT_IS = "the photograph"
-SCALES = ("auto", "1", "2", "3", "4")
-
-
-@dataclass(frozen=True)
-class Job:
-    """One photograph or film: where it lies and where its restoration goes."""
-
-    source: Path
-    target: Path
-    is_film: bool = False
+# What needs torch is imported where it is used: to say what is wrong with a call, or what its keys are, takes no torch.
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -87,237 +44,13 @@ def run(settings: RestoreSettings) -> None:
         raise ConfigError("facesr restore runs as one process; start it without torchrun.")
     jobs = jobs_of(settings)
     if settings.report:
-        check_place(_out_of(settings), [(job.source, job.target) for job in jobs])
+        check_place(out_of(settings), [(job.source, job.target) for job in jobs])
     chosen_of(settings.faces, 0)
-    if settings.scale not in SCALES:
-        raise ConfigError(f"scale={settings.scale} is unknown; give one of {', '.join(SCALES)}.")
-    if PULSE in (settings.method, settings.background):
-        raise ConfigError("pulse restores no photographs; give a snapshot, a run or pretrained:NAME.")
+    check_scale(settings.scale)
     films = check_films(sorted({job.source for job in jobs if job.is_film}), settings)
-    device = dist.choose_device(settings.device)
-    method = open_method(settings.method, device)
-    framing = _framing_for(method, settings.method)
-    # The guard is one of faces; what is no face has no fallback.
-    background = None if settings.background == CUBIC else open_method(settings.background, device, guard=False)
-    judge = on_device(named_judge(JUDGE, "judge"), device)
-    behind = None if background is None else background_of(background, device)
-    means = Means(method, behind, detector(str(device)), judge, device, framing)
-    report = Report(_out_of(settings)) if settings.report else None
-    wrong: list[str] = []
-    _sweep(jobs)
-    for job in jobs:
-        try:
-            if job.is_film:
-                told = _film(job, films[job.source], settings, means)
-            else:
-                told = _restore(job, settings, means, report)
-            print(f"{shown_path(job.source)}: {told}", flush=True)
-        except FaceSRError as error:
-            if len(jobs) == 1:
-                raise
-            print(f"error: {error}", file=sys.stderr, flush=True)
-            wrong.append(job.source.name)
-            if report is not None:
-                report.add_failure(str(error))
-    if report is not None:
-        print(f"report: {shown_path(report.write(means.method.name, settings.background))}", flush=True)
-    if wrong:
-        raise DataError(f"{len(wrong)} of {len(jobs)} photographs were not restored: {shown(wrong)}; see above.")
+    found = refused(jobs, settings)
+    if len(jobs) == 1 and found:
+        raise found[jobs[0].source]
+    from facesr.restore_photo.work import restore_all
 
-
-def _framing_for(method: Method, name: str) -> Framing:
-    try:
-        return usable_framing(method.framing)
-    except ValueError as what:
-        raise ConfigError(
-            f"method={name} was trained on {what}, which facesr restore cannot show it; give a snapshot that was "
-            "trained on faces of facesr prepare --crop detect or ffhq."
-        ) from None
-
-
-def jobs_of(settings: RestoreSettings) -> list[Job]:
-    """Returns the photographs to restore, and where each goes.
-
-    Raises:
-        FaceSRError: no input or no `out`, an input that is not there, or two that would go to one place.
-    """
-    if not settings.inputs:
-        raise ConfigError("no photograph is given; name files or folders: facesr restore PHOTO out=DIR.")
-    if not settings.out:
-        raise ConfigError("out has no value; give out=DIR, the folder to write to.")
-    out, jobs = _out_of(settings), list[Job]()
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"out={shown_path(out)} is a file; give a folder.")
-    for name in settings.inputs:
-        source = Path(name).expanduser()
-        if source.is_dir():
-            if is_inside(out, source):
-                raise ConfigError(f"out={shown_path(out)} lies inside {shown_path(source)}; give a folder elsewhere.")
-            found = list_pictures(source) + films_below(source)
-            if not found:
-                raise DataError(f"{shown_path(source)} holds no picture; give a folder of photographs.")
-            jobs += [Job(source / inner, out / inner) for inner in found]
-        elif source.exists():
-            jobs.append(Job(source, out / source.name))
-        else:
-            raise DataError(f"{shown_path(source)} does not exist; give a photograph or a folder of them.")
-    taken: dict[str, Path] = {}
-    jobs = [_named_by_content(job) for job in jobs]
-    for job in jobs:
-        if job.target.exists() and job.target.samefile(job.source):
-            raise ConfigError(f"{shown_path(job.source)} would be written over; give another folder as out.")
-        other = taken.setdefault(folded(str(job.target)), job.source)
-        if other is not job.source:
-            raise ConfigError(
-                f"{shown_path(other)} and {shown_path(job.source)} would both become {shown_path(job.target)}; "
-                "rename one of them, or restore them into two folders."
-            )
-    return jobs
-
-
-def _named_by_content(job: Job) -> Job:
-    """Returns a job as its file's content has it: what a file is, and the name of what is written tells it."""
-    film = film_format(job.source)
-    if film is not None:
-        return replace(job, target=film_target(film, job.target), is_film=True)
-    format = format_of(job.source)
-    if format is None or job.target.suffix.lower() in suffixes_of(format):
-        return job
-    suffix = suffixes_of(format)[0]
-    # "IMG.2020" has no suffix of a picture: what stands behind its dot is part of its name.
-    known = job.target.suffix.lower() in SUFFIXES
-    return replace(
-        job, target=job.target.with_suffix(suffix) if known else job.target.with_name(job.target.name + suffix)
-    )
-
-
-def _sweep(jobs: list[Job]) -> None:
-    """Removes what killed calls have left of the files that are to be written."""
-    names: dict[Path, set[str]] = {}
-    for job in jobs:
-        names.setdefault(job.target.parent, set()).update((job.target.name, sidecar_of(job.target).name))
-    for folder, own in names.items():
-        if folder.is_dir():
-            remove_leftovers(folder, own)
-
-
-def _out_of(settings: RestoreSettings) -> Path:
-    return Path(settings.out or "").expanduser()
-
-
-def _film(job: Job, about: "About", settings: RestoreSettings, means: Means) -> str:
-    """Restores one film, and returns what there is to say of it."""
-    scale = scale_for_film(settings.scale, about.width, about.height)
-    origin = origin_of(job, settings, means, scale)
-    origin = replace(origin, settings={**origin.settings, "frames": settings.frames})
-    return restore_film(job.source, about, job.target, settings, means, origin)
-
-
-def _restore(job: Job, settings: RestoreSettings, means: Means, report: Report | None) -> str:
-    """Restores one photograph, and returns what there is to say of it."""
-    if job.target.exists():
-        # Before the photograph is decoded: most of a folder that is given again was restored before.
-        if _was_made(job, settings, means):
-            if report is not None and report.has_room():
-                before, after = read_photo(job.source), read_photo(job.target)
-                report.add(job.target, before, after, read_told(job.target), was_before=True)
-            return f"was restored before, {shown_path(job.target)}"
-        if not settings.overwrite:
-            unknown = "" if sidecar_of(job.target).exists() else " without a JSON file that says how it was made"
-            raise ConfigError(
-                f"{shown_path(job.target)} is there already{unknown}; give another out, or overwrite=true."
-            )
-    photo = read_photo(job.source)
-    height, width = photo.pixels.shape[:2]
-    scale = scale_of(settings, width, height)
-    most = photo.largest_side
-    if most is not None and max(height, width) * scale > most:
-        raise ConfigError(
-            f"{shown_path(job.source)} would have {width * scale}x{height * scale} pixels, and a side of its format "
-            f"has {most} at most; give a smaller scale, or save it as PNG."
-        )
-    origin = origin_of(job, settings, means, scale)
-    wishes = Wishes(scale, settings.faces, settings.min_face_px, settings.max_turn, settings.strength)
-    pace = Pace(lambda line: print(f"{shown_path(job.source)}: {line}", file=sys.stderr, flush=True))
-    restored = restore_photo(photo.pixels, photo.alpha, photo.srgb(), photo.holds_no_colour, means, wishes, pace)
-    after = replace(photo, pixels=restored.pixels, alpha=restored.alpha)
-    facts = {"scale": scale, "photo_size": [width, height], "seconds": round(restored.seconds, 3)}
-    note, shown_before = photo.note, photo if report is not None and report.has_room() else None
-    del photo  # its place is needed for what the encoder holds
-    _write(job, settings, after, restored.faces, origin, facts)
-    if report is not None and shown_before is not None:
-        report.add(job.target, shown_before, after, told_of(restored.faces))
-    return summary(restored) + (f"\n  {note}" if note else "")
-
-
-def scale_of(settings: RestoreSettings, width: int, height: int) -> int:
-    """Returns how many times as large a photograph of this size becomes."""
-    return scale_for(width, height) if settings.scale == "auto" else int(settings.scale)
-
-
-def _was_made(job: Job, settings: RestoreSettings, means: Means) -> bool:
-    """Returns whether what is there is what this command would make, as the file beside it says."""
-    size = read_size(job.target)
-    if size is None:
-        return False
-    try:
-        origin = origin_of(job, settings, means, scale_of(settings, *size))
-        return is_made_of(job.target, origin, sha256_of(job.target))
-    except OSError as error:
-        raise DataError(f"{shown_path(job.source)} cannot be read: {error.strerror or error}.") from error
-
-
-def origin_of(job: Job, settings: RestoreSettings, means: Means, scale: int) -> Origin:
-    """Returns what the restoration of a photograph depends on."""
-    keys = ("strength", "faces", "min_face_px", "max_turn", "metadata")
-    asked = {key: getattr(settings, key) for key in keys} | {"scale": scale}
-    if not isinstance(asked["faces"], str):
-        asked["faces"] = [int(number) for number in asked["faces"]]
-    background = None if means.background is None else means.background.method
-    if scale == 1:
-        # The photograph's own pixels, whatever restores what is enlarged.
-        name, digest = AS_IT_IS, ""
-    else:
-        name, digest = (CUBIC, "") if background is None else (background.name, background.weights_sha256)
-    return Origin(
-        sha256_of(job.source),
-        asked,
-        means.method.name,
-        means.method.weights_sha256,
-        name,
-        digest,
-        JUDGE,
-    )
-
-
-def _write(
-    job: Job, settings: RestoreSettings, after: Photo, faces: tuple[FaceFacts, ...], origin: Origin, facts: Facts
-) -> None:
-    def tell(written: Path) -> None:
-        # The JSON file first: a kill between the two leaves one without a photograph, and the same command goes on.
-        if settings.sidecar:
-            write_sidecar(job.target, origin, sha256_of(written), facts | {"faces": told_of(faces)}, MEANINGS)
-        else:
-            # One of an earlier call would tell of another picture.
-            sidecar_of(job.target).unlink(missing_ok=True)
-
-    try:
-        job.target.parent.mkdir(parents=True, exist_ok=True)
-        write_photo(job.target, after, metadata=settings.metadata, remark=REMARK, before_named=tell)
-    except OSError as error:
-        raise DataError(f"{shown_path(job.target)} cannot be written: {error.strerror or error}.") from error
-
-
-def summary(restored: Restored) -> str:
-    """Returns one line, and one more for each face that was left as it is or is less certain."""
-    height, width = restored.pixels.shape[:2]
-    done = [face for face in restored.faces if not face.reason]
-    unsure = [face for face in done if face.less_certain]
-    count = f"{len(restored.faces)} face{'' if len(restored.faces) == 1 else 's'}, {len(done)} restored"
-    lines = [f"{count}{f' ({len(unsure)} less certain)' if unsure else ''}, {width}x{height}, {restored.seconds:.1f} s"]
-    for number, face in enumerate(restored.faces):
-        if face.reason:
-            lines.append(f"  face {number} is left as it is: {face.reason}")
-        elif face.less_certain:
-            lines.append(f"  face {number} is less certain: {'; '.join(face.less_certain)}")
-    return "\n".join(lines)
+    restore_all(jobs, films, found, settings)

@@ -1,12 +1,10 @@
 """Which faces of a photograph are restored, where they are cut out, and why the others are left as they are."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from facesr.errors import ConfigError
 from facesr.photos.crop import BOX_CENTRE, BOX_SIZE, Framing, Placement
 from facesr.photos.search import FoundFace, rotation
 from facesr.task import SCALE
@@ -22,7 +20,6 @@ UPRIGHT_DEGREES = 20.0
 MOST_ENLARGED = 1.1
 # More of the crop than this beyond the picture's edge would be mirrored content.
 MOST_OUTSIDE = 0.3
-ALL, LARGEST = "all", "largest"
 
 
 @dataclass(frozen=True)
@@ -38,26 +35,6 @@ class Decision:
     placement: Placement
     grid: Framing
     reason: str = ""
-
-
-def chosen_of(faces: str | Sequence[int], num_found: int) -> set[int]:
-    """Returns the numbers of the faces that `faces` asks for, of those found, largest first.
-
-    Raises:
-        ConfigError: it is neither ``all`` nor ``largest`` nor a list of numbers.
-    """
-    if faces == ALL:
-        return set(range(num_found))
-    if faces == LARGEST:
-        return set(range(min(1, num_found)))
-    numbers = faces.strip("[] ").split(",") if isinstance(faces, str) else faces
-    try:
-        wanted = {int(number) for number in numbers}
-    except ValueError:
-        wanted = {-1}
-    if not wanted or min(wanted) < 0:
-        raise ConfigError(f"faces={faces} is unknown; give all, largest, or numbers from 0 as in faces=[0,3].")
-    return wanted & set(range(num_found))
 
 
 def grid_for(shown: float, trained: Framing = COMPETITION) -> Framing:

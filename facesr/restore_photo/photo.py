@@ -23,7 +23,8 @@ from facesr.photos.search import FoundFace, find_faces
 from facesr.protocols import Embedder
 from facesr.resample import upscale
 from facesr.restore_photo.background import Background, OnProgress
-from facesr.restore_photo.decide import COMPETITION, Decision, chosen_of, decided, low_placement, restored_framing
+from facesr.restore_photo.decide import COMPETITION, Decision, decided, low_placement, restored_framing
+from facesr.restore_photo.wishes import chosen_of
 from facesr.task import SCALE
 
 # Mirror agreement by the built-in judge below this is told as "less certain": 1.3 % of 300 held-out faces have less;

@@ -4,12 +4,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from facesr import __version__
 from facesr.files import whole_file
-from facesr.restore_photo.photo import FaceFacts
 from facesr.task import NOTE
+
+if TYPE_CHECKING:
+    from facesr.restore_photo.photo import FaceFacts
 
 SUFFIX = ".restored.json"
 Facts = dict[str, Any]
@@ -73,7 +75,7 @@ def write_sidecar(photo: Path, origin: Origin, sha256: str, facts: Facts, meanin
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def told_of(faces: tuple[FaceFacts, ...]) -> list[dict[str, Any]]:
+def told_of(faces: tuple["FaceFacts", ...]) -> list[dict[str, Any]]:
     """Returns what the sidecar tells of each face."""
     return [{"number": number, **_face(face)} for number, face in enumerate(faces)]
 
@@ -110,7 +112,7 @@ def is_made_of(photo: Path, origin: Origin, digest: str) -> bool:
         return False
 
 
-def _face(facts: FaceFacts) -> dict[str, Any]:
+def _face(facts: "FaceFacts") -> dict[str, Any]:
     face = facts.face
     found: dict[str, Any] = {
         "restored": not facts.reason,

@@ -7,7 +7,7 @@ import pytest
 
 from facesr.clips.kind import film_format, films_below, require_reader
 from facesr.errors import ConfigError
-from facesr.restore_photo.clip_command import scale_for_film, span_of
+from facesr.restore_photo.wishes import scale_for_film, span_of
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 """The command facesr restore: from files to files, and what it refuses. Faces are found by a stand-in."""
 
+import io
 import json
+import re
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from facesr import files
 from facesr.build import build, load_settings
@@ -14,9 +17,10 @@ from facesr.errors import ConfigError, FaceSRError
 from facesr.photos.search import FoundFace
 from facesr.photos.trained import framing_of_set
 from facesr.places import Place
-from facesr.restore_photo import command
+from facesr.restore_photo import command, jobs, work
 from facesr.restore_photo import photo as module
-from facesr.restore_photo.command import jobs_of, with_inputs
+from facesr.restore_photo.command import with_inputs
+from facesr.restore_photo.jobs import jobs_of
 from facesr.restore_photo.sidecar import REMARK, sidecar_of
 from facesr.snapshots.shipped import snapshot_file
 from facesr.snapshots.snapshot import Snapshot, write_snapshot
@@ -34,7 +38,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return [FoundFace(middle, 16.5, 20.5, 0.0, POINTS * 16.5 + middle, 0.99)]
 
     monkeypatch.setattr(module, "find_faces", find)
-    monkeypatch.setattr(command, "detector", lambda device: None)
+    monkeypatch.setattr(work, "detector", lambda device: None)
     folder = tmp_path / "photos"
     (folder / "inner").mkdir(parents=True)
     down, across = np.mgrid[:60, :50] / 9.0
@@ -85,7 +89,7 @@ def test_what_was_restored_before_is_not_read_again(
         raise AssertionError(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(command, "read_photo", unread)
+        patch.setattr(work, "read_photo", unread)
         run(*asked)
         assert "was restored before" in capsys.readouterr().out
         with pytest.raises(FaceSRError, match=r"a\.png is there already; give another out"):
@@ -140,6 +144,91 @@ def test_one_bad_photograph_does_not_keep_the_others(
     assert sorted(path.name for path in (tmp_path / "out").rglob("*.*")) == ["a.png", "b, c.jpg"]
     with pytest.raises(FaceSRError, match=r"aa\.jpg is text"):
         run(str(photos / "aa.jpg"), f"out={tmp_path / 'out'}")
+
+
+def unopened(*asked: object, **how: object) -> None:
+    raise AssertionError(asked)
+
+
+def large(suffix: str) -> bytes:
+    """Returns a whole picture of one black pixel whose head says 20000x20000."""
+    file = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(file, {".jpg": "JPEG", ".bmp": "BMP", ".png": "PNG"}[suffix])
+    data, side = bytearray(file.getvalue()), 20000
+    if suffix == ".jpg":
+        at = data.index(b"\xff\xc0") + 5
+        data[at : at + 4] = side.to_bytes(2, "big") * 2
+    elif suffix == ".bmp":
+        data[18:26] = side.to_bytes(4, "little") * 2
+    else:
+        data[16:24] = side.to_bytes(4, "big") * 2
+    return bytes(data)
+
+
+ANIMATED_WEBP = b"RIFF\x16\0\0\0WEBPVP8X\x0a\0\0\0\x02\0\0\0" + b"\x09\0\0" * 2
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+REFUSED_BY_HEAD = [
+    ("a.heic", HEIC, "is a HEIC picture, which needs the package pillow-heif; install it with: uv sync --extra heic"),
+    ("a.avif", b"\0\0\0\x18ftypavif\0\0\0\0mif1avif", "is an AVIF picture, which this Pillow does not read"),
+    ("a.gif", b"GIF89a", "is a GIF, which is not read"),
+    ("a.jpg", b"some text", "is text, not a picture"),
+    ("a.jpg", b"", "is empty; copy it again"),
+    *((f"a{suffix}", large(suffix), "has 20000x20000 pixels, above") for suffix in (".jpg", ".bmp", ".png")),
+    ("a.webp", ANIMATED_WEBP, "is animated; save one of its pictures"),
+]
+
+
+@pytest.fixture
+def without_readers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No package for HEIC, a Pillow without AVIF, and networks that may not be opened."""
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.setattr(features, "check", lambda name: False)
+    monkeypatch.setattr(work, "open_method", unopened)
+
+
+@pytest.mark.usefixtures("without_readers")
+@pytest.mark.parametrize(("name", "data", "sentence"), REFUSED_BY_HEAD)
+def test_a_kind_is_refused_before_a_network_is_opened(tmp_path: Path, name: str, data: bytes, sentence: str) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(FaceSRError, match=re.escape(f"{name} {sentence}")):
+        run(str(tmp_path / name), f"out={tmp_path / 'out'}")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("without_readers")
+def test_all_bad_photographs_are_told_before_a_network_is_opened(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    for number, (name, data, _) in enumerate(REFUSED_BY_HEAD):
+        (bad / f"{number}{name}").write_bytes(data)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.png").write_bytes(b"another's")
+    asked = [str(bad), str(photos / "a.png"), f"out={tmp_path / 'out'}"]
+    count = len(REFUSED_BY_HEAD) + 1
+    with pytest.raises(FaceSRError, match=rf"^{count} of {count} photographs were not restored"):
+        run(*asked, "report=true")
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == count and all(
+        f"{number}{name} {sentence}" in said[number] for number, (name, _, sentence) in enumerate(REFUSED_BY_HEAD)
+    )
+    assert "a.png is there already without a JSON file" in said[-1]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
+    # With a good one among them the others are told first, and then networks are opened.
+    with pytest.raises(AssertionError, match="pretrained:asc19_final"):
+        run(*asked, str(photos / "inner"))
+    assert len(capsys.readouterr().err.splitlines()) == count
+
+
+def test_what_was_restored_before_is_no_longer_asked_what_it_is(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = (str(photos / "a.png"), f"out={tmp_path / 'out'}", "method=bicubic")
+    run(*asked)
+    monkeypatch.setattr(jobs, "check_photo", unopened)
+    run(*asked)
+    assert "was restored before" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -14,8 +14,9 @@ from facesr.photos.crop import Framing, to_crop
 from facesr.photos.search import FoundFace, rotation
 from facesr.restore_photo import photo as module
 from facesr.restore_photo.background import background_of
-from facesr.restore_photo.decide import chosen_of, decided, grid_for, low_placement, placed, restored_framing
+from facesr.restore_photo.decide import decided, grid_for, low_placement, placed, restored_framing
 from facesr.restore_photo.photo import Means, Wishes, interpolated, restore_photo, scale_for
+from facesr.restore_photo.wishes import chosen_of
 from tests.judges import Quarters
 
 CPU = torch.device("cpu")

@@ -19,7 +19,7 @@ from facesr.config import RestoreSettings
 from facesr.errors import FaceSRError
 from facesr.photos.photo_file import Photo, read_photo
 from facesr.photos.search import FoundFace
-from facesr.restore_photo import command, report
+from facesr.restore_photo import command, report, work
 from facesr.restore_photo import photo as module
 from facesr.restore_photo.command import with_inputs
 from facesr.restore_photo.photo import interpolated
@@ -43,7 +43,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return [FoundFace(middle, width, 1.24 * width, 0.0, POINTS * width + middle, 0.99) for width in widths]
 
     monkeypatch.setattr(module, "find_faces", find)
-    monkeypatch.setattr(command, "detector", lambda device: None)
+    monkeypatch.setattr(work, "detector", lambda device: None)
     folder = tmp_path / "photos"
     (folder / "inner").mkdir(parents=True)
     Image.fromarray(waves(60, 50)).save(folder / HOSTILE)
