@@ -4,16 +4,19 @@
 
 METHOD (pretrained:asc19_final) restores uniform noise of 24x28, whose values cost what those of faces cost. Printed:
 the least and the median of the rounds in CPU and wall milliseconds a face, and how far the answer is from that of the
-first number. `facesr.methods.restore.CPU_FACES` is what was chosen by it for one thread.
+first number. The last line is `facesr.methods.restore.restore_batch` for all of them, whose `CPU_FACES` was chosen so.
 """
 
 import argparse
+import functools
 import statistics
 import time
+from collections.abc import Callable
 
 import torch
 
 from facesr.methods.open import open_method
+from facesr.methods.restore import restore_batch
 
 
 def main() -> None:
@@ -27,23 +30,32 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     network = open_method(given.method, torch.device("cpu"), guard=False).generator
     low = torch.rand(given.faces, 3, 28, 24, generator=torch.Generator().manual_seed(0))
-    spent: dict[int, list[tuple[float, float]]] = {int(number): [] for number in given.at_once.split(",")}
-    answers: dict[int, torch.Tensor] = {}
+
+    def by(number: int) -> torch.Tensor:
+        return torch.cat([network(part) for part in low.split(number)])
+
+    numbers = [int(number) for number in given.at_once.split(",")]
+    ways: dict[str, Callable[[], torch.Tensor]] = {
+        f"{number:4} at once": functools.partial(by, number) for number in numbers
+    }
+    ways["restore_batch"] = functools.partial(restore_batch, network, low)
+    spent: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    answers: dict[str, torch.Tensor] = {}
     with torch.no_grad():
         network(low[:1])
         for _ in range(given.rounds):
-            for number, times in spent.items():
+            for name, way in ways.items():
                 cpu, wall = time.process_time(), time.perf_counter()
-                answers[number] = torch.cat([network(part) for part in low.split(number)])
+                answers[name] = way()
                 spans = (time.process_time() - cpu, time.perf_counter() - wall)
-                times.append((1e3 * spans[0] / len(low), 1e3 * spans[1] / len(low)))
+                spent[name].append((1e3 * spans[0] / len(low), 1e3 * spans[1] / len(low)))
     first = answers[next(iter(spent))]
     print(f"{given.method}, {given.faces} faces, {given.threads} threads; least (median) ms a face")
-    for number, times in spent.items():
+    for name, times in spent.items():
         cpu_ms, wall_ms = zip(*times, strict=True)
-        apart = float((answers[number] - first).abs().max())
+        apart = float((answers[name] - first).abs().max())
         print(
-            f"{number:4} at once: CPU {min(cpu_ms):.1f} ({statistics.median(cpu_ms):.1f}), "
+            f"{name:13}: CPU {min(cpu_ms):.1f} ({statistics.median(cpu_ms):.1f}), "
             f"wall {min(wall_ms):.1f} ({statistics.median(wall_ms):.1f}), apart by {apart:.1e}"
         )
 

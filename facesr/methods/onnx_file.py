@@ -45,6 +45,8 @@ class OnnxFile:
 class OnnxGenerator(nn.Module):
     """Restores pictures 4x by an onnxruntime session, without gradients: (N, 3, h, w) to (N, 3, 4h, 4w), unclamped."""
 
+    whole_batches = True  # onnxruntime has threads of its own
+
     def __init__(self, model: bytes, path: Path, num_threads: int) -> None:
         """Opens a session of a checked model.
 

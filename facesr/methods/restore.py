@@ -4,8 +4,10 @@ A method of a snapshot that states a bound is guarded: a picture whose consisten
 restored by a fallback, and never silently (facesr.guard).
 """
 
+import math
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -141,10 +143,21 @@ def _core(
 def restore_batch(generator: nn.Module, low: Tensor) -> Tensor:
     """Returns the restored batch (N, 3, 4h, 4w), float32, unclamped, for `low` (N, 3, h, w) in [0, 1].
 
-    By one thread of a CPU in parts of at most the pixels of `CPU_FACES` faces.
+    On a CPU in parts of at most the pixels of `CPU_FACES` faces, each by one thread: threads that share a layer wait
+    for each other at every one. A generator whose ``whole_batches`` is true shares its work out itself.
     """
-    # Several threads wait for each other at every layer, for longer than smaller parts save where others are busy.
-    in_parts = low.device.type == "cpu" and torch.get_num_threads() == 1
-    step = pictures_at_once(CPU_FACES, *low.shape[-2:]) if in_parts else len(low)
-    parts: list[Tensor] = [generator(low[start : start + step]) for start in range(0, max(1, len(low)), max(1, step))]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+    num_threads = torch.get_num_threads()
+    if low.device.type != "cpu" or len(low) < 2 or getattr(generator, "whole_batches", False):
+        restored: Tensor = generator(low)
+        return restored
+    step = min(pictures_at_once(CPU_FACES, *low.shape[-2:]), math.ceil(len(low) / num_threads))
+    parts = [low[start : start + step] for start in range(0, len(low), step)]
+    if num_threads == 1:
+        return torch.cat([generator(part) for part in parts])
+    try:
+        # How many threads an operation takes is known to each thread by itself.
+        with ThreadPoolExecutor(num_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return torch.cat(list(pool.map(torch.no_grad()(generator.__call__), parts)))
+    finally:
+        # For this thread it has not changed, but for threads that are yet to come.
+        torch.set_num_threads(num_threads)

@@ -50,7 +50,10 @@ class Pulse(nn.Module):
     Attributes:
         generator: what is searched.
         settings: how.
+        whole_batches: see `facesr.methods.restore.restore_batch`.
     """
+
+    whole_batches = True
 
     def __init__(
         self,
