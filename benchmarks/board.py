@@ -1,6 +1,6 @@
 """Load on a board: many readers of the table beside teams that upload archives.
 
-    uv run --extra board benchmarks/board.py [--readers 200] [--uploads 20] [--posters 0] [--seconds 20] [--rate 1]
+    uv run --extra board benchmarks/board.py [--readers 200] [--uploads 20] [--seconds 20] [--rate 1] [--pace 20]
 
 It makes a board with 500 made-up submissions of 300 faces in a temporary folder, serves it by ``facesr board serve``
 without workers, and prints the latency of the pages, of the uploads, and the server's memory. Client and server share
@@ -32,6 +32,7 @@ from facesr.web.store import Stored
 _SETTINGS = """
 title: Load
 max_archive_mib: 16
+uploads_mib_per_second: {pace}
 phases:
   - name: final
     title: ID similarity
@@ -46,11 +47,11 @@ _ARCHIVE_BYTES = 8 << 20
 _PIECE_BYTES = 1 << 16
 
 
-def make(folder: Path, num_submissions: int, num_faces: int) -> tuple[list[str], list[str]]:
+def make(folder: Path, num_submissions: int, num_faces: int, pace: int) -> tuple[list[str], list[str]]:
     """Returns the codes of scored submissions and the tokens of their teams, five submissions each."""
     now = datetime.now(UTC)
     spans = {key: f"{now + timedelta(days=days):%Y-%m-%dT%H:%M:%SZ}" for key, days in (("starts", -1), ("ends", 9))}
-    (folder / SETTINGS).write_text(_SETTINGS.format(**spans), encoding="utf-8")
+    (folder / SETTINGS).write_text(_SETTINGS.format(pace=pace, **spans), encoding="utf-8")
     (folder / KEY).write_text("5a" * 32, encoding="ascii")
     for kind in ("low", "high"):
         (folder / "references" / "final" / kind).mkdir(parents=True)
@@ -192,11 +193,12 @@ def main() -> None:
     parser.add_argument(
         "--rate", type=float, default=1.0, help="MiB/s of an upload; 20 teams have one of 8 Mbit/s each"
     )
+    parser.add_argument("--pace", type=int, default=20, help="uploads_mib_per_second of the board")
     parser.add_argument("--submissions", type=int, default=500)
     parser.add_argument("--faces", type=int, default=300)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="facesr-load-") as name, socket.socket() as free:
-        codes, tokens = make(Path(name), options.submissions, options.faces)
+        codes, tokens = make(Path(name), options.submissions, options.faces, options.pace)
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         free.close()
