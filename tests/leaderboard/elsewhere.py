@@ -24,6 +24,7 @@ from facesr.methods.open import open_method
 from facesr.submission.pack import pack
 from facesr.tiles import Tiles
 from facesr.web.database import Database
+from tests.web.line import Between
 from tests.web.serving import served
 
 NUM_FACES = 6
@@ -92,7 +93,7 @@ def contest(folder: Path) -> Iterator[Contest]:
         yield Contest(place, database, url, faces, folder)
 
 
-class Bad:
+class Bad(Between):
     """A line that breaks: each of the first connections is closed after some bytes of the answer.
 
     Attributes:
@@ -102,26 +103,15 @@ class Bad:
     """
 
     def __init__(self, url: str, breaks: list[int]) -> None:
-        self._port = int(url.rpartition(":")[2])
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
         self.breaks = breaks
         self.asked: list[bytes] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__(url)
+        self.url = f"http://127.0.0.1:{self.port}"
 
-    def close(self) -> None:
-        """Takes no connections any more."""
-        self._listening.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                near, _ = self._listening.accept()
-                threading.Thread(target=self._carry, args=(near,), daemon=True).start()
-
-    def _carry(self, near: socket.socket) -> None:
+    def carry(self, near: socket.socket) -> None:
+        """Carries a connection until it breaks."""
         left = self.breaks.pop(0) if self.breaks else 1 << 40
-        with near, socket.create_connection(("127.0.0.1", self._port)) as far, contextlib.suppress(OSError):
+        with near, socket.create_connection(self.target) as far, contextlib.suppress(OSError):
             threading.Thread(target=self._send, args=(near, far), daemon=True).start()
             # An answer breaks when it has begun, so that what was asked has been heard.
             while data := far.recv(1 << 14):

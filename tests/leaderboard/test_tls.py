@@ -21,6 +21,7 @@ from facesr.leaderboard.line import Line
 from facesr.submission.send import send
 from tests.leaderboard.elsewhere import contest
 from tests.web.authority import Authority, Certificate, needs_openssl
+from tests.web.line import Between
 from tests.web.serving import served
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -168,27 +169,17 @@ def test_a_certificate_for_an_address_without_a_name(
     assert TOKEN.encode() in board.heard
 
 
-class Proxy:
+class Proxy(Between):
     """What ends TLS in front of a board, and tells it by headers who asked, as nginx does."""
 
     def __init__(self, certificate: Certificate, board: str, headers: str) -> None:
-        self._port, self._headers = int(board.rpartition(":")[2]), headers.encode()
+        self._headers = headers.encode()
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(certificate.chain, certificate.key)
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.url = f"https://localhost:{self._listening.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__(board)
+        self.url = f"https://localhost:{self.port}"
 
-    def close(self) -> None:
-        self._listening.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                near, _ = self._listening.accept()
-                threading.Thread(target=self._carry, args=(near,), daemon=True).start()
-
-    def _carry(self, near: socket.socket) -> None:
+    def carry(self, near: socket.socket) -> None:
         """Carries one request and its answer; a client of ours opens a connection for each."""
         with near, contextlib.suppress(OSError), self._context.wrap_socket(near, server_side=True) as inside:
             asked = b""
@@ -196,7 +187,7 @@ class Proxy:
                 asked += data
             head, _, rest = asked.partition(b"\r\n")
             length = re.search(rb"(?i)content-length: (\d+)", asked)
-            with socket.create_connection(("127.0.0.1", self._port)) as far:
+            with socket.create_connection(self.target) as far:
                 far.sendall(head + b"\r\n" + self._headers + b"Connection: close\r\n" + rest)
                 left = (int(length[1]) if length else 0) - len(asked.partition(b"\r\n\r\n")[2])
                 while left > 0 and (data := inside.recv(1 << 16)):

@@ -1,4 +1,4 @@
-"""A line between a browser and a server on this machine: it is slow, it is cut, and all its bytes are counted."""
+"""Lines between a client and a server on this machine: slow ones, ones that are cut, ones that change what is said."""
 
 import contextlib
 import socket
@@ -7,8 +7,38 @@ import time
 from collections.abc import Iterator
 
 
+class Between:
+    """Stands between clients and a server; `carry` has each connection for itself, in a thread of its own.
+
+    Attributes:
+        port: where it listens.
+        target: address of the server.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Takes the address of the server, and listens from now on."""
+        self.target = ("127.0.0.1", int(url.rpartition(":")[2]))
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listening.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Takes no connections any more."""
+        self._listening.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listening.accept()
+                threading.Thread(target=self.carry, args=(near,), daemon=True).start()
+
+    def carry(self, near: socket.socket) -> None:
+        """Carries what a client says, and what it is answered."""
+        raise NotImplementedError
+
+
 class Line:
-    """A line to a server.
+    """A line to a server, slow or cut.
 
     Attributes:
         url: its near end.
