@@ -280,7 +280,7 @@ def test_pages_in_a_browser(contest: Contest) -> None:
     codes = [row["submission"] for row in standing_of(contest, "preliminary")["entries"]]
     pages = {"front": "/", "phase": "/phases/preliminary", "final": "/phases/final"}
     pages |= {"submission": f"/submissions/{codes[0]}", "compare": f"/compare?a={codes[0]}&b={codes[1]}"}
-    with served(contest.app) as url, chromium() as browser:
+    with served(create_app(contest.place, contest.database)) as url, chromium() as browser:
         for size in (WIDE, NARROW):
             reader = Reader(browser, url, size)
             seen = {name: reader.see(address, f"two-{name}-{size['width']}") for name, address in pages.items()}
