@@ -255,9 +255,10 @@ def test_two_ranks_find_what_one_finds(weights, tmp_path):
     common += ["paper.num_faces=3", "operators=[gaussian_noise]", "num_resamples=10", "num_examples=1"]
     worlds = []
     for number in (1, 2):
-        # A cache of its own, or the second would take what the first has kept.
+        # Folders of its own, or one would take what the other has kept.
         folder = tmp_path / str(number)
-        worlds.append((number, [*common, f"out={folder / 'out'}"], {"FACESR_CACHE": str(folder / "cache")}))
+        own = [f"out={folder / 'out'}", f"restored_dir={folder / 'kept'}"]
+        worlds.append((number, [*common, *own], {"FACESR_CACHE": str(folder / "cache")}))
     for result in [one for world in run_worlds("evaluate.py", worlds) for one in world]:
         assert result.returncode == 0, result.stderr
     alone, together = (tmp_path / name / "out" for name in ("1", "2"))
