@@ -141,13 +141,7 @@ def take(board: Board, viewer: Viewer, phase: Phase, part: Incoming, num_bytes: 
     stored = Stored(part.sha256, num_bytes)
     with board.database.write() as session:
         team = team_of(session, viewer)
-        known = session.scalar(
-            select(Submission).where(
-                Submission.team_id == team.id,
-                Submission.phase == phase.name,
-                Submission.archive_sha256 == stored.sha256,
-            )
-        )
+        known = entries.same_archive(session, team, phase, stored.sha256)
         if known is None:
             require_quota(session, team, board.competition, num_bytes, (phase.name, part.sha256))
         submission = entries.receive(board.database, session, team, phase, stored)
