@@ -36,6 +36,15 @@ class Statistics:
     count: int
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """A figure, or a difference of two, and the ends of its 95 % bootstrap interval, in the figure's unit."""
+
+    value: float
+    low: float
+    high: float
+
+
 def describe(values: NDArray[np.float64], num_resamples: int, seed: int) -> Statistics:
     """Returns the statistics of values (N,), N >= 1; equal arguments give equal intervals.
 

@@ -6,25 +6,14 @@ Source: Y. Blau et al., "The 2018 PIRM challenge on perceptual image super-resol
 for RMSE; B. Efron, R. Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13, for the intervals.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
-from facesr.evaluation.bootstrap import interval_of_mean, middle_of, resampled_means
+from facesr.evaluation.bootstrap import Estimate, interval_of_mean, middle_of, resampled_means
 
 # Metrics whose values are roots of mean squares; the challenge takes the root over all pixels of all pictures.
 _ROOTS = frozenset({"rmse_y"})
 _Values = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class SetFigure:
-    """The figure of a set, or the difference of two, with its 95 % bootstrap interval, in the metric's unit."""
-
-    value: float
-    low: float
-    high: float
 
 
 def kind_of(metric: str) -> str:
@@ -37,17 +26,17 @@ def over_set(metric: str, values: _Values) -> float:
     return float(np.sqrt(np.mean(values**2))) if metric in _ROOTS else float(values.mean())
 
 
-def figure_of(metric: str, values: _Values, num_resamples: int, seed: int) -> SetFigure:
+def figure_of(metric: str, values: _Values, num_resamples: int, seed: int) -> Estimate:
     """Returns that figure with its interval over the pictures; the means' draws are those of `interval_of_mean`."""
     if metric not in _ROOTS:
-        return SetFigure(over_set(metric, values), *interval_of_mean(values, num_resamples, seed))
+        return Estimate(over_set(metric, values), *interval_of_mean(values, num_resamples, seed))
     drawn = np.sqrt(resampled_means(values**2, num_resamples, seed))
-    return SetFigure(over_set(metric, values), *middle_of(drawn))
+    return Estimate(over_set(metric, values), *middle_of(drawn))
 
 
-def difference_of(metric: str, first: _Values, second: _Values, num_resamples: int, seed: int) -> SetFigure:
+def difference_of(metric: str, first: _Values, second: _Values, num_resamples: int, seed: int) -> Estimate:
     """Returns the figure of `first` less that of `second`, both (N,) of the same pictures, which are drawn in pairs."""
     if metric not in _ROOTS:
         return figure_of(metric, first - second, num_resamples, seed)
     drawn = [np.sqrt(resampled_means(values**2, num_resamples, seed)) for values in (first, second)]
-    return SetFigure(over_set(metric, first) - over_set(metric, second), *middle_of(drawn[0] - drawn[1]))
+    return Estimate(over_set(metric, first) - over_set(metric, second), *middle_of(drawn[0] - drawn[1]))

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from facesr.evaluation.over_set import SetFigure, difference_of, figure_of, over_set
+from facesr.evaluation.bootstrap import Estimate
+from facesr.evaluation.over_set import difference_of, figure_of, over_set
 from facesr.leaderboard.access import Viewer
 from facesr.leaderboard.board import Board, PhaseNow
 from facesr.leaderboard.entries import SCORED
@@ -98,19 +99,19 @@ def _evaluation(session: Session, submission: Submission) -> tuple[Round, Evalua
     return None if evaluation is None else (this, evaluation)
 
 
-def summary_of(metric: str, values: NDArray[np.float64]) -> SetFigure:
+def summary_of(metric: str, values: NDArray[np.float64]) -> Estimate:
     """Returns a metric's figure over faces with its 95 % bootstrap interval, of their values (N,), N >= 1."""
     return _summary(metric, np.ascontiguousarray(values, dtype=np.float64).tobytes(), b"")
 
 
-def summary_of_difference(metric: str, left: NDArray[np.float64], right: NDArray[np.float64]) -> SetFigure:
+def summary_of_difference(metric: str, left: NDArray[np.float64], right: NDArray[np.float64]) -> Estimate:
     """Returns how far a metric's figure of the left ones is above that of the right ones, both (N,), N >= 1."""
     both = (np.ascontiguousarray(values, dtype=np.float64).tobytes() for values in (left, right))
     return _summary(metric, *both)
 
 
 @functools.lru_cache(2048)
-def _summary(metric: str, data: bytes, other: bytes) -> SetFigure:
+def _summary(metric: str, data: bytes, other: bytes) -> Estimate:
     values = np.frombuffer(data, np.float64)
     if not other:
         return figure_of(metric, values, RESAMPLES, SEED)

@@ -14,7 +14,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from facesr.evaluation.over_set import SetFigure, kind_of
+from facesr.evaluation.bootstrap import Estimate
+from facesr.evaluation.over_set import kind_of
 from facesr.leaderboard.access import NOBODY, Viewer
 from facesr.leaderboard.answers import kept
 from facesr.leaderboard.board import AskedNow, Board, PhaseNow
@@ -38,7 +39,7 @@ class Metric:
     """A metric in a view: its figure, and the sorted curve where values of single faces may be seen."""
 
     name: str
-    summary: SetFigure
+    summary: Estimate
     chart: Markup | None
 
 

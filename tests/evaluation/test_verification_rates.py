@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from facesr.evaluation.studies.verification_rates import Rate, can_be_measured, rates
+from facesr.evaluation.bootstrap import Estimate
+from facesr.evaluation.studies.verification_rates import can_be_measured, rates
 
 # Two persons with two pictures each, one with a single one.
 PERSONS = np.array([0, 0, 1, 1, 2])
@@ -34,7 +35,7 @@ def test_rates_by_hand() -> None:
     assert two.tar_as_set.value == 1.0 and two.far_as_set.value == pytest.approx(3 / 16)
     assert found["whole"][0].tar.value == pytest.approx((1 + 1 / 2) / 2)
     assert found["whole"][0].far_as_set.value == pytest.approx(1 / 16)
-    assert found["whole"][0].gain.value == pytest.approx(0.75 - 0.5) and found["some"][1].gain == Rate(0, 0, 0)
+    assert found["whole"][0].gain.value == pytest.approx(0.75 - 0.5) and found["some"][1].gain == Estimate(0, 0, 0)
 
 
 def brute_force(scores: np.ndarray, whole: np.ndarray, persons: list[int], far: float) -> tuple[float, float, float]:

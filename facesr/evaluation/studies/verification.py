@@ -24,6 +24,7 @@ from facesr.config import EvaluateSettings
 from facesr.data.export import IDENTITIES
 from facesr.dist import together
 from facesr.errors import ConfigError, DataError
+from facesr.evaluation.bootstrap import Estimate
 from facesr.evaluation.flow import find_pairs
 from facesr.evaluation.identities import read_identities
 from facesr.evaluation.out_folder import SUMMARY, write_bytes, write_text
@@ -33,7 +34,7 @@ from facesr.evaluation.report.tables import aligned
 from facesr.evaluation.result import environment
 from facesr.evaluation.studies.study import Job
 from facesr.evaluation.studies.tradeoff_entries import entries_of_study, subject_of
-from facesr.evaluation.studies.verification_rates import Rate, Verified, can_be_measured, rates
+from facesr.evaluation.studies.verification_rates import Verified, can_be_measured, rates
 from facesr.evaluation.subjects import pairs_to_score, progress, say
 from facesr.figures.charts import Axes, curves_png
 from facesr.image import to_float
@@ -191,7 +192,7 @@ def verification(
     return Verification(known, by_judge, curves, plotted, white_box)
 
 
-def _shown(rate: Rate, *, sign: bool = False) -> str:
+def _shown(rate: Estimate, *, sign: bool = False) -> str:
     spec = "+.3f" if sign else ".3f"
     return f"{rate.value:{spec}} ({rate.low:{spec}} to {rate.high:{spec}})"
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from facesr.evaluation.bootstrap import middle_of
+from facesr.evaluation.bootstrap import Estimate, middle_of
 
 LEAST_ACCEPTED = 10  # a FAR at which fewer pairs would be accepted is not measured
 # Of the pairs of two persons, those above the threshold of so many times the largest FAR are kept: resampled thresholds
@@ -24,15 +24,6 @@ _SPARE = 4.0
 
 Values = NDArray[np.float64]
 Numbers = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Rate:
-    """A rate, or a difference of two, and the ends of its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -47,10 +38,10 @@ class Verified:
     """
 
     far: float
-    tar: Rate
-    gain: Rate
-    tar_as_set: Rate
-    far_as_set: Rate
+    tar: Estimate
+    gain: Estimate
+    tar_as_set: Estimate
+    far_as_set: Estimate
 
 
 def rates(
@@ -105,9 +96,9 @@ def _num_impostors(per_person: Numbers, weights: Values) -> Values:
     return found
 
 
-def _rate(values: Values) -> Rate:
+def _rate(values: Values) -> Estimate:
     """Returns the rate of resamples (R,), of which the first is the sample itself."""
-    return Rate(float(values[0]), *middle_of(values[1:]))
+    return Estimate(float(values[0]), *middle_of(values[1:]))
 
 
 @dataclass(frozen=True)
