@@ -68,7 +68,7 @@ print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(rank, 0)[1]) for rank in 
 # The first step of any of torch's optimizers loads its compiler.
 LOADED = {
     "train.py": ("facesr.training.loop", "torch._dynamo"),
-    "evaluate.py": ("facesr.evaluation.command",),
+    "evaluate.py": ("facesr.evaluation.run",),
     "tests/training/leaving.py": ("facesr.dist",),
     "tests/training/overflow.py": ("tests.training.test_step", "torch._dynamo"),
     "tests/training/synced_gradients.py": ("facesr.training.muon", "torch._dynamo"),

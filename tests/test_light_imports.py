@@ -49,6 +49,8 @@ LIGHT = (
     "facesr.leaderboard.app",
     "facesr.opinion.app",
     "facesr.restore_photo.command",
+    "facesr.evaluation.command",
+    "facesr.training.command",
     "facesr.build",
     "facesr.png",
     "submit",
@@ -93,7 +95,7 @@ def test_restoring_photographs_and_facenet_load_no_torchvision_and_no_compiler()
 @pytest.mark.slow
 def test_scripts_load_no_onnxruntime_and_start_no_thread() -> None:
     code = "import os; os.environ['OMP_NUM_THREADS'] = '1'"  # as ranks have it; else NumPy and torch start their own
-    code += "; import facesr.evaluation.command, facesr.training.command, facesr.submission.command"
+    code += "; import facesr.evaluation.run, facesr.training.loop, facesr.submission.command"
     loaded = loaded_by(code + "; num_threads = len(os.listdir('/proc/self/task')); assert num_threads == 1")
     assert "torch" in loaded and "onnxruntime" not in loaded
 

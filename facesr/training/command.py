@@ -7,9 +7,6 @@ from typing import NoReturn
 from facesr.errors import EXIT_REQUEUE
 from facesr.script import run_program
 from facesr.signals import requests
-from facesr.training.dry_run import dry_run, dry_run_recipe
-from facesr.training.loop import train
-from facesr.training.recipe_run import train_recipe
 from facesr.training.request import read_request
 
 
@@ -25,11 +22,15 @@ def run(arguments: Sequence[str]) -> int:
         FaceSRError: see `read_request`, `train` and `train_recipe`.
     """
     request = read_request(arguments)
+    if not request.runs and request.recipe is None:
+        return 0
+    # Here, because they load torch: help, and what is wrong with a key, are told without.
+    from facesr.training import dry_run, loop, recipe_run
+
     if request.recipe is not None:
-        return dry_run_recipe(request.recipe) if request.dry_run else train_recipe(request.recipe)
+        return (dry_run.dry_run_recipe if request.dry_run else recipe_run.train_recipe)(request.recipe)
     for settings in request.runs:
-        code = dry_run(settings) if request.dry_run else train(settings)
-        if code:
+        if code := (dry_run.dry_run if request.dry_run else loop.train)(settings):
             return code
         # A request that came during the last step ends a sweep, not the run.
         if requests.came and settings is not request.runs[-1]:

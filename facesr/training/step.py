@@ -183,11 +183,10 @@ def _adversarial_loss(gan: GanState, high: Tensor, restored: Tensor) -> Tensor:
 
 def _move(gan: GanState, network: nn.Module, optimizer: torch.optim.Optimizer, mean: GradientMean) -> Tensor:
     """Averages a network's gradients over ranks, clips them and steps; returns the norm before clipping."""
-    parameters = list(network.parameters())
     # Before the scale is taken off: where one rank's gradient overflowed all must know, skip the step and scale less.
     mean.wait()
     gan.scaler.unscale_(optimizer)
-    norm = torch.nn.utils.clip_grad_norm_(parameters, gan.gradient_clip_norm or float("inf"))
+    norm = torch.nn.utils.clip_grad_norm_(network.parameters(), gan.gradient_clip_norm or float("inf"))
     # A step on gradients that are not finite would destroy the weights before the loop sees it. Asking costs a
     # wait for the device, so on a GPU the loop's own check, and its return to the last state, must do.
     if norm.device.type == "cuda" or bool(torch.isfinite(norm)):

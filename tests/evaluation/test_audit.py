@@ -13,7 +13,7 @@ from facesr.build import load_settings
 from facesr.config import EvaluateSettings
 from facesr.embedders.builtin import SmallRecogniser
 from facesr.errors import FaceSRError
-from facesr.evaluation import command as evaluate
+from facesr.evaluation import run as evaluate
 from facesr.evaluation.bootstrap import holm, interval_of_mean
 from facesr.evaluation.studies import audit, audit_groups
 from facesr.evaluation.studies.audit_groups import findings_of, groups_of

@@ -16,7 +16,7 @@ from facesr.config import EvaluateSettings, SubmitSettings
 from facesr.data.export import export_synthetic
 from facesr.embedders.builtin import BuiltinEmbedder, SmallRecogniser
 from facesr.errors import FaceSRError
-from facesr.evaluation import command as evaluate
+from facesr.evaluation import run as evaluate
 from facesr.evaluation import subjects
 from facesr.methods import open as methods
 from facesr.png import read_png

@@ -13,7 +13,7 @@ from facesr.build import load_settings
 from facesr.config import EvaluateSettings, SubmitSettings
 from facesr.embedders.builtin import SmallRecogniser
 from facesr.errors import FaceSRError
-from facesr.evaluation import command as evaluate
+from facesr.evaluation import run as evaluate
 from facesr.methods import open as restoration
 from facesr.methods.folder import RestoreOptions, restore_folder
 from facesr.methods.low import LowPictures

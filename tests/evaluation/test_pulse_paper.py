@@ -13,7 +13,7 @@ from facesr.build import load_settings
 from facesr.config import EvaluateSettings, OpinionSettings
 from facesr.embedders.builtin import SmallRecogniser
 from facesr.errors import FaceSRError, WeightsError
-from facesr.evaluation import command as evaluate
+from facesr.evaluation import run as evaluate
 from facesr.evaluation.studies import pulse_paper
 from facesr.evaluation.studies.paper_rows import enlarged, judge_view
 from facesr.evaluation.studies.paper_search import chance_distance, degraded_cases, direction_distance

@@ -14,7 +14,7 @@ from facesr.build import load_settings
 from facesr.config import EvaluateSettings
 from facesr.embedders.builtin import SmallRecogniser
 from facesr.errors import ConfigError, FaceSRError, ImageError
-from facesr.evaluation import command as evaluate
+from facesr.evaluation import run as evaluate
 from facesr.evaluation import subjects
 from facesr.evaluation.flow import Options
 from facesr.evaluation.flow import evaluate as score_folder

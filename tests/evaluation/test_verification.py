@@ -13,7 +13,7 @@ from facesr.build import load_settings
 from facesr.config import EvaluateSettings
 from facesr.data.export import main as pairs_main
 from facesr.errors import ConfigError, DataError, FaceSRError
-from facesr.evaluation import command as evaluate
+from facesr.evaluation import run as evaluate
 from facesr.evaluation.identities import read_identities
 from facesr.evaluation.studies import verification
 from facesr.evaluation.studies.verification import (

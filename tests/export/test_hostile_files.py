@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 
 from facesr.config import EvaluateSettings
 from facesr.errors import CheckpointError
-from facesr.evaluation import command as evaluate
+from facesr.evaluation import run as evaluate
 from facesr.methods import onnx_file
 from facesr.methods.open import open_method
 from facesr.script import run_script

@@ -13,7 +13,7 @@ from facesr.config import EvaluateSettings, SubmitSettings, TrainSettings
 from facesr.data.export import export_synthetic
 from facesr.embedders.builtin import SmallRecogniser
 from facesr.errors import CheckpointError, ConfigError, FaceSRError, WeightsError
-from facesr.evaluation import command as evaluate
+from facesr.evaluation import run as evaluate
 from facesr.methods import bound
 from facesr.methods.open import open_method
 from facesr.methods.restore import restore_pictures

@@ -152,8 +152,11 @@ def test_a_dry_run_refuses_what_the_run_would(bare: Make, tmp_path: Path) -> Non
 
 def test_the_command_looks_where_it_is_asked_to_look(bare: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
-    for name in ("train", "dry_run", "train_recipe", "dry_run_recipe"):
-        monkeypatch.setattr(command, name, lambda given, name=name: done.append(f"{name} {given.name}") or 0)
+    for name, home in (
+        ("train", "loop"), ("dry_run", "dry_run"), ("train_recipe", "recipe_run"), ("dry_run_recipe", "dry_run")
+    ):  # fmt: skip
+        place = f"facesr.training.{home}.{name}"
+        monkeypatch.setattr(place, lambda given, name=name: done.append(f"{name} {given.name}") or 0)
     one = bare("name=n1")
     runs, recipe = (one, replace(one, name="n2")), Recipe("chain", ())
     for dry in (False, True):
@@ -170,10 +173,10 @@ def test_a_sweep_that_is_asked_to_stop_stops(bare: Make, monkeypatch: pytest.Mon
     one = bare("name=n1")
     asked = Request((one, replace(one, name="n2")))
     monkeypatch.setattr(command, "read_request", lambda words: asked)
-    monkeypatch.setattr(command, "train", lambda given: done.append(given.name) or EXIT_REQUEUE)
+    monkeypatch.setattr("facesr.training.loop.train", lambda given: done.append(given.name) or EXIT_REQUEUE)
     assert command.run([]) == EXIT_REQUEUE and done == ["n1"]
     # In the last step of a run, which then is complete.
-    monkeypatch.setattr(command, "train", lambda given: done.append(given.name) or 0)
+    monkeypatch.setattr("facesr.training.loop.train", lambda given: done.append(given.name) or 0)
     monkeypatch.setattr(command.requests, "came", True)
     assert command.run([]) == EXIT_REQUEUE and done == ["n1", "n1"]
 

@@ -1,7 +1,7 @@
 """What every study is given.
 
 A study is a module with `run(job)`, which scores, writes its files below `job.out` and prints its table.
-`facesr.evaluation.command` knows them by name; `facesr.evaluation.request` refuses keys that do not go together.
+`facesr.evaluation.run` knows them by name; `facesr.evaluation.request` refuses keys that do not go together.
 """
 
 from collections.abc import Callable, Mapping

@@ -10,7 +10,7 @@ import torch
 from facesr.build import load_settings
 from facesr.config import EvaluateSettings, SubmitSettings
 from facesr.errors import ConfigError, FaceSRError
-from facesr.evaluation import command as evaluate
+from facesr.evaluation import run as evaluate
 from facesr.image import to_uint8
 from facesr.methods.open import Asked, open_asked
 from facesr.methods.pulse.operator import operator_for

@@ -14,7 +14,7 @@ import torch
 from facesr.build import known_names, load_settings
 from facesr.config import EvaluateSettings, SubmitSettings
 from facesr.errors import ConfigError, FaceSRError, ImageError
-from facesr.evaluation import command as evaluate
+from facesr.evaluation import run as evaluate
 from facesr.image import to_float
 from facesr.methods.method import Method
 from facesr.methods.pulse import pulse as module
