@@ -159,7 +159,9 @@ class TrainSettings:
     validation_every_kimg: SomeKimg
     state_every_kimg: SomeKimg
     num_snapshots_kept: Count
-    start_from: str | None  # snapshot file, run folder or pretrained:NAME, whose generator's weights are the start
+    # Snapshot file, run folder or pretrained:NAME, whose generator's weights are the start; or a list of them, each
+    # with the weights that it has.
+    start_from: Any
     judges: list[str]  # further embedders for validation, by configuration name
     schedule: ScheduleSettings
     data: DataSettings

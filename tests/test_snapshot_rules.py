@@ -119,6 +119,10 @@ def test_a_network_that_restores_nothing_is_refused(tmp_path: Path) -> None:
         *[("scores", value) for value in ({"a": 1e300}, {"a": 10**400}, {"a\n": 1.0}, None)],
         ("scores", {str(i): 1.0 for i in range(1001)}),
         *[("config_sha256", value) for value in ("", "c" * 63, "C" * 64, "c" * 64 + "\n", 3, None)],
+        *[("base", value) for value in ("asc19_psnr", ["asc19_psnr", "c" * 64], {"name": "asc19_psnr"}, True, {})],
+        *[("base", {"name": name, "sha256": "c" * 64}) for name in ("../asc19_psnr", "/etc/passwd", "a" * 101, "", 3)],
+        *[("base", {"name": "asc19_psnr", "sha256": digest}) for digest in ("c" * 63, "../" + "c" * 61, None, 3)],
+        ("base", {"name": "asc19_psnr", "sha256": "c" * 64, "more": 1}),
         ("format", "facesr-generator-2"),
     ],
 )  # fmt: skip

@@ -45,4 +45,8 @@ class Charbonnier(LossTerm):
 
     def forward(self, inputs: LossInputs) -> Tensor:
         """Returns the scalar mean of the smooth absolute difference."""
-        return torch.sqrt((inputs.restored - inputs.high).square() + self.epsilon**2).mean()
+        return self.between(inputs.restored, inputs.high)
+
+    def between(self, first: Tensor, second: Tensor) -> Tensor:
+        """Returns the scalar mean of sqrt(d^2 + epsilon^2) over the differences d of two batches."""
+        return torch.sqrt((first - second).square() + self.epsilon**2).mean()

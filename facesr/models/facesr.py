@@ -9,85 +9,26 @@ whole face for a quarter more time, but two thirds of all weights. docs/log.md h
 nothing in runs of 10,000 images and little in runs of 60,000, so configs/generator/facesr.yaml leaves it out, and a
 network that has been trained for long grows it later (`FaceSR.grown`; configs/experiment/asc19_pixel_grown.yaml); a
 block at the output's size is not worth its time.
+
+For inputs with blur, noise or JPEG there is a `Cleaner` in front, which can be trained while all else stays as it is.
 """
 
 import math
 from collections.abc import Mapping
 from typing import Annotated
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from facesr.models.blocks import Limit, ResidualBlock, activated, added, bounded, convolution
+from facesr.models.cleaner import Cleaner
 from facesr.ranges import Blocks, Channels, Range
 from facesr.resample import upscale
 
 # The clamp of snapshots that state no `rms_limit`. It hides features that run away and does not stop them: the shipped
 # flagship had 2e10 behind it on one official face, whose restoration was lost (docs/log.md).
 CLAMP = 8.0
-
-
-def convolution(channels_in: int, channels_out: int, gain: float = 1.0, stride: int = 1) -> nn.Conv2d:
-    """Returns a 3x3 convolution with He-normal weights times `gain`, and zero bias.
-
-    Source: He et al., "Delving deep into rectifiers", ICCV 2015, equation 10.
-    """
-    layer = nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1)
-    nn.init.normal_(layer.weight, std=gain * math.sqrt(2.0 / (9 * channels_in)))
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)
-    return layer
-
-
-def activated(features: Tensor) -> Tensor:
-    """Returns SiLU of features that nobody else reads: in their own memory where no gradient needs them."""
-    return functional.silu(features, inplace=not torch.is_grad_enabled())
-
-
-def added(change: Tensor, features: Tensor) -> Tensor:
-    """Returns `features + change`, in the memory of `change`, which nobody else reads, where no gradient needs it."""
-    return features + change if torch.is_grad_enabled() else change.add_(features)
-
-
-def bounded(features: Tensor, rms_limit: float | None) -> Tensor:
-    """Returns features (N, C, h, w) whose root mean square over the channels is at most `rms_limit` at every pixel.
-
-    A pixel within the limit stays as it is; one beyond it is scaled down as a whole. Its direction, which is what the
-    next layer reads, is kept; a clamp of single channels turns it. None is no limit. Nobody else may read the features:
-    where no gradient needs them the answer lies in their memory.
-    """
-    if rms_limit is None:
-        return features
-    # In float32: the square of a large half-precision feature would be infinite, and its pixel black. Not by
-    # `vector_norm`, which takes nearly three times as long over the channels of (N, C, h, w) on a CPU.
-    square = features.float().square().mean(1, keepdim=True)
-    # The reciprocal of exactly 1 within the limit, so that such a pixel keeps its bits.
-    scale: Tensor = (square / rms_limit**2).clamp_min(1.0).sqrt().reciprocal()
-    scale = scale.to(features.dtype)
-    return features * scale if torch.is_grad_enabled() else features.mul_(scale)
-
-
-class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions with an activation between, added to the input; (N, C, h, w) to the same shape.
-
-    No normalisation, after Lim et al. (EDSR, CVPRW 2017): it would take away each picture's own contrast. Instead the
-    hidden features, the change and the sum are `bounded`. The second convolution starts small, so that a deep stack
-    begins near the identity.
-    """
-
-    def __init__(self, channels: int, rms_limit: float | None = None, hidden_rms_limit: float | None = None) -> None:
-        super().__init__()
-        self.rms_limit = rms_limit
-        self.hidden_rms_limit = hidden_rms_limit
-        self.first = convolution(channels, channels)
-        self.second = convolution(channels, channels, gain=0.1)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Returns the features plus the block's change to them."""
-        # Bounded here as well, every convolution of the block has an input within a limit, and so a bounded answer.
-        hidden = bounded(activated(self.first(features)), self.hidden_rms_limit)
-        change = bounded(self.second(hidden), self.rms_limit)
-        return bounded(added(change, features), self.rms_limit)
+_BODY, _CLEANER = "body.", "cleaner."
 
 
 class Hourglass(nn.Module):
@@ -139,9 +80,12 @@ class FaceSR(nn.Module):
             above 0; trained networks have 0.3 in the median pixel of a face. None is the network of snapshots that do
             not state it: no limit, and features clamped to +-8 behind each group.
         hidden_rms_limit: the same between the two convolutions of every block; faces reach 0.7. None is no limit.
+        cleaner_channels: width of the `Cleaner` in front at the input's size, a multiple of 16; 0 leaves it out.
+        train_cleaner_alone: whether the weights behind the cleaner stay as they are.
 
     Raises:
-        ValueError: a width is no multiple of 32, or a limit is not above 0 and finite.
+        ValueError: a width is no multiple of 32 (of the cleaner: 16), a limit is not above 0 and finite, or the cleaner
+            alone is to be trained where there is none.
     """
 
     def __init__(
@@ -152,8 +96,10 @@ class FaceSR(nn.Module):
         num_hourglass_blocks: Annotated[int, Range(0, 64)] = 0,
         channels_up: Channels = 64,
         channels_out: Annotated[int, Range(0, 4_096)] = 0,
-        rms_limit: Annotated[float, Range(0, 1e6, above=True)] | None = None,
-        hidden_rms_limit: Annotated[float, Range(0, 1e6, above=True)] | None = None,
+        rms_limit: Limit | None = None,
+        hidden_rms_limit: Limit | None = None,
+        cleaner_channels: Annotated[int, Range(0, 4_096)] = 0,
+        train_cleaner_alone: bool = False,
     ) -> None:
         super().__init__()
         for name, limit in (("rms_limit", rms_limit), ("hidden_rms_limit", hidden_rms_limit)):
@@ -181,29 +127,40 @@ class FaceSR(nn.Module):
         # The first output is the bicubic picture: training starts from the baseline, not from noise.
         self.to_rgb = convolution(channels_out or channels_up, 3 if channels_out else 12, gain=0.0)
         self.shuffle = nn.Identity() if channels_out else nn.PixelShuffle(2)
+        if train_cleaner_alone:
+            if not cleaner_channels:
+                raise ValueError("train_cleaner_alone needs a cleaner; give cleaner_channels=48")
+            self.requires_grad_(False)
+        self.cleaner: nn.Module = Cleaner(cleaner_channels, *limits) if cleaner_channels else nn.Identity()
 
     def grown(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Returns the weights of a network without hourglasses as this one's, which then restores as that one did.
+        """Returns the weights of a network without hourglasses or cleaner as this one's, which then restores alike.
 
-        The hourglasses are this network's own, which add nothing as long as they are as they were made. Weights that
-        know hourglasses, and all weights where this network has none, are returned as they are.
+        Hourglasses and cleaner are this network's own, which change nothing as long as they are as they were made.
+        Weights that know them, and those that this network has none of, are returned as they are.
         """
+        weights = self._with_hourglasses(state)
+        if not any(name.startswith(_CLEANER) for name in state):
+            weights |= {name: value for name, value in self.state_dict().items() if name.startswith(_CLEANER)}
+        return weights
+
+    def _with_hourglasses(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         hourglasses = [number for number, layer in enumerate(self.body) if isinstance(layer, Hourglass)]
-        if not hourglasses or any(".up_full." in name for name in state):
+        if not hourglasses or any(".up_full." in name for name in state if name.startswith(_BODY)):
             return dict(state)
         others = [number for number in range(len(self.body)) if number not in hourglasses]
-        own = tuple(f"body.{number}." for number in hourglasses)
+        own = tuple(f"{_BODY}{number}." for number in hourglasses)
         weights = {name: value for name, value in self.state_dict().items() if name.startswith(own)}
         for name, value in state.items():
-            part, _, rest = name.partition(".")
-            number, _, layer = rest.partition(".")
-            if part == "body" and number.isdecimal() and int(number) < len(others):
-                name = f"body.{others[int(number)]}.{layer}"
+            number, _, layer = name.removeprefix(_BODY).partition(".")
+            if name.startswith(_BODY) and number.isdecimal() and int(number) < len(others):
+                name = f"{_BODY}{others[int(number)]}.{layer}"
             weights[name] = value
         return weights
 
     def forward(self, low: Tensor) -> Tensor:
         """Returns the restored faces (N, 3, 4h, 4w), unclamped."""
+        low = self.cleaner(low)
         height, width = low.shape[-2:]
         # The hourglass halves twice; sides that are no multiple of 4 are continued by their last pixels.
         padded = functional.pad(low, (0, -width % 4, 0, -height % 4), mode="replicate")

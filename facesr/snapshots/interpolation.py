@@ -74,6 +74,7 @@ def interpolated(first: Snapshot, second: Snapshot, weight: float) -> Snapshot:
         sha256=parts.interpolated_weights_sha256,
         consistency_bound_db=min(stated) if len(stated) == len(bounds) else None,
         framing=framings.pop() if len(framings) == 1 else None,
+        base=None,  # a file of its own holds all of them
     )
 
 

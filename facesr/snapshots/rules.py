@@ -20,6 +20,8 @@ ONNX_ENDING = ".onnx"
 BOUND, MAX_BOUND_DB = "consistency_bound_db", 100.0
 # The key of the framing that the network was trained on, where the snapshot states it.
 FRAMING = "framing"
+# The key of the shipped snapshot whose weights stand for those that the file leaves out, with that one's sha256.
+BASE = "base"
 # Of the JSON that a safetensors file begins with; 1,000 tensors need 0.1 MiB.
 MAX_HEADER_BYTES = 4 << 20
 # An integer among a network's arguments: a count or a width. 65,536 of anything is more than any network here has.
@@ -27,6 +29,7 @@ MAX_COUNT = 1 << 16
 MAX_TEXT = 200
 _MAX_ARGUMENTS, _MAX_LIST, _MAX_JUDGES, _MAX_SCORES, _MAX_SCORE = 64, 64, 64, 1000, 1e9
 _NETWORK = re.compile(r"facesr\.models\.[a-z][a-z0-9_]*\.[A-Z][A-Za-z0-9]*", re.ASCII)
+SHIPPED_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,99}", re.ASCII)
 _ARGUMENT = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
@@ -106,7 +109,17 @@ def problem_with(about: Mapping[str, Any]) -> str | None:
             read_framing(about[FRAMING])
         except ValueError as error:
             return str(error)
+    if about.get(BASE) is not None and not _is_base(about[BASE]):
+        return f"its {BASE} is not the name and the sha256 of a snapshot that comes with this package"
     return _problem_with_generator(about.get("generator"))
+
+
+def _is_base(base: object) -> bool:
+    if not isinstance(base, Mapping) or set(base) != {"name", "sha256"}:
+        return False
+    name, digest = base["name"], base["sha256"]
+    fits = isinstance(name, str) and SHIPPED_NAME.fullmatch(name) and isinstance(digest, str)
+    return bool(fits and _SHA256.fullmatch(digest))
 
 
 def _problem_with_generator(node: object) -> str | None:

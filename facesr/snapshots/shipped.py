@@ -7,20 +7,21 @@ Wherever a snapshot is asked for (evaluate.py method=, submit.py checkpoint=, tr
 such a name may stand.
 """
 
-import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from facesr.arguments import Parser
-from facesr.errors import CheckpointError, exit_code_of
-from facesr.snapshots.snapshot import digests_beside, read_snapshot, snapshot_at, write_snapshot
+from facesr.errors import CheckpointError, ConfigError, exit_code_of
+from facesr.snapshots.rules import SHIPPED_NAME
+from facesr.snapshots.snapshot import SHIPPED, digests_beside, read_snapshot, snapshot_at, write_snapshot
 from facesr.weights import from_eight_bits, sha256_of, to_eight_bits
 
 PREFIX = "pretrained:"
-FOLDER = Path(__file__).resolve().parent.parent / "pretrained"
-_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
+FOLDER = SHIPPED
 
 
 def shipped_names(folder: Path = FOLDER) -> list[str]:
@@ -47,22 +48,61 @@ def snapshot_file(spec: str, folder: Path = FOLDER) -> Path:
     return path
 
 
-def ship(source: Path, name: str, folder: Path = FOLDER) -> Path:
-    """Writes a copy of a snapshot with 8-bit weights under `name` and returns its path; a sha256 goes beside it.
+def start_files(start_from: str | Sequence[str]) -> list[Path]:
+    """Returns the files of the snapshots whose weights a training starts from; one or several.
 
     Raises:
-        CheckpointError: the source is no snapshot, holds values that 8 bits cannot keep, the name cannot be one, or
-            the folder cannot be written.
+        CheckpointError: see `snapshot_file`.
+        ConfigError: it is neither a name nor a list of names.
     """
-    if not _NAME.fullmatch(name):
+    specs = [start_from] if isinstance(start_from, str) else start_from
+    if not isinstance(specs, list | tuple) or not specs or not all(isinstance(spec, str) for spec in specs):
+        raise ConfigError(f"start_from={start_from} has to be a snapshot, or a list of snapshots such as [A,B].")
+    return [snapshot_file(spec) for spec in specs]
+
+
+def start_weights(files: Sequence[Path]) -> dict[str, Tensor]:
+    """Returns the weights of snapshots together; what several hold is the last one's.
+
+    Raises:
+        CheckpointError: see `read_snapshot`.
+    """
+    weights: dict[str, Tensor] = {}
+    for file in files:
+        weights |= read_snapshot(file).state
+    return weights
+
+
+def ship(source: Path, name: str, folder: Path = FOLDER, base: str | None = None) -> Path:
+    """Writes a copy of a snapshot with 8-bit weights under `name` and returns its path; a sha256 goes beside it.
+
+    Args:
+        source: a snapshot file or run folder.
+        name: what it will be called.
+        folder: where it goes.
+        base: name of a shipped snapshot; weights that are its own, value by value, are left out of the file.
+
+    Raises:
+        CheckpointError: the source is no snapshot, holds values that 8 bits cannot keep, the name cannot be one, the
+            base is none or has no weight in common with it, or the folder cannot be written.
+    """
+    if not SHIPPED_NAME.fullmatch(name):
         raise CheckpointError(f"{name} cannot be a shipped snapshot's name; use a-z, 0-9 and _.")
     snapshot = read_snapshot(snapshot_at(source))
-    packed = to_eight_bits(snapshot.state)
+    own, built_on = snapshot.state, None
+    if base is not None:
+        file = snapshot_file(f"{PREFIX}{base.removeprefix(PREFIX)}")
+        theirs = read_snapshot(file).state
+        own = {key: value for key, value in own.items() if key not in theirs or not torch.equal(value, theirs[key])}
+        if len(own) == len(snapshot.state):
+            raise CheckpointError(f"{source} has no weight that is the same in {file}; leave --base out.")
+        built_on = (file.stem, sha256_of(file))
+    packed = to_eight_bits(own)
     for key, tensor in from_eight_bits(packed).items():
         if not torch.isfinite(tensor).all():
             raise CheckpointError(f"{source} cannot be shipped in 8 bits: {key} holds values that they cannot keep.")
     path = folder / f"{name}.safetensors"
-    write_snapshot(path, replace(snapshot, state=packed))
+    write_snapshot(path, replace(snapshot, state=packed, base=built_on))
     return path
 
 
@@ -71,10 +111,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = Parser(prog="facesr ship", description="Adds a snapshot to those that come with the package.")
     parser.add_argument("snapshot", type=Path, help="a snapshot file or run folder")
     parser.add_argument("name", help="what it will be called: pretrained:NAME")
+    parser.add_argument(
+        "--base", help="a snapshot that comes with the package; weights that are its own are left out of the file"
+    )
     chosen = parser.parse_args(arguments)
 
     def write() -> None:
-        path = ship(chosen.snapshot, chosen.name)
+        path = ship(chosen.snapshot, chosen.name, base=chosen.base)
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, sha256 {sha256_of(path)}; method={PREFIX}{chosen.name}")
 
     return exit_code_of(write)

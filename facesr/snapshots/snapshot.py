@@ -21,9 +21,11 @@ from torch import Tensor
 from facesr.errors import CheckpointError
 from facesr.files import leftovers_in, saving, whole_file, write_bytes
 from facesr.photos.trained import TrainedFraming, read_framing
-from facesr.snapshots.rules import BOUND, FORMAT, FRAMING, is_name, problem_with, read_about
+from facesr.snapshots.rules import BASE, BOUND, FORMAT, FRAMING, is_name, problem_with, read_about
 from facesr.weights import from_eight_bits, sha256_of
 
+# The snapshots that come with the package.
+SHIPPED = Path(__file__).resolve().parent.parent / "pretrained"
 # Where a run's folder has the snapshot that it is known by.
 BEST = Path("snapshots") / "best.safetensors"
 _DIGEST = ".sha256"
@@ -47,6 +49,8 @@ class Snapshot:
         consistency_bound_db: consistency with its input, 0 to 100 dB, that a restored picture has to have lest a
             fallback restores it (facesr.guard); None where nobody has measured it.
         framing: where faces lie in the pictures that it was trained on; None where nothing says so.
+        base: name and sha256 of the shipped snapshot that gave the weights which the file leaves out; None where it
+            holds them all. `state` is whole in any case.
     """
 
     state: dict[str, Tensor]
@@ -59,6 +63,7 @@ class Snapshot:
     sha256: str
     consistency_bound_db: float | None = None
     framing: TrainedFraming | None = None
+    base: tuple[str, str] | None = None
 
 
 def digest_of(config: Mapping[str, Any]) -> str:
@@ -128,7 +133,8 @@ def sweep(folder: Path) -> None:
 def write_snapshot(path: Path, snapshot: Snapshot) -> str:
     """Writes a generator with its origin and returns the file's sha256 (`snapshot.sha256` is ignored).
 
-    Weights may be such as `facesr.weights.to_eight_bits` returns; read back they are float32 again.
+    Weights may be such as `facesr.weights.to_eight_bits` returns; read back they are float32 again. Where `base` is
+    set the file is stated to lack what `state` lacks; see `read_snapshot`.
 
     Raises:
         CheckpointError: see `write_bytes`; or `read_snapshot` would refuse what it says of itself.
@@ -146,6 +152,8 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> str:
         about[BOUND] = snapshot.consistency_bound_db
     if snapshot.framing is not None:
         about[FRAMING] = snapshot.framing.as_dict()
+    if snapshot.base is not None:
+        about[BASE] = dict(zip(("name", "sha256"), snapshot.base, strict=True))
     problem = problem_with(about)
     if problem is not None:
         raise CheckpointError(f"{path} would be no sound snapshot and is not written: {problem}.")
@@ -199,6 +207,9 @@ def read_snapshot(path: Path) -> Snapshot:
     wild = next((name for name, tensor in state.items() if not torch.isfinite(tensor).all()), None)
     if wild is not None:
         raise CheckpointError(f"{path} is a damaged snapshot: {wild!r} holds values that are not finite.")
+    base = about.get(BASE)
+    if base is not None:
+        state = _state_of_base(path, base["name"], base["sha256"]) | state
     return Snapshot(
         state=state,
         generator=about["generator"],
@@ -210,7 +221,26 @@ def read_snapshot(path: Path) -> Snapshot:
         sha256=digest,
         consistency_bound_db=None if about.get(BOUND) is None else float(about[BOUND]),
         framing=None if about.get(FRAMING) is None else read_framing(about[FRAMING]),
+        base=None if base is None else (base["name"], base["sha256"]),
     )
+
+
+def _state_of_base(path: Path, name: str, sha256: str) -> dict[str, Tensor]:
+    """Returns the weights of the shipped snapshot that a file builds on, which has to be the very one.
+
+    Raises:
+        CheckpointError: it does not come with this package, is another one by now, or builds on a further one.
+    """
+    file = SHIPPED / f"{name}.safetensors"
+    if not file.is_file() or sha256_of(file) != sha256:
+        raise CheckpointError(
+            f"{path} builds on pretrained:{name} of sha256 {sha256[:12]}..., which does not come with this package; "
+            "use the version of facesr that wrote it."
+        )
+    found = read_snapshot(file)
+    if found.base is not None:
+        raise CheckpointError(f"{path} is no sound snapshot: {file} builds on another one itself; use another one.")
+    return found.state
 
 
 def write_state(folder: Path, num_images: int, state: Mapping[str, Any], num_kept: int = 2) -> Path:

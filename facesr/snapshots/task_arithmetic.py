@@ -53,6 +53,7 @@ def with_task(target: Snapshot, before: Snapshot, after: Snapshot, share: float 
         scores={},
         consistency_bound_db=None,  # other weights: the bound has to be measured anew
         sha256="",  # of a file that does not exist yet
+        base=None,
     )
 
 

@@ -15,8 +15,8 @@ from facesr.errors import FaceSRError
 from facesr.models.counting import count_macs_of
 from facesr.places import Place
 from facesr.protocols import FaceSet
-from facesr.snapshots.shipped import snapshot_file
-from facesr.snapshots.snapshot import digest_of, read_snapshot
+from facesr.snapshots.shipped import start_files, start_weights
+from facesr.snapshots.snapshot import digest_of
 from facesr.training.check import check
 from facesr.training.precision import choose_precision
 from facesr.training.recipe import Recipe, Stage
@@ -57,9 +57,9 @@ def check_stages(recipe: Recipe, found: Sequence[Standing], device: torch.device
         with _told(stage):
             generator = _check_networks(stage, faces, seen, device)
             if stage.number > 1:
-                start = snapshot_file(stage.settings.start_from or "")
-                weights = weights or read_snapshot(start).state
-                check_fit(generator, as_weights_of(generator, weights), start)
+                files = start_files(stage.settings.start_from or "")
+                weights = weights or start_weights(files)
+                check_fit(generator, as_weights_of(generator, weights), files[-1])
             weights = {name: value.detach().cpu() for name, value in generator.state_dict().items()}
             costs[stage.number] = cost_of(generator, device)
     return costs

@@ -24,8 +24,8 @@ from facesr.places import Place
 from facesr.power import PowerMeter
 from facesr.protocols import Embedder, FaceSet
 from facesr.resample import upscale
-from facesr.snapshots.shipped import snapshot_file
-from facesr.snapshots.snapshot import digest_of, newest_state, read_snapshot
+from facesr.snapshots.shipped import start_files, start_weights
+from facesr.snapshots.snapshot import digest_of, newest_state
 from facesr.training.board import Board
 from facesr.training.check import check
 from facesr.training.precision import choose_precision, with_chosen_precision
@@ -219,12 +219,12 @@ def build_players(settings: TrainSettings, device: torch.device) -> GanState:
     """
     layout = torch.channels_last if settings.channels_last else torch.contiguous_format
     generator: nn.Module = build(settings.generator, Place.GENERATOR).to(device, memory_format=layout)
-    if not any(parameter.requires_grad for parameter in generator.parameters()):
+    trained = [parameter for parameter in generator.parameters() if parameter.requires_grad]
+    if not trained:
         raise ConfigError(f"generator {settings.generator['_target_']} has nothing to train; choose another one.")
     if settings.start_from is not None:
-        start = snapshot_file(settings.start_from)
-        state = read_snapshot(start).state
-        load_into(generator, as_weights_of(generator, state), start)
+        files = start_files(settings.start_from)
+        load_into(generator, as_weights_of(generator, start_weights(files)), files[-1])
     dist.copy_from_main(generator)
     terms: dict[str, LossTerm] = {}
     adversarial: Adversarial | None = None
@@ -242,7 +242,7 @@ def build_players(settings: TrainSettings, device: torch.device) -> GanState:
             )
     gan = GanState(
         generator=generator,
-        generator_optimizer=build(settings.generator_optimizer, Place.OPTIMIZER, params=list(generator.parameters())),
+        generator_optimizer=build(settings.generator_optimizer, Place.OPTIMIZER, params=trained),
         terms=terms,
         precision=settings.precision,
         gradient_clip_norm=settings.gradient_clip_norm,

@@ -16,7 +16,7 @@ from facesr import dist
 from facesr.config import TrainSettings
 from facesr.errors import CheckpointError, ConfigError
 from facesr.files import write_bytes
-from facesr.snapshots.shipped import snapshot_file
+from facesr.snapshots.shipped import start_files
 from facesr.snapshots.snapshot import digest_of, sweep
 from facesr.weights import sha256_of
 
@@ -182,8 +182,8 @@ def _yaml(held: Mapping[str, Any]) -> bytes:
     return yaml.safe_dump(dict(held), sort_keys=False, allow_unicode=True).encode()
 
 
-def record_start(folder: Path, start_from: str | None) -> None:
-    """Writes which snapshot a run starts from, with its sha256; none where it starts from nothing.
+def record_start(folder: Path, start_from: str | Sequence[str] | None) -> None:
+    """Writes which snapshot a run starts from, with its sha256, or which ones; none where it starts from nothing.
 
     Raises:
         CheckpointError: there is no such snapshot, or the folder cannot be written.
@@ -191,17 +191,22 @@ def record_start(folder: Path, start_from: str | None) -> None:
     if start_from is None:
         (folder / START).unlink(missing_ok=True)
         return
-    file = snapshot_file(start_from)
-    write_bytes(folder / START, _yaml({"snapshot": str(file), "sha256": sha256_of(file)}))
+    files = start_files(start_from)
+    names, digests = [str(file) for file in files], [sha256_of(file) for file in files]
+    held = {"snapshot": names, "sha256": digests} if len(files) > 1 else {"snapshot": names[0], "sha256": digests[0]}
+    write_bytes(folder / START, _yaml(held))
 
 
-def recorded_start(folder: Path) -> str | None:
-    """Returns the sha256 of the snapshot that a run started from; None where that was not recorded."""
+def recorded_start(folder: Path) -> tuple[str, ...] | None:
+    """Returns the sha256 of each snapshot that a run started from; None where that was not recorded."""
     try:
         held = yaml.safe_load((folder / START).read_text(encoding="utf-8-sig"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError):
         return None
-    return str(held["sha256"]) if isinstance(held, dict) and "sha256" in held else None
+    if not isinstance(held, dict) or "sha256" not in held:
+        return None
+    digests = held["sha256"]
+    return tuple(map(str, digests)) if isinstance(digests, list) else (str(digests),)
 
 
 def conflicting_keys(folder: Path, earlier: Mapping[str, Any] | None, config: Mapping[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from facesr import dist
 from facesr.errors import CheckpointError, ConfigError, FaceSRError
 from facesr.snapshots.rules import read_about
-from facesr.snapshots.shipped import snapshot_file
+from facesr.snapshots.shipped import start_files
 from facesr.snapshots.snapshot import BEST, digests_beside, newest_clock
 from facesr.training.outcome import FINAL_SCORES
 from facesr.training.recipe import Recipe, Stage
@@ -122,19 +122,19 @@ def _out_of_order(stage: Stage, before: Stage) -> str:
     )
 
 
-def _check_start(stage: Stage, recorded: str | None) -> None:
+def _check_start(stage: Stage, recorded: tuple[str, ...] | None) -> None:
     """Raises where a stage that has begun started from another file than the one that is there now."""
     if recorded is None or stage.settings.start_from is None:
         return
-    file = snapshot_file(stage.settings.start_from)
-    if not file.is_file():  # of the first stage; if it is still needed, the run itself says so
-        return
-    now = sha256_of(file)
-    if now != recorded:
-        raise CheckpointError(
-            f"it started from another {file} than the one that is there now (sha256 {recorded[:12]}... in "
-            f"{run_folder(stage.settings) / START}, {now[:12]}... now); put that file back, or {_anew(stage)}"
-        )
+    for file, digest in zip(start_files(stage.settings.start_from), recorded, strict=False):
+        if not file.is_file():  # of the first stage; if it is still needed, the run itself says so
+            return
+        now = sha256_of(file)
+        if now != digest:
+            raise CheckpointError(
+                f"it started from another {file} than the one that is there now (sha256 {digest[:12]}... in "
+                f"{run_folder(stage.settings) / START}, {now[:12]}... now); put that file back, or {_anew(stage)}"
+            )
 
 
 def _check_best(folder: Path) -> None:

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from facesr.models.blocks import ResidualBlock, bounded
 from facesr.models.counting import count_macs, count_parameters
-from facesr.models.facesr import FaceSR, Hourglass, ResidualBlock, bounded
+from facesr.models.facesr import FaceSR, Hourglass
 from facesr.resample import upscale
 
 SMALL = {"channels": 32, "num_groups": 1, "num_blocks": 1, "num_hourglass_blocks": 1, "channels_up": 32}

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from facesr.models.facesr import FaceSR, Hourglass, ResidualBlock, convolution
+from facesr.models.blocks import ResidualBlock, convolution
+from facesr.models.facesr import FaceSR, Hourglass
 from facesr.models.style_discriminator import HalvingBlock, StyleDiscriminator, activated, deviation_map
 from facesr.resample import upscale
 

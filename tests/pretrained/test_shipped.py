@@ -1,5 +1,6 @@
 """Snapshots that come with the package: named, whole, small, and usable wherever a snapshot is."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,47 @@ def test_a_shipped_copy_keeps_its_origin_and_a_quarter_of_the_bytes(tmp_path: Pa
         largest = first.state[name].abs().max().item()
         torch.testing.assert_close(tensor, first.state[name], rtol=0, atol=largest / 250)
     assert snapshot_file(f"{PREFIX}small", tmp_path / "package") == path
+
+
+def built_on_psnr(path: Path) -> Path:
+    """Writes a snapshot whose network is asc19_psnr's behind a small cleaner."""
+    psnr = read_snapshot(snapshot_file(f"{PREFIX}asc19_psnr"))
+    node = {**psnr.generator, "cleaner_channels": 16}
+    torch.manual_seed(0)
+    cleaner = {name: value for name, value in build(node, Place.GENERATOR).state_dict().items() if "cleaner" in name}
+    write_snapshot(path, replace(psnr, generator=node, state=psnr.state | cleaner, run="tester"))
+    return path
+
+
+def test_a_copy_leaves_out_what_another_shipped_snapshot_holds(tmp_path: Path) -> None:
+    source = built_on_psnr(tmp_path / "best.safetensors")
+    path = ship(source, "small", tmp_path / "package", base="asc19_psnr")
+    first, second = read_snapshot(source), read_snapshot(path)
+    assert path.stat().st_size < 500_000, "the cleaner's 0.23 million weights, and names"
+    assert second.base == ("asc19_psnr", sha256_of(snapshot_file(f"{PREFIX}asc19_psnr")))
+    assert second.state.keys() == first.state.keys()
+    for name, value in second.state.items():
+        if name.startswith("cleaner."):
+            torch.testing.assert_close(
+                value, first.state[name], rtol=0, atol=first.state[name].abs().max().item() / 250
+            )
+        else:
+            assert torch.equal(value, first.state[name]), name
+    assert open_method(str(path), CPU).name == "tester"
+
+
+def test_a_base_is_refused_where_it_is_none_or_another_one(tmp_path: Path) -> None:
+    source = built_on_psnr(tmp_path / "best.safetensors")
+    for base, words in (("none", "does not come with this package"), ("general", "no weight that is the same")):
+        with pytest.raises(CheckpointError, match=words):
+            ship(source, "small", tmp_path / "package", base=base)
+    assert not (tmp_path / "package").exists()
+    psnr = read_snapshot(snapshot_file(f"{PREFIX}asc19_psnr"))
+    for base in (("asc19_psnr", "0" * 64), ("missing", psnr.sha256)):
+        path = tmp_path / f"{base[0]}.safetensors"
+        write_snapshot(path, replace(psnr, base=base))
+        with pytest.raises(CheckpointError, match=f"builds on pretrained:{base[0]} of sha256 {base[1][:12]}"):
+            read_snapshot(path)
 
 
 def test_other_specs_stay_as_they_are(tmp_path: Path) -> None:

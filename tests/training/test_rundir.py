@@ -149,10 +149,16 @@ def test_what_a_run_starts_from_is_recorded_when_it_begins(tmp_path: Path) -> No
     start.write_bytes(b"first")
     claim_run_folder(tmp_path / "run", {"start_from": str(start)}, begins=True)
     digest = hashlib.sha256(b"first").hexdigest()
-    assert recorded_start(tmp_path / "run") == digest
+    assert recorded_start(tmp_path / "run") == (digest,)
     start.write_bytes(b"second")
     claim_run_folder(tmp_path / "run", {"start_from": str(start)})
-    assert recorded_start(tmp_path / "run") == digest, "a run that goes on has started from the first"
+    assert recorded_start(tmp_path / "run") == (digest,), "a run that goes on has started from the first"
+    second = tmp_path / "cleaner.safetensors"
+    second.write_bytes(b"cleaner")
+    claim_run_folder(tmp_path / "run", {"start_from": [str(start), str(second)]}, begins=True)
+    assert recorded_start(tmp_path / "run") == tuple(
+        hashlib.sha256(data).hexdigest() for data in (b"second", b"cleaner")
+    )
     claim_run_folder(tmp_path / "run", {"start_from": None}, begins=True)
     assert recorded_start(tmp_path / "run") is None
     for damaged in (b"[1]", b"a: [", b"\xff"):
