@@ -11,6 +11,7 @@ import re
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from mmap import mmap
 
 EMPTY = b"II*\0\x08\0\0\0\0\0\0\0\0\0"
 ORIENTATION, SOFTWARE, XMP, ICC_PROFILE = 0x0112, 0x0131, 0x02BC, 0x8773
@@ -74,7 +75,7 @@ class Directory:
         return found or default
 
 
-def read(data: bytes | bytearray, *, is_lenient: bool = False) -> Directory:
+def read(data: bytes | bytearray | mmap, *, is_lenient: bool = False) -> Directory:
     """Returns the first directory of a block or a TIFF file, with those that it points to.
 
     Args:
@@ -95,7 +96,7 @@ def read(data: bytes | bytearray, *, is_lenient: bool = False) -> Directory:
     return directory_at(data, start, order, is_big, is_lenient=is_lenient)
 
 
-def _number(data: bytes | bytearray, at: int, order: str, letter: str) -> int:
+def _number(data: bytes | bytearray | mmap, at: int, order: str, letter: str) -> int:
     try:
         return int(struct.unpack_from(order + letter, data, at)[0])
     except struct.error as error:
@@ -103,7 +104,7 @@ def _number(data: bytes | bytearray, at: int, order: str, letter: str) -> int:
 
 
 def directory_at(
-    data: bytes | bytearray, start: int, order: str, is_big: bool, *, depth: int = 0, is_lenient: bool = False
+    data: bytes | bytearray | mmap, start: int, order: str, is_big: bool, *, depth: int = 0, is_lenient: bool = False
 ) -> Directory:
     """Returns the directory at `start`; see `read`."""
     head, entry_bytes, letter = (8, 20, "Q") if is_big else (2, 12, "I")

@@ -5,7 +5,7 @@ import functools
 import io
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -260,9 +260,7 @@ def png(data: bytes) -> Photo:
     width, height, depth, colour_type = png_header(data, "")
     check_size(width, height)
     found = _whole_chunks(data)
-    kinds = {chunk.kind for chunk in found}
-    if b"acTL" in kinds and sum(chunk.kind == b"fcTL" for chunk in found) > 1:
-        raise Refused(ANIMATED)
+    check_frames(found)
     contents = {chunk.kind: chunk.content for chunk in reversed(found) if chunk.kind != b"IDAT"}
     block, kept = _png_metadata(found, contents)
     # About the others, profiles above all, libpng has remarks that it writes to the terminal.
@@ -288,6 +286,17 @@ def png(data: bytes) -> Photo:
         chunks=kept,
     )
     return with_exif(photo, block)
+
+
+def check_frames(chunks_of_file: Iterable[Chunk]) -> None:
+    """Refuses an animated PNG file by its chunks.
+
+    Raises:
+        Refused: it has several frames.
+    """
+    kinds = [chunk.kind for chunk in chunks_of_file if chunk.kind in (b"acTL", b"fcTL")]
+    if b"acTL" in kinds and kinds.count(b"fcTL") > 1:
+        raise Refused(ANIMATED)
 
 
 def _whole_chunks(data: bytes) -> list[Chunk]:

@@ -1,13 +1,16 @@
 """What the beginning of a picture file is enough to refuse, before anything is decoded or opened for it."""
 
+from mmap import ACCESS_READ, mmap
 from typing import BinaryIO
 
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
-from facesr.photos.photo_decode import ANIMATED, Refused, check_size
+from facesr.photos import webp
+from facesr.photos.photo_decode import ANIMATED, Refused, check_frames, check_size
 from facesr.photos.photo_heif import check_sizes, require_avif, require_heic
-from facesr.png import png_header
+from facesr.photos.photo_tiff import checked_directory
+from facesr.png import chunks, png_header
 
 # Of HEIC and AVIF the sizes stand here, before the coded pictures.
 _BYTES = 1 << 16
@@ -16,8 +19,8 @@ _BYTES = 1 << 16
 def check_head(format: str, file: BinaryIO) -> None:
     """Refuses a file of this format by its head: a package that is missing, its size, an animation.
 
-    Of TIFF nothing is told here: its directory may stand at the end. Damage is not told either, but by whoever reads
-    the whole file.
+    The directory of a TIFF file and the frames of a PNG file are looked up wherever they stand. Damage is not told, but
+    by whoever reads the whole file.
 
     Raises:
         Refused: the text ends the sentence "FILE ...".
@@ -45,9 +48,22 @@ def _check_pixels(format: str, file: BinaryIO) -> None:
         check_size(bitmap.width, abs(bitmap.height))
     elif format == "PNG":
         check_size(*png_header(start, "")[:2])
-    elif format == "WEBP" and start[12:16] == b"VP8X":  # RFC 9649, section 2.7.1
-        check_size(*(1 + int.from_bytes(start[at : at + 3], "little") for at in (24, 27)))
-        if start[20] & 2:
+        if b"acTL" in start:  # it stands before the pixels
+            with _mapped(file) as data:
+                check_frames(chunks(data))
+    elif format == "WEBP":
+        size = webp.size_in(start[12:16], start[20:])
+        if size is not None:
+            check_size(*size)
+        if start[12:16] == b"VP8X" and start[20] & 2:  # RFC 9649, section 2.7.1
             raise Refused(ANIMATED)
+    elif format == "TIFF":
+        with _mapped(file) as data:
+            checked_directory(data)
     elif format in ("HEIC", "AVIF"):
         check_sizes(start)
+
+
+def _mapped(file: BinaryIO) -> mmap:
+    """Returns the bytes of an open file, of which only those that are looked at are read."""
+    return mmap(file.fileno(), 0, access=ACCESS_READ)

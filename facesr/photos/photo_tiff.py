@@ -10,6 +10,7 @@ Source: TIFF 6.0; Adobe's TIFF technical notes (Deflate, predictor 2).
 import io
 import zlib
 from dataclasses import replace
+from mmap import mmap
 from typing import BinaryIO, Literal
 
 import numpy as np
@@ -57,19 +58,10 @@ _STRIP_BYTES = 1 << 18
 
 def tiff(data: bytes) -> Photo:
     """Returns the picture of a TIFF file; smaller versions of it beside it are passed over."""
-    try:
-        directory = exif.read(data, is_lenient=True)
-    except ValueError as error:
-        raise Damaged(str(error)) from error
+    directory = checked_directory(data)
     width, height = (directory.numbers(tag, (0,))[0] for tag in (_WIDTH, _HEIGHT))
-    _check_pages(data, directory)
-    bits = set(directory.numbers(_BITS, (1,)))
-    check_size(width, height)
-    is_unsigned = set(directory.numbers(_FORMAT, (1,))) == {1}
-    if len(bits) > 1 or bits - {1, 2, 4, 8, 16} or not is_unsigned:
-        raise Refused("holds numbers other than 8- or 16-bit integers; save it with 8 or 16 bits a channel")
     block, profile = _metadata(directory)
-    if bits == {16}:
+    if set(directory.numbers(_BITS, (1,))) == {16}:
         pixels, alpha, is_grey = _deep(data, directory, width, height)
     else:
         image = _opened(data, directory, [entry for entry in directory.entries if entry.tag in _LAYOUT])
@@ -92,7 +84,27 @@ def tiff(data: bytes) -> Photo:
     return finished(photo, orientation if 1 <= orientation <= 8 else 1)
 
 
-def _check_pages(data: bytes, first: Directory) -> None:
+def checked_directory(data: bytes | mmap) -> Directory:
+    """Returns the first directory of a TIFF file, which tells all that a file is refused for without decoding it.
+
+    Raises:
+        Refused: the file is too large, has several pages, or holds other numbers than are read.
+        Damaged: it has no whole directory.
+    """
+    try:
+        directory = exif.read(data, is_lenient=True)
+    except ValueError as error:
+        raise Damaged(str(error)) from error
+    _check_pages(data, directory)
+    check_size(*(directory.numbers(tag, (0,))[0] for tag in (_WIDTH, _HEIGHT)))
+    bits = set(directory.numbers(_BITS, (1,)))
+    is_unsigned = set(directory.numbers(_FORMAT, (1,))) == {1}
+    if len(bits) > 1 or bits - {1, 2, 4, 8, 16} or not is_unsigned:
+        raise Refused("holds numbers other than 8- or 16-bit integers; save it with 8 or 16 bits a channel")
+    return directory
+
+
+def _check_pages(data: bytes | mmap, first: Directory) -> None:
     def is_full(directory: Directory) -> bool:
         return not directory.numbers(_SUBFILE, (0,))[0] & 1
 

@@ -39,20 +39,30 @@ def read(data: bytes) -> WebP:
         chunks.setdefault(kind, content)
     canvas, lossy, lossless = (chunks.get(kind) for kind in (b"VP8X", b"VP8 ", b"VP8L"))
     is_animated = bool(canvas and canvas[0] & 2) or b"ANMF" in chunks
-    if canvas is not None and len(canvas) >= 10:
-        width, height = (1 + int.from_bytes(canvas[at : at + 3], "little") for at in (4, 7))
-    elif lossy is not None and len(lossy) >= 10:
-        width, height = (int.from_bytes(lossy[at : at + 2], "little") & 0x3FFF for at in (6, 8))
-    elif lossless is not None and len(lossless) >= 5:
-        bits = int.from_bytes(lossless[1:5], "little")
-        width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    else:
+    found = ((kind, chunks[kind]) for kind in (b"VP8X", b"VP8 ", b"VP8L") if kind in chunks)
+    sizes = (size for kind, content in found if (size := size_in(kind, content)) is not None)
+    width, height = next(sizes, (0, 0))
+    if not width or not height:
         raise ValueError("it holds no picture")
     if not is_animated and lossy is None and lossless is None:
         raise ValueError("it holds no picture")
     quality = 100 if lossy is None else _quality(lossy)
     beside = (chunks.get(kind) for kind in (b"EXIF", b"ICCP", b"XMP "))
     return WebP(width, height, is_animated, lossy is None, quality, *beside)
+
+
+def size_in(kind: bytes, content: bytes) -> tuple[int, int] | None:
+    """Returns the width and the height that a chunk of the canvas or of a picture begins with; None without."""
+    if kind == b"VP8X" and len(content) >= 10:
+        width, height = (1 + int.from_bytes(content[at : at + 3], "little") for at in (4, 7))
+    elif kind == b"VP8 " and len(content) >= 10:
+        width, height = (int.from_bytes(content[at : at + 2], "little") & 0x3FFF for at in (6, 8))
+    elif kind == b"VP8L" and len(content) >= 5:
+        bits = int.from_bytes(content[1:5], "little")
+        width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    else:
+        return None
+    return width, height
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from facesr.errors import ImageError
-from facesr.photos.photo_file import Photo, read_photo, write_photo
+from facesr.photos.photo_file import Photo, check_photo, read_photo, write_photo
 
 RNG = np.random.default_rng(1)
 PIXELS = np.clip(np.add.outer(np.arange(24) * 4, np.arange(30) * 3)[..., None] + [0, 20, 40], 0, 255).astype(np.uint8)
@@ -45,6 +45,27 @@ def png_of_size(width: int, height: int) -> bytes:
     data = bytearray(by_pillow("PNG"))
     data[16:24] = struct.pack(">II", width, height)
     data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    return bytes(data)
+
+
+def webp_of_size(width: int, height: int, **how: object) -> bytes:
+    data = bytearray(by_pillow("WEBP", **how))
+    if how:  # lossless: 14 bits each, less one
+        data[21:25] = struct.pack("<I", (width - 1) | (height - 1) << 14)
+    else:
+        data[26:30] = struct.pack("<HH", width, height)
+    return bytes(data)
+
+
+def tiff_of_size(width: int, height: int) -> bytes:
+    data = bytearray(by_tifffile(PIXELS, photometric="rgb"))
+    for tag, side in ((256, width), (257, height)):
+        at = next(
+            data.index(struct.pack("<HHI", tag, kind, 1))
+            for kind in (3, 4)
+            if struct.pack("<HHI", tag, kind, 1) in data
+        )
+        data[at : at + 12] = struct.pack("<HHII", tag, 4, 1, side)
     return bytes(data)
 
 
@@ -105,6 +126,9 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     ),
     "huge.png": (png_of_size(10_501, 10_000), "has 10501x10000 pixels, above the limit of 105 megapixels"),
     "bomb.png": (png_of_size(100_000, 100_000), "has 100000x100000 pixels, above the limit of 105 megapixels"),
+    "wide.webp": (webp_of_size(16_000, 16_000), "has 16000x16000 pixels, above the limit of 105 megapixels"),
+    "exact.webp": (webp_of_size(9_000, 16_000, lossless=True), "has 9000x16000 pixels, above the limit"),
+    "wide.tif": (tiff_of_size(70_000, 2_000), "has 70000x2000 pixels, above the limit of 105 megapixels"),
     "nothing.png": (png_of_size(0, 10), "is a PNG file that is damaged or cut short"),
 }
 
@@ -145,6 +169,26 @@ def test_other_files_are_one_sentence(tmp_path: Path, name: str, capfd: pytest.C
     assert said in sentence(tmp_path / name)
     assert capfd.readouterr() == ("", "")  # decoders in C have said nothing of their own
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_the_head_of_a_file_tells_is_what_reading_it_tells(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(REFUSED[name][0])
+    whole = sentence(path)
+    try:
+        check_photo(path)
+    except ImageError as error:
+        assert str(error) == whole
+    else:
+        assert "damaged or cut short" in whole or name in ("twelve bits.jpg", "deep cmyk.tif")
+
+
+@pytest.mark.parametrize("name", sorted(WHOLE))
+def test_the_head_refuses_nothing_that_is_read(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(WHOLE[name])
+    check_photo(path)
 
 
 def test_what_is_no_file_is_one_sentence(tmp_path: Path) -> None:
