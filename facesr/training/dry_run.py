@@ -26,6 +26,7 @@ from facesr.training.measure import (
     one_step,
     optimizer_bytes,
     phase_bounds,
+    trained_weights,
     validation_seconds,
 )
 from facesr.training.precision import choose_precision
@@ -233,12 +234,13 @@ def _memory(parts: Parts, settings: TrainSettings, device: torch.device) -> list
     with kept.counting():
         one_step(parts, settings, faces, 0, settings.duration_kimg)
     weights = sum(bytes_of([*network.parameters(), *network.buffers()]) for network in trained)
-    gradients = sum(bytes_of(network.parameters()) for network in trained)
+    optimizers = (gan.generator_optimizer, gan.discriminator_optimizer)
+    gradients = sum(bytes_of(trained_weights(optimizer)) for optimizer in optimizers)
     frozen = {id(one): bytes_of([*one.parameters(), *one.buffers()]) for one in frozen_networks(parts).values()}
-    states = optimizer_bytes(gan.generator_optimizer) + optimizer_bytes(gan.discriminator_optimizer)
+    states = sum(map(optimizer_bytes, optimizers))
     resident = parts.faces.images.nbytes if parts.feed.residency == "device" else 0
     rows = [
-        ("weights that are trained", weights, "counted"),
+        ("weights of the networks", weights, "counted"),
         ("their averaged copy", bytes_of([*gan.average.parameters(), *gan.average.buffers()]), "counted"),
         ("gradients", gradients, "counted"),
         ("states of the optimisers", states, "counted after some steps"),

@@ -117,6 +117,11 @@ def optimizer_bytes(optimizer: torch.optim.Optimizer | None) -> int:
     return bytes_of(value for state in states for value in state.values() if isinstance(value, Tensor))
 
 
+def trained_weights(optimizer: torch.optim.Optimizer | None) -> list[Tensor]:
+    """Returns the weights that an optimiser moves: a network may be trained in part."""
+    return [] if optimizer is None else [weight for group in optimizer.param_groups for weight in group["params"]]
+
+
 class Kept:
     """Counts the bytes that are kept for a backward pass: each memory once, weights left out.
 

@@ -10,7 +10,7 @@ import torch
 from facesr import __main__ as facesr_command
 from facesr.build import build, load_settings
 from facesr.config import TrainSettings
-from facesr.errors import CheckpointError, WeightsError
+from facesr.errors import CheckpointError, ConfigError, WeightsError
 from facesr.methods.method import guard_record
 from facesr.methods.open import FALLBACK, open_method
 from facesr.methods.restore import restore_pictures
@@ -194,6 +194,31 @@ def test_training_starts_from_a_shipped_snapshot() -> None:
     gan = build_players(settings, CPU)
     expected = read_snapshot(FOLDER / f"{name}.safetensors").state
     assert all(torch.equal(tensor, expected[key]) for key, tensor in gan.generator.state_dict().items())
+
+
+def test_training_starts_from_a_network_and_a_cleaner_of_its_own(tmp_path: Path) -> None:
+    node = {
+        "_target_": "facesr.models.cleaner.CleanedBicubic",
+        "channels": 16,
+        "rms_limit": 0.6,
+        "hidden_rms_limit": 1.0,
+    }
+    torch.manual_seed(0)
+    cleaner = build(node, Place.GENERATOR).state_dict()
+    path = tmp_path / "cleaner.safetensors"
+    write_snapshot(path, Snapshot(cleaner, node, "tester", 1.5, "c" * 64, (), {}, ""))
+    keys = ["generator=facesr", "+generator.cleaner_channels=16", "device=cpu"]
+    settings = load_settings("train", TrainSettings, [f"start_from=[{PREFIX}asc19_psnr,{path}]", *keys])
+    expected = read_snapshot(FOLDER / "asc19_psnr.safetensors").state | cleaner
+    found = build_players(settings, CPU).generator.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(value, expected[name]) for name, value in found.items())
+
+
+@pytest.mark.parametrize("start", ["[]", "5", "[5]", "{a: b}"])
+def test_a_start_that_names_no_snapshot_is_refused(start: str) -> None:
+    with pytest.raises(ConfigError, match=r"start_from=.* has to be a snapshot, or a list of snapshots"):
+        build_players(load_settings("train", TrainSettings, [f"start_from={start}", "device=cpu"]), CPU)
 
 
 def test_training_grows_hourglasses_on_a_shipped_snapshot() -> None:

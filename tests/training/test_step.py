@@ -21,12 +21,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facesr import dist
-from facesr.build import build, known_names, load_group
+from facesr.build import build, known_names, load_group, load_settings
+from facesr.config import TrainSettings
 from facesr.losses.adversarial import Adversarial, Hinge
 from facesr.losses.identity import Identity
 from facesr.losses.pixel import L1, MeanSquare
 from facesr.losses.term import LossTerm
 from facesr.places import Place
+from facesr.training.measure import trained_weights
+from facesr.training.run import build_players
 from facesr.training.step import GanState, train_step, update_average
 
 C, W, V = 0.4, 0.5, 0.25
@@ -339,3 +342,21 @@ def test_a_step_is_computed_in_its_precision_and_scaled_where_that_is_small(
     train_step(gan, [GREY], 0.0)
     enabled, of_autocast = generator.seen
     assert enabled is (dtype is not None) and (dtype is None or of_autocast is dtype)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_a_network_that_is_trained_in_part_moves_in_that_part_alone(optimizer: str) -> None:
+    keys = (
+        "generator.channels=32", "generator.num_groups=1", "generator.num_blocks=1", "generator.channels_up=32",
+        "+generator.cleaner_channels=16", "+generator.train_cleaner_alone=true", "device=cpu", "precision=fp32",
+        "~losses.identity", "~losses.adversarial", "discriminator=none",
+        f"optimizer@generator_optimizer={optimizer}", "generator_optimizer.lr=0.01",
+    )  # fmt: skip
+    gan = build_players(load_settings("train", TrainSettings, keys), torch.device("cpu"))
+    nn.init.normal_(gan.generator.get_submodule("to_rgb").weight, std=0.05)
+    nn.init.normal_(gan.generator.get_submodule("cleaner.to_rgb").weight, std=0.05)
+    before = {name: value.clone() for name, value in gan.generator.state_dict().items()}
+    assert 0 < sum(map(torch.numel, trained_weights(gan.generator_optimizer))) < sum(map(torch.numel, before.values()))
+    train_step(gan, [torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))], kimg=1.0)
+    for name, value in gan.generator.state_dict().items():
+        assert torch.equal(value, before[name]) != name.startswith("cleaner."), name
