@@ -1,15 +1,17 @@
 """Restoring a made group picture, where the truth of every face is known.
 
-    uv run benchmarks/photos.py --faces DIR [--num 50] [--seed 0] [--blurs 0,0.7,1.4] [--out DIR]
+    uv run benchmarks/photos.py --faces DIR [--num 50] [--blurs 0,0.7,1.4] [--noise 8] [--jpeg 60] [--out DIR]
     uv run benchmarks/photos.py --faceless
 
 DIR holds faces of 96x112 (PNG). Each is made small, rolled and, as asked, blurred, and pasted into a picture of
-scikit-image; the same picture with the sharp faces four times as large is the truth. Printed: how many faces were found
+scikit-image; the same picture with the sharp faces four times as large is the truth. The photograph may have noise (its
+standard deviation in grey levels) and be saved as JPEG (its quality). Printed: how many faces were found
 by width, roll and blur, PSNR and ID similarity of the restored faces beside cubic interpolation, false faces, seconds,
 and memory. --faceless counts the faces that are found in 21 pictures without one.
 """
 
 import argparse
+import io
 import math
 import time
 from pathlib import Path
@@ -99,11 +101,24 @@ def made(faces: list[Path], seed: int, blurs: tuple[float, ...]) -> tuple[NDArra
     return picture, placed
 
 
+def damaged(photo: NDArray[np.uint8], noise: float, quality: int | None, seed: int) -> NDArray[np.uint8]:
+    """Returns the photograph with noise of so many grey levels, and after a stay in a JPEG file."""
+    drawn = np.random.default_rng(seed).normal(0.0, noise, photo.shape) if noise else 0.0
+    found = np.clip(np.rint(photo + drawn), 0, 255).astype(np.uint8)
+    if quality is None:
+        return found
+    file = io.BytesIO()
+    Image.fromarray(found).save(file, "JPEG", quality=quality)
+    return np.array(Image.open(file))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faces", type=Path)
     parser.add_argument("--faceless", action="store_true")
     parser.add_argument("--blurs", type=lambda text: tuple(map(float, text.split(","))), default=(0.0,))
+    parser.add_argument("--noise", type=float, default=0.0)
+    parser.add_argument("--jpeg", type=int)
     parser.add_argument("--num", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--method", default="pretrained:asc19_final")
@@ -119,6 +134,7 @@ def main() -> None:
     truth, _ = made(chosen, options.seed, (0.0,))
     given, placed = made(chosen, options.seed, options.blurs)
     photo = np.array(Image.fromarray(given).resize((truth.shape[1] // SCALE, truth.shape[0] // SCALE), Image.BICUBIC))
+    photo = damaged(photo, options.noise, options.jpeg, options.seed)
     device = torch.device("cpu")
     judge = named_judge("builtin", "judge")
     means = Means(open_method(options.method, device), None, detector("cpu"), judge, device)
