@@ -7,7 +7,6 @@ import itertools
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from mmap import mmap
 from pathlib import Path
 
 import cv2
@@ -86,7 +85,7 @@ class Chunk:
         start, end: the chunk is ``data[start:end]``, which the file holds.
     """
 
-    data: bytes | mmap
+    data: bytes
     start: int
     end: int
 
@@ -107,7 +106,7 @@ class Chunk:
         return zlib.crc32(memoryview(self.data)[self.start + 4 : self.end - 4]) == told
 
 
-def chunks(data: bytes | mmap) -> Iterator[Chunk]:
+def chunks(data: bytes) -> Iterator[Chunk]:
     """Yields the chunks that follow the signature, up to the first that the file does not hold to its last byte.
 
     Where the last one ends before the file does, the file is cut off. Checksums, and what comes behind the end mark,

@@ -189,7 +189,9 @@ def as_weights_of(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, 
     return weights
 
 
-def load_into(module: nn.Module, state: Mapping[str, Tensor], path: Path, *, ignore: tuple[str, ...] = ()) -> None:
+def load_into(
+    module: nn.Module, state: Mapping[str, Tensor], path: Path | str, *, ignore: tuple[str, ...] = ()
+) -> None:
     """Loads a state dict into a network, or says which name or shape does not fit.
 
     Args:
@@ -203,7 +205,9 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], path: Path, *, ign
     module.load_state_dict(kept, strict=False)
 
 
-def check_fit(module: nn.Module, state: Mapping[str, Tensor], path: Path, *, ignore: tuple[str, ...] = ()) -> None:
+def check_fit(
+    module: nn.Module, state: Mapping[str, Tensor], path: Path | str, *, ignore: tuple[str, ...] = ()
+) -> None:
     """Compares the names and shapes of a network's weights with those of a file; the network may hold no memory.
 
     Raises:

@@ -36,7 +36,7 @@ from facesr.photos.decode import Unusable, list_pictures, read_picture
 from facesr.png import list_png, read_png
 from facesr.resample import downscale_uint8
 from facesr.snapshots.rules import BOUND, MAX_BOUND_DB, read_about
-from facesr.snapshots.shipped import snapshot_file
+from facesr.snapshots.shipped import require_no_others_on, snapshot_file
 from facesr.snapshots.snapshot import read_snapshot, write_with_digest
 from facesr.task import SCALE
 
@@ -148,6 +148,7 @@ def state_bound(path: Path, out: Path, bound_db: float) -> str:
         CheckpointError: the file is no sound snapshot, or `out` cannot be written; an earlier one is intact.
     """
     read_snapshot(path)
+    require_no_others_on(out)
     with safe_open(str(path), "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no dict
     # One key, as `write_snapshot` writes it: equal snapshots are equal bytes.

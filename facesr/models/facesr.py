@@ -137,7 +137,7 @@ class FaceSR(nn.Module):
         """Returns the weights of a network without hourglasses or cleaner as this one's, which then restores alike.
 
         Hourglasses and cleaner are this network's own, which change nothing as long as they are as they were made.
-        Weights that know them, and those that this network has none of, are returned as they are.
+        Weights that know them, and all weights where this network has neither, are returned as they are.
         """
         weights = self._with_hourglasses(state)
         if not any(name.startswith(_CLEANER) for name in state):

@@ -7,11 +7,12 @@ where they are, and a directory that grows is written anew at the end.
 Source: TIFF 6.0, section 2; EXIF 2.32, sections 4.5 and 4.6; BigTIFF (libtiff's description).
 """
 
+import io
 import re
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
-from mmap import mmap
+from typing import BinaryIO
 
 EMPTY = b"II*\0\x08\0\0\0\0\0\0\0\0\0"
 ORIENTATION, SOFTWARE, XMP, ICC_PROFILE = 0x0112, 0x0131, 0x02BC, 0x8773
@@ -24,6 +25,28 @@ _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12
 _NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 ASCII, SHORT, LONG, UNDEFINED = 2, 3, 4, 7
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>)\s*)[2-8]")
+
+
+class OpenBytes:
+    """The bytes of an open file by their places, of which only those that are asked for are read.
+
+    A file that shrinks meanwhile gives fewer, as a slice beyond an end does; a mapped one would end the process.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._length = file.seek(0, io.SEEK_END)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, part: slice) -> bytes:
+        start, stop, _ = part.indices(self._length)
+        self._file.seek(start)
+        return self._file.read(max(stop - start, 0))
+
+
+Source = bytes | bytearray | OpenBytes
 
 
 @dataclass(frozen=True)
@@ -75,7 +98,7 @@ class Directory:
         return found or default
 
 
-def read(data: bytes | bytearray | mmap, *, is_lenient: bool = False) -> Directory:
+def read(data: Source, *, is_lenient: bool = False) -> Directory:
     """Returns the first directory of a block or a TIFF file, with those that it points to.
 
     Args:
@@ -96,15 +119,15 @@ def read(data: bytes | bytearray | mmap, *, is_lenient: bool = False) -> Directo
     return directory_at(data, start, order, is_big, is_lenient=is_lenient)
 
 
-def _number(data: bytes | bytearray | mmap, at: int, order: str, letter: str) -> int:
+def _number(data: Source, at: int, order: str, letter: str) -> int:
     try:
-        return int(struct.unpack_from(order + letter, data, at)[0])
+        return int(struct.unpack(order + letter, data[at : at + struct.calcsize(order + letter)])[0])
     except struct.error as error:
         raise ValueError("cut short") from error
 
 
 def directory_at(
-    data: bytes | bytearray | mmap, start: int, order: str, is_big: bool, *, depth: int = 0, is_lenient: bool = False
+    data: Source, start: int, order: str, is_big: bool, *, depth: int = 0, is_lenient: bool = False
 ) -> Directory:
     """Returns the directory at `start`; see `read`."""
     head, entry_bytes, letter = (8, 20, "Q") if is_big else (2, 12, "I")
@@ -113,9 +136,11 @@ def directory_at(
     next_at = start + head + count * entry_bytes
     if start < 8 or next_at + width > len(data):
         raise ValueError("a directory lies outside the data")
-    entries = []
+    entries: list[Entry] = []
+    num_bytes = 0
+    table = data[start + head : next_at]
     for at in range(start + head, next_at, entry_bytes):
-        tag, kind, number = struct.unpack_from(f"{order}HH{letter}", data, at)
+        tag, kind, number = struct.unpack_from(f"{order}HH{letter}", table, at - start - head)
         if kind not in _SIZES:
             continue  # a type that the field does not know yet
         length = number * _SIZES[kind]
@@ -124,8 +149,12 @@ def directory_at(
             place = _number(data, place, order, letter)
         if place + length > len(data):
             raise ValueError("a value lies outside the data")
+        num_bytes += length
+        if num_bytes > len(data):  # they overlap: a small file would take any memory
+            raise ValueError("its values are more than the data")
         entry = Entry(tag, kind, number, bytes(data[place : place + length]), place)
-        if tag in POINTERS and depth < 2 and entry.numbers(order):
+        is_first = all(other.tag != tag for other in entries) if tag in POINTERS else False
+        if is_first and depth < 2 and entry.numbers(order):
             try:
                 inner = directory_at(data, entry.numbers(order)[0], order, is_big, depth=depth + 1)
             except ValueError:

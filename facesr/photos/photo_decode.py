@@ -260,7 +260,7 @@ def png(data: bytes) -> Photo:
     width, height, depth, colour_type = png_header(data, "")
     check_size(width, height)
     found = _whole_chunks(data)
-    check_frames(found)
+    check_frames(chunk.kind for chunk in found)
     contents = {chunk.kind: chunk.content for chunk in reversed(found) if chunk.kind != b"IDAT"}
     block, kept = _png_metadata(found, contents)
     # About the others, profiles above all, libpng has remarks that it writes to the terminal.
@@ -288,15 +288,20 @@ def png(data: bytes) -> Photo:
     return with_exif(photo, block)
 
 
-def check_frames(chunks_of_file: Iterable[Chunk]) -> None:
-    """Refuses an animated PNG file by its chunks.
+def check_frames(kinds: Iterable[bytes]) -> None:
+    """Refuses an animated PNG file by the types of its chunks, in their order.
 
     Raises:
         Refused: it has several frames.
     """
-    kinds = [chunk.kind for chunk in chunks_of_file if chunk.kind in (b"acTL", b"fcTL")]
-    if b"acTL" in kinds and kinds.count(b"fcTL") > 1:
-        raise Refused(ANIMATED)
+    is_animation, num_frames = False, 0
+    for kind in kinds:
+        if kind == b"IEND" or (kind == b"IDAT" and not is_animation):  # acTL stands before the pixels
+            return
+        is_animation |= kind == b"acTL"
+        num_frames += kind == b"fcTL"
+        if is_animation and num_frames > 1:
+            raise Refused(ANIMATED)
 
 
 def _whole_chunks(data: bytes) -> list[Chunk]:

@@ -91,7 +91,7 @@ def format_of(path: Path) -> str | None:
 
 
 def check_photo(path: Path) -> None:
-    """Refuses what `read_photo` refuses by the first bytes of a file: what it is, its size, a package that is missing.
+    """Refuses what `read_photo` refuses by the header of a file: kind, size, pages and frames, a package.
 
     Raises:
         ImageError: the file cannot be read, or is refused. One that passes may still be damaged, or be refused for what

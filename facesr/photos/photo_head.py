@@ -1,16 +1,17 @@
-"""What the beginning of a picture file is enough to refuse, before anything is decoded or opened for it."""
+"""What the header of a picture file is enough to refuse, before anything is decoded or opened for it."""
 
-from mmap import ACCESS_READ, mmap
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from facesr.photos import webp
+from facesr.photos.exif import OpenBytes
 from facesr.photos.photo_decode import ANIMATED, Refused, check_frames, check_size
 from facesr.photos.photo_heif import check_sizes, require_avif, require_heic
 from facesr.photos.photo_tiff import checked_directory
-from facesr.png import chunks, png_header
+from facesr.png import PNG_SIGNATURE, png_header
 
 # Of HEIC and AVIF the sizes stand here, before the coded pictures.
 _BYTES = 1 << 16
@@ -48,9 +49,7 @@ def _check_pixels(format: str, file: BinaryIO) -> None:
         check_size(bitmap.width, abs(bitmap.height))
     elif format == "PNG":
         check_size(*png_header(start, "")[:2])
-        if b"acTL" in start:  # it stands before the pixels
-            with _mapped(file) as data:
-                check_frames(chunks(data))
+        check_frames(_kinds(file))
     elif format == "WEBP":
         size = webp.size_in(start[12:16], start[20:])
         if size is not None:
@@ -58,12 +57,19 @@ def _check_pixels(format: str, file: BinaryIO) -> None:
         if start[12:16] == b"VP8X" and start[20] & 2:  # RFC 9649, section 2.7.1
             raise Refused(ANIMATED)
     elif format == "TIFF":
-        with _mapped(file) as data:
-            checked_directory(data)
+        checked_directory(OpenBytes(file))
     elif format in ("HEIC", "AVIF"):
         check_sizes(start)
 
 
-def _mapped(file: BinaryIO) -> mmap:
-    """Returns the bytes of an open file, of which only those that are looked at are read."""
-    return mmap(file.fileno(), 0, access=ACCESS_READ)
+def _kinds(file: BinaryIO) -> Iterator[bytes]:
+    """Yields the types of the chunks of a PNG file; what they hold is not read."""
+    at = len(PNG_SIGNATURE)
+    while len(head := _read_at(file, at, 8)) == 8:
+        yield head[4:]
+        at += 12 + int.from_bytes(head[:4], "big")
+
+
+def _read_at(file: BinaryIO, at: int, count: int) -> bytes:
+    file.seek(at)
+    return file.read(count)

@@ -10,7 +10,6 @@ Source: TIFF 6.0; Adobe's TIFF technical notes (Deflate, predictor 2).
 import io
 import zlib
 from dataclasses import replace
-from mmap import mmap
 from typing import BinaryIO, Literal
 
 import numpy as np
@@ -20,7 +19,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from facesr.photos import exif
 from facesr.photos.colour import Pixels, strips
-from facesr.photos.exif import LONG, SHORT, UNDEFINED, Directory, Entry, number_entry
+from facesr.photos.exif import LONG, SHORT, UNDEFINED, Directory, Entry, OpenBytes, number_entry
 from facesr.photos.photo import Encoding, Photo
 from facesr.photos.photo_decode import Damaged, Refused, check_size, finished, loaded, planes, rows_of
 
@@ -53,6 +52,7 @@ _LAYOUT = frozenset(
 # About other pictures in the file, or holding one: kinds of page, pages within, Photoshop's layers and thumbnail.
 _ELSEWHERE = frozenset({_SUBFILE, 255, 297, _SUB_DIRECTORIES, 34377, 37724, exif.ICC_PROFILE})
 _MOST_PAGES = 100
+_MOST_CHANNELS = 1 << 16
 _STRIP_BYTES = 1 << 18
 
 
@@ -84,7 +84,7 @@ def tiff(data: bytes) -> Photo:
     return finished(photo, orientation if 1 <= orientation <= 8 else 1)
 
 
-def checked_directory(data: bytes | mmap) -> Directory:
+def checked_directory(data: bytes | OpenBytes) -> Directory:
     """Returns the first directory of a TIFF file, which tells all that a file is refused for without decoding it.
 
     Raises:
@@ -97,6 +97,8 @@ def checked_directory(data: bytes | mmap) -> Directory:
         raise Damaged(str(error)) from error
     _check_pages(data, directory)
     check_size(*(directory.numbers(tag, (0,))[0] for tag in (_WIDTH, _HEIGHT)))
+    if any(entry.count > _MOST_CHANNELS for entry in directory.entries if entry.tag in (_BITS, _FORMAT)):
+        raise Damaged("it names more channels than there can be")
     bits = set(directory.numbers(_BITS, (1,)))
     is_unsigned = set(directory.numbers(_FORMAT, (1,))) == {1}
     if len(bits) > 1 or bits - {1, 2, 4, 8, 16} or not is_unsigned:
@@ -104,7 +106,7 @@ def checked_directory(data: bytes | mmap) -> Directory:
     return directory
 
 
-def _check_pages(data: bytes | mmap, first: Directory) -> None:
+def _check_pages(data: bytes | OpenBytes, first: Directory) -> None:
     def is_full(directory: Directory) -> bool:
         return not directory.numbers(_SUBFILE, (0,))[0] & 1
 

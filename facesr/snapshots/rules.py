@@ -14,6 +14,8 @@ from facesr.errors import CheckpointError
 from facesr.photos.trained import read_framing
 
 FORMAT = "facesr-generator-1"
+# The folder of the snapshots that come with the package.
+SHIPPED = Path(__file__).resolve().parent.parent / "pretrained"
 # Files of `facesr export`, which are no snapshots.
 ONNX_ENDING = ".onnx"
 # The key of the guard's bound, where there is one: the consistency of a picture, at most that of equal ones.

@@ -12,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from facesr.arguments import Parser
 from facesr.errors import CheckpointError, ConfigError, exit_code_of
-from facesr.snapshots.rules import SHIPPED_NAME
-from facesr.snapshots.snapshot import SHIPPED, digests_beside, read_snapshot, snapshot_at, write_snapshot
-from facesr.weights import from_eight_bits, sha256_of, to_eight_bits
+from facesr.snapshots.rules import BASE, SHIPPED, SHIPPED_NAME, read_about
+from facesr.snapshots.snapshot import digests_beside, read_snapshot, snapshot_at, write_snapshot
+from facesr.weights import as_weights_of, from_eight_bits, load_into, sha256_of, to_eight_bits
 
 PREFIX = "pretrained:"
 FOLDER = SHIPPED
@@ -55,10 +55,19 @@ def start_files(start_from: str | Sequence[str]) -> list[Path]:
         CheckpointError: see `snapshot_file`.
         ConfigError: it is neither a name nor a list of names.
     """
+    return [snapshot_file(spec) for spec in check_start(start_from)]
+
+
+def check_start(start_from: object) -> Sequence[str]:
+    """Returns the names of the snapshots that a training starts from.
+
+    Raises:
+        ConfigError: it is neither a name nor a list of names.
+    """
     specs = [start_from] if isinstance(start_from, str) else start_from
     if not isinstance(specs, list | tuple) or not specs or not all(isinstance(spec, str) for spec in specs):
         raise ConfigError(f"start_from={start_from} has to be a snapshot, or a list of snapshots such as [A,B].")
-    return [snapshot_file(spec) for spec in specs]
+    return specs
 
 
 def start_weights(files: Sequence[Path]) -> dict[str, Tensor]:
@@ -73,6 +82,43 @@ def start_weights(files: Sequence[Path]) -> dict[str, Tensor]:
     return weights
 
 
+def load_start(network: nn.Module, start_from: str | Sequence[str]) -> None:
+    """Loads the weights of the snapshots that a training starts from into its network.
+
+    Raises:
+        CheckpointError: see `start_weights`.
+        ConfigError: see `start_files`.
+        WeightsError: they are not those of the network.
+    """
+    files = start_files(start_from)
+    load_into(network, as_weights_of(network, start_weights(files)), " with ".join(map(str, files)))
+
+
+def start_judges(files: Sequence[Path]) -> set[str]:
+    """Returns the recognisers in the losses of the snapshots that a training starts from.
+
+    Raises:
+        CheckpointError: see `read_about`.
+    """
+    return {judge for file in files for judge in read_about(file)["loss_judges"]}
+
+
+def require_no_others_on(path: Path) -> None:
+    """Refuses to replace a shipped snapshot that others beside it build on: they could not be read any more.
+
+    Raises:
+        CheckpointError: there are some.
+    """
+    if not path.is_file():
+        return
+    for other in sorted(path.parent.glob("*.safetensors")):
+        base = read_about(other).get(BASE)
+        if base is not None and base["name"] == path.stem and other != path:
+            raise CheckpointError(
+                f"{path} cannot be replaced: {other.name} builds on it; ship that one without --base."
+            )
+
+
 def ship(source: Path, name: str, folder: Path = FOLDER, base: str | None = None) -> Path:
     """Writes a copy of a snapshot with 8-bit weights under `name` and returns its path; a sha256 goes beside it.
 
@@ -83,26 +129,31 @@ def ship(source: Path, name: str, folder: Path = FOLDER, base: str | None = None
         base: name of a shipped snapshot; weights that are its own, value by value, are left out of the file.
 
     Raises:
-        CheckpointError: the source is no snapshot, holds values that 8 bits cannot keep, the name cannot be one, the
-            base is none or has no weight in common with it, or the folder cannot be written.
+        CheckpointError: the source is no snapshot, holds values that 8 bits cannot keep, the name cannot be one or is
+            that of a snapshot that others build on, the base is none, builds on another one or has no weight in common
+            with it, or the folder cannot be written.
     """
     if not SHIPPED_NAME.fullmatch(name):
         raise CheckpointError(f"{name} cannot be a shipped snapshot's name; use a-z, 0-9 and _.")
+    path = folder / f"{name}.safetensors"
+    require_no_others_on(path)
     snapshot = read_snapshot(snapshot_at(source))
-    own, built_on = snapshot.state, None
+    own, built_on, judges = snapshot.state, None, snapshot.loss_judges
     if base is not None:
         file = snapshot_file(f"{PREFIX}{base.removeprefix(PREFIX)}")
-        theirs = read_snapshot(file).state
+        found = read_snapshot(file)
+        if file == path or found.base is not None:
+            raise CheckpointError(f"{name} cannot build on {file}; give --base a snapshot that holds all its weights.")
+        theirs = found.state
         own = {key: value for key, value in own.items() if key not in theirs or not torch.equal(value, theirs[key])}
         if len(own) == len(snapshot.state):
             raise CheckpointError(f"{source} has no weight that is the same in {file}; leave --base out.")
-        built_on = (file.stem, sha256_of(file))
+        built_on, judges = (file.stem, found.sha256), tuple(sorted({*judges, *found.loss_judges}))
     packed = to_eight_bits(own)
     for key, tensor in from_eight_bits(packed).items():
         if not torch.isfinite(tensor).all():
             raise CheckpointError(f"{source} cannot be shipped in 8 bits: {key} holds values that they cannot keep.")
-    path = folder / f"{name}.safetensors"
-    write_snapshot(path, replace(snapshot, state=packed, base=built_on))
+    write_snapshot(path, replace(snapshot, state=packed, base=built_on, loss_judges=judges))
     return path
 
 

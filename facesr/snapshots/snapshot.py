@@ -21,11 +21,9 @@ from torch import Tensor
 from facesr.errors import CheckpointError
 from facesr.files import leftovers_in, saving, whole_file, write_bytes
 from facesr.photos.trained import TrainedFraming, read_framing
-from facesr.snapshots.rules import BASE, BOUND, FORMAT, FRAMING, is_name, problem_with, read_about
+from facesr.snapshots.rules import BASE, BOUND, FORMAT, FRAMING, SHIPPED, is_name, problem_with, read_about
 from facesr.weights import from_eight_bits, sha256_of
 
-# The snapshots that come with the package.
-SHIPPED = Path(__file__).resolve().parent.parent / "pretrained"
 # Where a run's folder has the snapshot that it is known by.
 BEST = Path("snapshots") / "best.safetensors"
 _DIGEST = ".sha256"

@@ -2,6 +2,7 @@
 
     model/<file name>.safetensors   the snapshot, and model/config.yaml of its run where there is one
     model/blend_with-...            the same of an interpolation's second snapshot
+    model/NAME.safetensors          the shipped snapshot that one of them builds on, where there is one
     model/README.txt                for an interpolation, which has none
     script/...                      the files of script=DIR, else script/README.txt with the command that restores
 
@@ -20,12 +21,14 @@ from facesr.config import SubmitSettings
 from facesr.errors import ConfigError, DataError, SubmissionError
 from facesr.methods.method import Method
 from facesr.names import duplicates, is_passed_over, is_unsafe, shown
+from facesr.snapshots.rules import BASE, SHIPPED, read_about
 from facesr.submission.attachment_rules import (
     BLEND_PREFIX,
     MAX_ATTACHMENTS,
     MAX_DEPTH,
     MODEL_DIR,
     SCRIPT_DIR,
+    WEIGHTS_ENDING,
     check_attachment_names,
     check_attachment_sizes,
     is_hidden,
@@ -116,6 +119,11 @@ def _model_files(method: Method) -> Attachments:
         )
         return {f"{MODEL_DIR}/{README}": text.encode()}
     files: dict[str, bytes | Path] = dict(snapshots)
+    for path in snapshots.values():
+        base = read_about(path).get(BASE) if path.suffix == WEIGHTS_ENDING else None
+        if base is not None:  # what the file leaves out lies in that one
+            name = f"{base['name']}{WEIGHTS_ENDING}"
+            files.setdefault(f"{MODEL_DIR}/{name}", SHIPPED / name)
     for prefix, path in zip(("", BLEND_PREFIX), snapshots.values(), strict=False):
         config = path.parent.parent / _CONFIG
         if path.parent.name == _SNAPSHOTS and config.is_file():

@@ -8,6 +8,7 @@ from facesr.data.feed.residency import check_residency
 from facesr.errors import ConfigError
 from facesr.gradients import check_gradient_sync
 from facesr.places import Place
+from facesr.snapshots.shipped import check_start
 from facesr.training.schedule import learning_rate_factor
 
 
@@ -26,6 +27,8 @@ def check(settings: TrainSettings) -> None:
     learning_rate_factor(settings.schedule, 0.0, settings.duration_kimg)
     if not settings.losses:
         raise ConfigError("losses is empty; give at least one term, for example losses.pixel.")
+    if settings.start_from is not None:
+        check_start(settings.start_from)
     check_gradient_sync(settings.gradient_sync, settings.gradient_precision)
     check_residency(settings.data.residency)
     if settings.data.pose_shares:

@@ -24,8 +24,9 @@ def run(arguments: Sequence[str]) -> int:
     request = read_request(arguments)
     if not request.runs and request.recipe is None:
         return 0
-    # Here, because they load torch: help, and what is wrong with a key, are told without.
-    from facesr.training import dry_run, loop, recipe_run
+    # Here, because they load torch: help, and what is wrong with a key, are told without. Not to be left half loaded.
+    with requests.postponed():
+        from facesr.training import dry_run, loop, recipe_run
 
     if request.recipe is not None:
         return (dry_run.dry_run_recipe if request.dry_run else recipe_run.train_recipe)(request.recipe)

@@ -59,7 +59,7 @@ def check_stages(recipe: Recipe, found: Sequence[Standing], device: torch.device
             if stage.number > 1:
                 files = start_files(stage.settings.start_from or "")
                 weights = weights or start_weights(files)
-                check_fit(generator, as_weights_of(generator, weights), files[-1])
+                check_fit(generator, as_weights_of(generator, weights), " with ".join(map(str, files)))
             weights = {name: value.detach().cpu() for name, value in generator.state_dict().items()}
             costs[stage.number] = cost_of(generator, device)
     return costs

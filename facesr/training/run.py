@@ -24,7 +24,7 @@ from facesr.places import Place
 from facesr.power import PowerMeter
 from facesr.protocols import Embedder, FaceSet
 from facesr.resample import upscale
-from facesr.snapshots.shipped import start_files, start_weights
+from facesr.snapshots.shipped import load_start, start_files, start_judges
 from facesr.snapshots.snapshot import digest_of, newest_state
 from facesr.training.board import Board
 from facesr.training.check import check
@@ -42,7 +42,6 @@ from facesr.training.rundir import (
 from facesr.training.state import Clock, Part, unpack_state
 from facesr.training.step import GanState
 from facesr.training.validation import Scores, Validator
-from facesr.weights import as_weights_of, load_into
 
 # Of a run with embedder=none: what the validation of general pictures is ranked by.
 RANKING_WITHOUT_JUDGE = "psnr_y"
@@ -166,7 +165,7 @@ def set_up(settings: TrainSettings, device: torch.device, part: Part | None = No
         settings, config, config_sha256, digests, folder, device, gan, parts.feed, validator, clock,
         console=(console := Console(folder / "log.txt")),
         bicubic=bicubic,
-        loss_judges=judges_in_losses(gan.terms),
+        loss_judges=judges_in_losses(gan.terms, settings.start_from),
         meter=PowerMeter(device, with_cpu=dist.is_first_on_machine()),
         energy=EnergyLog.resumed(found[1].get("energy") if found else None, clock.num_images),
         framing=faces.framing if isinstance(faces, PackedDataset) else None,
@@ -223,8 +222,7 @@ def build_players(settings: TrainSettings, device: torch.device) -> GanState:
     if not trained:
         raise ConfigError(f"generator {settings.generator['_target_']} has nothing to train; choose another one.")
     if settings.start_from is not None:
-        files = start_files(settings.start_from)
-        load_into(generator, as_weights_of(generator, start_weights(files)), files[-1])
+        load_start(generator, settings.start_from)
     dist.copy_from_main(generator)
     terms: dict[str, LossTerm] = {}
     adversarial: Adversarial | None = None
@@ -280,7 +278,8 @@ def check_landmarks(terms: dict[str, LossTerm], faces: FaceSet) -> None:
         )
 
 
-def judges_in_losses(terms: dict[str, LossTerm]) -> tuple[str, ...]:
-    """Returns the names of the recognisers that take part in the loss, which makes them white-box judges."""
+def judges_in_losses(terms: dict[str, LossTerm], start_from: Any = None) -> tuple[str, ...]:
+    """Returns the recognisers in the loss, or in that of what it starts from, which makes them white-box judges."""
     networks = [getattr(term, key, None) for term in terms.values() for key in ("embedder", "network")]
-    return tuple(sorted({network.name for network in networks if network is not None}))
+    before = start_judges(start_files(start_from)) if start_from is not None else set()
+    return tuple(sorted(before | {network.name for network in networks if network is not None}))

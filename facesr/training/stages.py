@@ -126,9 +126,12 @@ def _check_start(stage: Stage, recorded: tuple[str, ...] | None) -> None:
     """Raises where a stage that has begun started from another file than the one that is there now."""
     if recorded is None or stage.settings.start_from is None:
         return
-    for file, digest in zip(start_files(stage.settings.start_from), recorded, strict=False):
+    files = start_files(stage.settings.start_from)
+    if len(files) != len(recorded):
+        raise CheckpointError(f"it started from {len(recorded)} snapshots, not {len(files)}; put start_from= back.")
+    for file, digest in zip(files, recorded, strict=True):
         if not file.is_file():  # of the first stage; if it is still needed, the run itself says so
-            return
+            continue
         now = sha256_of(file)
         if now != digest:
             raise CheckpointError(

@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+import tracemalloc
 import warnings
 import zlib
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from facesr.errors import ImageError
+from facesr.photos import exif
 from facesr.photos.photo_file import Photo, check_photo, read_photo, write_photo
 
 RNG = np.random.default_rng(1)
@@ -182,6 +184,42 @@ def test_what_the_head_of_a_file_tells_is_what_reading_it_tells(tmp_path: Path, 
         assert str(error) == whole
     else:
         assert "damaged or cut short" in whole or name in ("twelve bits.jpg", "deep cmyk.tif")
+
+
+def test_an_animation_is_told_behind_a_large_chunk_and_not_behind_the_end(tmp_path: Path) -> None:
+    moving, path = animated("PNG"), tmp_path / "a.png"
+    text = b"tEXt" + b"Comment\0" + bytes([65]) * 70_000
+    chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
+    path.write_bytes(moving[:33] + chunk + moving[33:])
+    with pytest.raises(ImageError, match="is animated"):
+        check_photo(path)
+    path.write_bytes(PNG + moving[33:])
+    check_photo(path)
+
+
+def test_a_file_that_shrinks_while_it_is_looked_at_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    path.write_bytes(TIFF)
+    with path.open("rb") as file:
+        data = exif.OpenBytes(file)
+        os.truncate(path, 20)
+        with pytest.raises((ValueError, struct.error)):
+            exif.read(data)
+
+
+def test_values_that_lie_over_each_other_take_no_memory(tmp_path: Path) -> None:
+    # 3,000 entries, each the whole file: 36 kB that would be 100 MB.
+    count = 3_000
+    length = 8 + 2 + 12 * count + 4
+    entry = struct.pack("<HHII", 40_000, 7, length, 0)
+    path = tmp_path / "a.tif"
+    path.write_bytes(b"II*\0" + struct.pack("<IH", 8, count) + entry * count + bytes(4))
+    tracemalloc.start()
+    try:
+        assert "is a TIFF file that is damaged or cut short" in sentence(path)
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("name", sorted(WHOLE))

@@ -11,6 +11,7 @@ from facesr import __main__ as facesr_command
 from facesr.build import build, load_settings
 from facesr.config import TrainSettings
 from facesr.errors import CheckpointError, ConfigError, WeightsError
+from facesr.methods.bound import state_bound
 from facesr.methods.method import guard_record
 from facesr.methods.open import FALLBACK, open_method
 from facesr.methods.restore import restore_pictures
@@ -23,7 +24,7 @@ from facesr.weights import sha256_of, to_eight_bits
 
 CPU = torch.device("cpu")
 NODE = {"_target_": "facesr.models.sicnn.SICNN", "num_channels": 8, "growth": 4, "num_layers": 2}
-MAX_BYTES = 11_000_000
+MAX_BYTES = 14_000_000
 FACES = ("asc19_final", "asc19_psnr")
 CARD = FOLDER / "README.md"
 
@@ -76,6 +77,34 @@ def test_a_copy_leaves_out_what_another_shipped_snapshot_holds(tmp_path: Path) -
         else:
             assert torch.equal(value, first.state[name]), name
     assert open_method(str(path), CPU).name == "tester"
+
+
+def test_neither_a_base_nor_what_builds_on_it_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "package"
+    package.mkdir()
+    for file in FOLDER.glob("asc19_psnr.safetensors*"):
+        (package / file.name).write_bytes(file.read_bytes())
+    monkeypatch.setattr("facesr.snapshots.snapshot.SHIPPED", package)
+    whole = snapshot_file(f"{PREFIX}asc19_psnr", package)
+    monkeypatch.setattr(
+        "facesr.snapshots.shipped.snapshot_file", lambda spec: package / f"{spec.removeprefix(PREFIX)}.safetensors"
+    )
+    source, before = built_on_psnr(tmp_path / "best.safetensors"), whole.read_bytes()
+    ship(source, "one", package, base="asc19_psnr")
+    for name, base, words in (
+        ("two", "one", "cannot build on"),
+        ("asc19_psnr", None, "cannot be replaced: one.safetensors builds on it"),
+        ("asc19_psnr", "asc19_psnr", "cannot be replaced"),
+    ):
+        with pytest.raises(CheckpointError, match=words):
+            ship(source, name, package, base=base)
+    with pytest.raises(CheckpointError, match="cannot be replaced"):
+        state_bound(whole, whole, 40.0)
+    assert whole.read_bytes() == before and not (package / "two.safetensors").exists()
+    (package / "one.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="cannot build on"):
+        ship(source, "asc19_psnr", package, base="asc19_psnr")
+    assert whole.read_bytes() == before
 
 
 def test_a_base_is_refused_where_it_is_none_or_another_one(tmp_path: Path) -> None:

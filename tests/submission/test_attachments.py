@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,12 @@ from facesr.methods.method import Interpolation, Method
 from facesr.models.sicnn import SICNN
 from facesr.png import write_png
 from facesr.snapshots.interpolation_parts import InterpolationParts
-from facesr.snapshots.snapshot import Snapshot, write_snapshot
+from facesr.snapshots.rules import SHIPPED
+from facesr.snapshots.snapshot import Snapshot, read_snapshot, write_snapshot
 from facesr.submission import command as submit
 from facesr.submission.attachments import attachments_for
 from facesr.submission.verify import opened_submission
+from facesr.weights import sha256_of
 
 pytestmark = pytest.mark.usefixtures("steady_code")
 
@@ -228,6 +231,17 @@ def test_a_snapshot_of_another_ending(tmp_path):
     path.unlink()
     with pytest.raises(FaceSRError, match=r"weights\.bin cannot be packed as"):
         attachments_for(settings(tmp_path), Method("demo", torch.nn.Identity(), path=path))
+
+
+def test_what_a_snapshot_builds_on_goes_beside_it(tmp_path):
+    psnr = read_snapshot(SHIPPED / "asc19_psnr.safetensors")
+    path = tmp_path / "mine.safetensors"
+    base = ("asc19_psnr", psnr.sha256)
+    write_snapshot(path, replace(psnr, state={"cleaner.head.weight": torch.zeros(16, 3, 3, 3)}, base=base))
+    found = attachments_for(settings(tmp_path), Method("demo", torch.nn.Identity(), path=path))
+    names = ["model/asc19_psnr.safetensors", "model/mine.safetensors"]
+    assert sorted(name for name in found if name.startswith("model/")) == names
+    assert sha256_of(found["model/asc19_psnr.safetensors"]) == psnr.sha256
 
 
 def test_both_snapshots_of_a_blend(tmp_path):

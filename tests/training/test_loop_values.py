@@ -182,6 +182,7 @@ def settings_of(**changes: Any) -> Any:
     settings = {
         "batch_size": 8, "accumulation_steps": 2, "schedule": COSINE, "duration_kimg": 1.0, "losses": {"pixel": {}},
         "data": SimpleNamespace(residency="auto", pose_shares=[]),
+        "start_from": None,
         "gradient_sync": "flat", "gradient_precision": "fp32",
     }  # fmt: skip
     return SimpleNamespace(**{**settings, **changes})
@@ -201,6 +202,7 @@ def two_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"accumulation_steps": 8}, "accumulation_steps=8 does not divide the 4 faces of a rank"),
         ({"accumulation_steps": 3}, "accumulation_steps=3 does not divide the 4 faces"),
         ({"losses": {}}, "losses is empty"),
+        ({"start_from": []}, "start_from=.* has to be a snapshot, or a list"),
         ({"gradient_sync": "ring"}, "gradient_sync=ring is unknown; choose flat or overlap"),
         ({"gradient_precision": "fp8"}, "gradient_precision=fp8 is unknown; choose fp32 or bf16"),
     ],
@@ -257,6 +259,10 @@ def test_judges_in_the_loss_are_named_once_and_sorted() -> None:
         "pixel": SimpleNamespace(), "unset": SimpleNamespace(embedder=None),
     }  # fmt: skip
     assert judges_in_losses(terms) == ("a", "b")
+    # What a run starts from was taught by others.
+    assert judges_in_losses(terms, ["pretrained:asc19_psnr", "pretrained:asc19_final"]) == (
+        "a", "b", "builtin", "facenet_vggface2"
+    )  # fmt: skip
 
 
 def test_data_is_named_by_its_key_and_built_after_the_networks(
