@@ -81,7 +81,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=48)
     parser.add_argument("--width", type=float, default=17.0, help="pixels of the face in the film")
-    parser.add_argument("--method", default="pretrained:asc19_final")
+    parser.add_argument("--method", default="pretrained:wild")
     parser.add_argument("--judge", default="builtin")
     parser.add_argument("--keep", type=Path, help="folder for the films")
     parser.add_argument("--only-memory", action="store_true", help="restore once and print the peak memory")

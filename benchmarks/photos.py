@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--jpeg", type=int)
     parser.add_argument("--num", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--method", default="pretrained:asc19_final")
+    parser.add_argument("--method", default="pretrained:wild")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     if options.faceless:

@@ -79,8 +79,9 @@ class OpenMethod:
 def list_methods() -> list[str]:
     """Returns the names of the methods that come with the package; a run or a snapshot file is a method, too.
 
-    >>> list_methods()
-    ['bicubic', 'nearest', 'pretrained:asc19_final', 'pretrained:asc19_psnr', 'pretrained:general']
+    >>> list_methods()  # doctest: +NORMALIZE_WHITESPACE
+    ['bicubic', 'nearest', 'pretrained:asc19_fast', 'pretrained:asc19_final', 'pretrained:asc19_psnr',
+     'pretrained:general', 'pretrained:wild']
     """
     return [*INTERPOLATIONS, *(f"{PREFIX}{name}" for name in shipped_names())]
 

@@ -1,12 +1,14 @@
 """Snapshots that come with the package, under the names ``pretrained:NAME``, and the command that adds one.
 
     uv run facesr ship runs/asc19_flagship asc19_final
+    uv run facesr ship runs/asc19_cleaner wild --in-front-of asc19_final
 
 The command writes weights in 8 bits, a quarter of the bytes; README.md beside this file says how each is kept.
 Wherever a snapshot is asked for (evaluate.py method=, submit.py checkpoint=, train.py start_from=, interpolate_with=)
 such a name may stand.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +19,11 @@ from torch import Tensor, nn
 from facesr.arguments import Parser
 from facesr.errors import CheckpointError, ConfigError, exit_code_of
 from facesr.snapshots.rules import BASE, SHIPPED, SHIPPED_NAME, read_about
-from facesr.snapshots.snapshot import digests_beside, read_snapshot, snapshot_at, write_snapshot
+from facesr.snapshots.snapshot import Snapshot, digests_beside, read_snapshot, snapshot_at, write_snapshot
 from facesr.weights import as_weights_of, from_eight_bits, load_into, sha256_of, to_eight_bits
 
 PREFIX = "pretrained:"
+_CLEANER, _RESTORER = "facesr.models.cleaner.CleanedBicubic", "facesr.models.facesr.FaceSR"
 FOLDER = SHIPPED
 
 
@@ -119,7 +122,34 @@ def require_no_others_on(path: Path) -> None:
             )
 
 
-def ship(source: Path, name: str, folder: Path = FOLDER, base: str | None = None) -> Path:
+def in_front_of(cleaner: Snapshot, restorer: Snapshot) -> Snapshot:
+    """Returns a cleaner that was trained by itself in front of a network, as one snapshot of both.
+
+    Raises:
+        ConfigError: the first is no cleaner, the second no `FaceSR` without one, or their limits on features differ.
+    """
+    first, second = cleaner.generator, restorer.generator
+    limits = ("rms_limit", "hidden_rms_limit")
+    fits = all(first.get(key) == second.get(key) for key in limits) and not second.get("cleaner_channels")
+    if (first["_target_"], second["_target_"]) != (_CLEANER, _RESTORER) or not fits:
+        raise ConfigError(
+            f"run {cleaner.run} cannot stand in front of {restorer.run}; give a run of generator=facesr_cleaner, and a "
+            "network of generator=facesr or facesr_hourglass with the same rms_limit and hidden_rms_limit."
+        )
+    digests = f"cleaner\n{cleaner.config_sha256}\n{restorer.config_sha256}\n"
+    return replace(
+        cleaner,
+        state=restorer.state | cleaner.state,
+        generator={**second, "cleaner_channels": first.get("channels", 48), "train_cleaner_alone": True},
+        config_sha256=hashlib.sha256(digests.encode()).hexdigest(),
+        loss_judges=tuple(sorted({*cleaner.loss_judges, *restorer.loss_judges})),
+        scores={},
+        sha256="",  # of a file that does not exist yet
+        consistency_bound_db=None,  # an answer to a damaged input contradicts it
+    )
+
+
+def ship(source: Path, name: str, folder: Path = FOLDER, base: str | None = None, restorer: str | None = None) -> Path:
     """Writes a copy of a snapshot with 8-bit weights under `name` and returns its path; a sha256 goes beside it.
 
     Args:
@@ -127,6 +157,7 @@ def ship(source: Path, name: str, folder: Path = FOLDER, base: str | None = None
         name: what it will be called.
         folder: where it goes.
         base: name of a shipped snapshot; weights that are its own, value by value, are left out of the file.
+        restorer: name of a shipped snapshot that a cleaner, the source, is put in front of; it is the base, too.
 
     Raises:
         CheckpointError: the source is no snapshot, holds values that 8 bits cannot keep, the name cannot be one or is
@@ -138,6 +169,9 @@ def ship(source: Path, name: str, folder: Path = FOLDER, base: str | None = None
     path = folder / f"{name}.safetensors"
     require_no_others_on(path)
     snapshot = read_snapshot(snapshot_at(source))
+    if restorer is not None:
+        base = restorer
+        snapshot = in_front_of(snapshot, read_snapshot(snapshot_file(f"{PREFIX}{base.removeprefix(PREFIX)}")))
     own, built_on, judges = snapshot.state, None, snapshot.loss_judges
     if base is not None:
         file = snapshot_file(f"{PREFIX}{base.removeprefix(PREFIX)}")
@@ -165,10 +199,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--base", help="a snapshot that comes with the package; weights that are its own are left out of the file"
     )
+    parser.add_argument(
+        "--in-front-of",
+        metavar="RESTORER",
+        help="the snapshot is a run of generator=facesr_cleaner; it is put in front of this one of the package",
+    )
     chosen = parser.parse_args(arguments)
 
     def write() -> None:
-        path = ship(chosen.snapshot, chosen.name, base=chosen.base)
+        path = ship(chosen.snapshot, chosen.name, base=chosen.base, restorer=chosen.in_front_of)
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, sha256 {sha256_of(path)}; method={PREFIX}{chosen.name}")
 
     return exit_code_of(write)

@@ -64,7 +64,7 @@ def test_a_folder_of_photographs_is_restored(photos: Path, tmp_path: Path, capsy
     assert told["scale"] == 4 and "Not for identifying anyone" in told["note"]
     (face,) = told["faces"]
     assert face["restored"] and face["reason"] is None and face["width"] == 16.5
-    assert 0.0 < face["mirror_agreement"] <= 1.0 and face["consistency_db"] > 40.0
+    assert 0.0 < face["mirror_agreement"] <= 1.0 and face["consistency_db"] > 30.0
 
     # The same command finds what it made; another one does not write over it unless it is told to.
     before = (out / "a.png").stat().st_mtime_ns
@@ -216,7 +216,7 @@ def test_all_bad_photographs_are_told_before_a_network_is_opened(
     assert "a.png is there already without a JSON file" in said[-1]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
     # With a good one among them the others are told first, and then networks are opened.
-    with pytest.raises(AssertionError, match="pretrained:asc19_final"):
+    with pytest.raises(AssertionError, match="pretrained:wild"):
         run(*asked, str(photos / "inner"))
     assert len(capsys.readouterr().err.splitlines()) == count
 
