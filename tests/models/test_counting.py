@@ -84,6 +84,7 @@ def test_every_type_in_the_tables_is_worked_by_hand() -> None:
 
 SMALL: dict[str, dict[str, int]] = {
     "facesr": {"channels": 32, "num_groups": 2, "num_blocks": 1, "num_hourglass_blocks": 1, "channels_up": 32},
+    "facesr_cleaner": {"channels": 16},
     "srresnet": {"num_channels": 8, "num_blocks": 2},
     "rrdbnet": {"num_channels": 8, "num_blocks": 1, "growth": 4},
     "sicnn": {"num_channels": 8, "growth": 4, "num_layers": 2},
@@ -95,7 +96,7 @@ SMALL: dict[str, dict[str, int]] = {
 
 def made(group: str, name: str) -> nn.Module:
     """Returns a narrow network of a configuration, which may be another one at a width of its own."""
-    network = build({**load_group(group, name), **SMALL[name.partition("_")[0]]}, Place[group.upper()])
+    network = build({**load_group(group, name), **SMALL.get(name, SMALL[name.partition("_")[0]])}, Place[group.upper()])
     assert isinstance(network, nn.Module)
     return network.eval()
 

@@ -93,7 +93,7 @@ def test_a_validation_is_drawn_kept_and_told(written: list[Any], tmp_path: Path)
     about = {name: value for name, value in vars(snapshot).items() if name != "state"}
     assert about == {
         "generator": {"_target_": "some.Network"}, "run": "mine", "kimg": 2.5, "config_sha256": "c" * 64,
-        "loss_judges": ("y",), "scores": SCORES.means, "sha256": "", "consistency_bound_db": None,
+        "loss_judges": ("y",), "scores": SCORES.means, "sha256": "", "consistency_bound_db": None, "base": None,
         "framing": ASC19,
     }  # fmt: skip
     assert snapshot.state.keys() == {"weight"} and snapshot.state["weight"].item() == 2.0
