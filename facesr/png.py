@@ -121,6 +121,23 @@ def chunks(data: bytes) -> Iterator[Chunk]:
         start = end
 
 
+def is_animated(kinds: Iterable[bytes]) -> bool:
+    """Returns whether a PNG file has several frames, by the types of its chunks in their order; reads no further than
+    it has to.
+
+    Source: PNG specification (W3C, third edition), section 11.3.4: acTL stands before the pixels.
+    """
+    announced, num_frames = False, 0
+    for kind in kinds:
+        if kind == b"IEND" or (kind == b"IDAT" and not announced):
+            return False
+        announced |= kind == b"acTL"
+        num_frames += kind == b"fcTL"
+        if announced and num_frames > 1:
+            return True
+    return False
+
+
 def png_header(data: bytes, name: str) -> tuple[int, int, int, int]:
     """Returns (width, height, bit depth, colour type) from the first bytes of a PNG, without decoding it.
 

@@ -153,8 +153,8 @@ def directory_at(
         if num_bytes > len(data):  # they overlap: a small file would take any memory
             raise ValueError("its values are more than the data")
         entry = Entry(tag, kind, number, bytes(data[place : place + length]), place)
-        is_first = all(other.tag != tag for other in entries) if tag in POINTERS else False
-        if is_first and depth < 2 and entry.numbers(order):
+        is_pointer = tag in POINTERS and depth < 2 and entry.numbers(order)
+        if is_pointer and all(other.tag != tag for other in entries):
             try:
                 inner = directory_at(data, entry.numbers(order)[0], order, is_big, depth=depth + 1)
             except ValueError:

@@ -5,7 +5,7 @@ import functools
 import io
 import re
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 from facesr.photos import colour, exif, webp
 from facesr.photos.colour import Pixels, strips
 from facesr.photos.photo import MAX_PIXELS, Encoding, Photo
-from facesr.png import Chunk, chunks, png_header
+from facesr.png import Chunk, chunks, is_animated, png_header
 
 ANIMATED = "is animated; save one of its pictures as PNG or JPEG"
 MAX_PROFILE_BYTES = 16 * 1024 * 1024
@@ -260,7 +260,8 @@ def png(data: bytes) -> Photo:
     width, height, depth, colour_type = png_header(data, "")
     check_size(width, height)
     found = _whole_chunks(data)
-    check_frames(chunk.kind for chunk in found)
+    if is_animated(chunk.kind for chunk in found):
+        raise Refused(ANIMATED)
     contents = {chunk.kind: chunk.content for chunk in reversed(found) if chunk.kind != b"IDAT"}
     block, kept = _png_metadata(found, contents)
     # About the others, profiles above all, libpng has remarks that it writes to the terminal.
@@ -286,22 +287,6 @@ def png(data: bytes) -> Photo:
         chunks=kept,
     )
     return with_exif(photo, block)
-
-
-def check_frames(kinds: Iterable[bytes]) -> None:
-    """Refuses an animated PNG file by the types of its chunks, in their order.
-
-    Raises:
-        Refused: it has several frames.
-    """
-    is_animation, num_frames = False, 0
-    for kind in kinds:
-        if kind == b"IEND" or (kind == b"IDAT" and not is_animation):  # acTL stands before the pixels
-            return
-        is_animation |= kind == b"acTL"
-        num_frames += kind == b"fcTL"
-        if is_animation and num_frames > 1:
-            raise Refused(ANIMATED)
 
 
 def _whole_chunks(data: bytes) -> list[Chunk]:

@@ -8,10 +8,10 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from facesr.photos import webp
 from facesr.photos.exif import OpenBytes
-from facesr.photos.photo_decode import ANIMATED, Refused, check_frames, check_size
+from facesr.photos.photo_decode import ANIMATED, Refused, check_size
 from facesr.photos.photo_heif import check_sizes, require_avif, require_heic
 from facesr.photos.photo_tiff import checked_directory
-from facesr.png import PNG_SIGNATURE, png_header
+from facesr.png import PNG_SIGNATURE, is_animated, png_header
 
 # Of HEIC and AVIF the sizes stand here, before the coded pictures.
 _BYTES = 1 << 16
@@ -49,7 +49,8 @@ def _check_pixels(format: str, file: BinaryIO) -> None:
         check_size(bitmap.width, abs(bitmap.height))
     elif format == "PNG":
         check_size(*png_header(start, "")[:2])
-        check_frames(_kinds(file))
+        if is_animated(_kinds(file)):
+            raise Refused(ANIMATED)
     elif format == "WEBP":
         size = webp.size_in(start[12:16], start[20:])
         if size is not None:

@@ -39,9 +39,8 @@ def read(data: bytes) -> WebP:
         chunks.setdefault(kind, content)
     canvas, lossy, lossless = (chunks.get(kind) for kind in (b"VP8X", b"VP8 ", b"VP8L"))
     is_animated = bool(canvas and canvas[0] & 2) or b"ANMF" in chunks
-    found = ((kind, chunks[kind]) for kind in (b"VP8X", b"VP8 ", b"VP8L") if kind in chunks)
-    sizes = (size for kind, content in found if (size := size_in(kind, content)) is not None)
-    width, height = next(sizes, (0, 0))
+    sizes = [size_in(kind, chunks.get(kind, b"")) for kind in (b"VP8X", b"VP8 ", b"VP8L")]
+    width, height = next(filter(None, sizes), (0, 0))
     if not width or not height:
         raise ValueError("it holds no picture")
     if not is_animated and lossy is None and lossless is None:
