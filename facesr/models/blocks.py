@@ -53,6 +53,19 @@ def bounded(features: Tensor, rms_limit: float | None) -> Tensor:
     return features * scale if torch.is_grad_enabled() else features.mul_(scale)
 
 
+def doubled(features: Tensor) -> Tensor:
+    """Returns features (N, C, h, w) at twice the size, each four times."""
+    return functional.interpolate(features, scale_factor=2, mode="nearest")
+
+
+def padded_to_fours(low: Tensor) -> Tensor:
+    """Returns pictures (N, C, h, w) whose sides can be halved twice: continued by their last pixels to the right and
+    below.
+    """
+    height, width = low.shape[-2:]
+    return functional.pad(low, (0, -width % 4, 0, -height % 4), mode="replicate")
+
+
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions with an activation between, added to the input; (N, C, h, w) to the same shape.
 

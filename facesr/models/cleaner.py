@@ -8,9 +8,8 @@ Source of the idea: Chan et al., "Investigating tradeoffs in real-world video su
 """
 
 from torch import Tensor, nn
-from torch.nn import functional
 
-from facesr.models.blocks import Limit, ResidualBlock, activated, added, bounded, convolution
+from facesr.models.blocks import Limit, ResidualBlock, activated, added, bounded, convolution, doubled, padded_to_fours
 from facesr.ranges import Channels
 from facesr.resample import upscale
 
@@ -55,13 +54,11 @@ class Cleaner(nn.Module):
     def forward(self, low: Tensor) -> Tensor:
         """Returns the cleaned pictures (N, 3, h, w)."""
         height, width = low.shape[-2:]
-        # Halved twice; sides that are no multiple of 4 are continued by their last pixels.
-        padded = functional.pad(low, (0, -width % 4, 0, -height % 4), mode="replicate")
-        full = self.full_in(activated(self.head(padded - 0.5)))
+        full = self.full_in(activated(self.head(padded_to_fours(low) - 0.5)))
         half = self.half_in(bounded(activated(self.down_half(full)), self.rms_limit))
         quarter = self.quarter(bounded(activated(self.down_quarter(half)), self.rms_limit))
-        half = self.half_out(bounded(added(_doubled(self.up_half(quarter)), half), self.rms_limit))
-        full = self.full_out(bounded(added(_doubled(self.up_full(half)), full), self.rms_limit))
+        half = self.half_out(bounded(added(doubled(self.up_half(quarter)), half), self.rms_limit))
+        full = self.full_out(bounded(added(doubled(self.up_full(half)), full), self.rms_limit))
         change: Tensor = self.to_rgb(full)[..., :height, :width]
         return low + change.to(low.dtype)
 
@@ -93,7 +90,3 @@ class CleanedBicubic(nn.Module):
         """Returns the cleaned and enlarged pictures (N, 3, 4h, 4w), unclamped."""
         enlarged: Tensor = upscale(self.cleaner(low).float())
         return enlarged
-
-
-def _doubled(features: Tensor) -> Tensor:
-    return functional.interpolate(features, scale_factor=2, mode="nearest")

@@ -20,7 +20,7 @@ from typing import Annotated
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facesr.models.blocks import Limit, ResidualBlock, activated, added, bounded, convolution
+from facesr.models.blocks import Limit, ResidualBlock, activated, added, bounded, convolution, doubled, padded_to_fours
 from facesr.models.cleaner import Cleaner
 from facesr.ranges import Blocks, Channels, Range
 from facesr.resample import upscale
@@ -60,9 +60,9 @@ class Hourglass(nn.Module):
         """Returns (N, C, h, w) features plus what the smaller sizes add to them."""
         half = self.half_in(bounded(activated(self.down_half(features)), self.rms_limit))
         quarter = self.quarter(bounded(activated(self.down_quarter(half)), self.rms_limit))
-        half = added(functional.interpolate(self.up_half(quarter), scale_factor=2, mode="nearest"), half)
+        half = added(doubled(self.up_half(quarter)), half)
         change = self.up_full(self.half_out(bounded(half, self.rms_limit)))
-        return bounded(added(functional.interpolate(change, scale_factor=2, mode="nearest"), features), self.rms_limit)
+        return bounded(added(doubled(change), features), self.rms_limit)
 
 
 class FaceSR(nn.Module):
@@ -162,9 +162,7 @@ class FaceSR(nn.Module):
         """Returns the restored faces (N, 3, 4h, 4w), unclamped."""
         low = self.cleaner(low)
         height, width = low.shape[-2:]
-        # The hourglass halves twice; sides that are no multiple of 4 are continued by their last pixels.
-        padded = functional.pad(low, (0, -width % 4, 0, -height % 4), mode="replicate")
-        features = self.head(padded - 0.5)
+        features = self.head(padded_to_fours(low) - 0.5)  # an hourglass halves twice
         change = features
         for number, layer in enumerate(self.body):
             change = layer(change)
