@@ -22,8 +22,8 @@ from facesr.methods.onnx_rules import INPUT, OUTPUT
 from facesr.onnx_writer import UnknownStep, onnx_model
 from facesr.photos.trained import ASC19
 from facesr.snapshots.network import network_of
-from facesr.snapshots.rules import ONNX_ENDING
-from facesr.snapshots.shipped import FOLDER, shipped_names, snapshot_file
+from facesr.snapshots.rules import ONNX_ENDING, SHIPPED
+from facesr.snapshots.shipped import shipped_names, snapshot_file
 from facesr.snapshots.snapshot import Snapshot, digests_beside, read_snapshot
 
 PLAIN = Form()
@@ -158,7 +158,7 @@ def _bytes_of(model: onnx.ModelProto, about: OnnxAbout, form: Form) -> bytes:
 
 
 def _about(snapshot: Snapshot, model: onnx.ModelProto) -> OnnxAbout:
-    shipped = {digest for name in shipped_names() for digest in digests_beside(FOLDER / f"{name}.safetensors")}
+    shipped = {digest for name in shipped_names() for digest in digests_beside(SHIPPED / f"{name}.safetensors")}
     is_shipped = snapshot.sha256 in shipped
     # The first ones that were shipped do not state theirs.
     framing = snapshot.framing or (ASC19 if is_shipped else None)

@@ -24,15 +24,14 @@ from facesr.weights import as_weights_of, from_eight_bits, load_into, sha256_of,
 
 PREFIX = "pretrained:"
 _CLEANER, _RESTORER = "facesr.models.cleaner.CleanedBicubic", "facesr.models.facesr.FaceSR"
-FOLDER = SHIPPED
 
 
-def shipped_names(folder: Path = FOLDER) -> list[str]:
+def shipped_names(folder: Path = SHIPPED) -> list[str]:
     """Returns the names of the snapshots in the folder of the package, sorted."""
     return sorted(path.stem for path in folder.glob("*.safetensors"))
 
 
-def snapshot_file(spec: str, folder: Path = FOLDER) -> Path:
+def snapshot_file(spec: str, folder: Path = SHIPPED) -> Path:
     """Returns the file that `spec` names: the shipped snapshot for ``pretrained:NAME``, else as `snapshot_at` says.
 
     Raises:
@@ -149,7 +148,7 @@ def in_front_of(cleaner: Snapshot, restorer: Snapshot) -> Snapshot:
     )
 
 
-def ship(source: Path, name: str, folder: Path = FOLDER, base: str | None = None, restorer: str | None = None) -> Path:
+def ship(source: Path, name: str, folder: Path = SHIPPED, base: str | None = None, restorer: str | None = None) -> Path:
     """Writes a copy of a snapshot with 8-bit weights under `name` and returns its path; a sha256 goes beside it.
 
     Args:
@@ -169,25 +168,25 @@ def ship(source: Path, name: str, folder: Path = FOLDER, base: str | None = None
     path = folder / f"{name}.safetensors"
     require_no_others_on(path)
     snapshot = read_snapshot(snapshot_at(source))
-    if restorer is not None:
-        base = restorer
-        snapshot = in_front_of(snapshot, read_snapshot(snapshot_file(f"{PREFIX}{base.removeprefix(PREFIX)}")))
-    own, built_on, judges = snapshot.state, None, snapshot.loss_judges
+    built_on, base = None, restorer or base
     if base is not None:
         file = snapshot_file(f"{PREFIX}{base.removeprefix(PREFIX)}")
         found = read_snapshot(file)
+        if restorer is not None:
+            snapshot = in_front_of(snapshot, found)
         if file == path or found.base is not None:
             raise CheckpointError(f"{name} cannot build on {file}; give --base a snapshot that holds all its weights.")
-        theirs = found.state
-        own = {key: value for key, value in own.items() if key not in theirs or not torch.equal(value, theirs[key])}
-        if len(own) == len(snapshot.state):
+        whole, theirs = snapshot.state, found.state
+        own = {key: value for key, value in whole.items() if key not in theirs or not torch.equal(value, theirs[key])}
+        if len(own) == len(whole):
             raise CheckpointError(f"{source} has no weight that is the same in {file}; leave --base out.")
-        built_on, judges = (file.stem, found.sha256), tuple(sorted({*judges, *found.loss_judges}))
-    packed = to_eight_bits(own)
+        judges = tuple(sorted({*snapshot.loss_judges, *found.loss_judges}))
+        built_on, snapshot = (file.stem, found.sha256), replace(snapshot, state=own, loss_judges=judges)
+    packed = to_eight_bits(snapshot.state)
     for key, tensor in from_eight_bits(packed).items():
         if not torch.isfinite(tensor).all():
             raise CheckpointError(f"{source} cannot be shipped in 8 bits: {key} holds values that they cannot keep.")
-    write_snapshot(path, replace(snapshot, state=packed, base=built_on, loss_judges=judges))
+    write_snapshot(path, replace(snapshot, state=packed, base=built_on))
     return path
 
 

@@ -230,12 +230,12 @@ def _state_of_base(path: Path, name: str, sha256: str) -> dict[str, Tensor]:
         CheckpointError: it does not come with this package, is another one by now, or builds on a further one.
     """
     file = SHIPPED / f"{name}.safetensors"
-    if not file.is_file() or sha256_of(file) != sha256:
+    found = read_snapshot(file) if file.is_file() else None
+    if found is None or found.sha256 != sha256:
         raise CheckpointError(
             f"{path} builds on pretrained:{name} of sha256 {sha256[:12]}..., which does not come with this package; "
             "use the version of facesr that wrote it."
         )
-    found = read_snapshot(file)
     if found.base is not None:
         raise CheckpointError(f"{path} is no sound snapshot: {file} builds on another one itself; use another one.")
     return found.state

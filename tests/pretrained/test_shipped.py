@@ -15,21 +15,28 @@ from facesr.degradation import Chain, GaussianNoise, Jpeg
 from facesr.errors import CheckpointError, ConfigError, WeightsError
 from facesr.image import to_float, to_uint8
 from facesr.methods.bound import state_bound
-from facesr.methods.method import guard_record
+from facesr.methods.method import Method, guard_record
 from facesr.methods.open import FALLBACK, open_method
 from facesr.methods.restore import restore_pictures
 from facesr.places import Place
 from facesr.png import read_png
-from facesr.snapshots.shipped import FOLDER, PREFIX, ship, shipped_names, snapshot_file
+from facesr.snapshots.rules import SHIPPED
+from facesr.snapshots.shipped import PREFIX, ship, shipped_names, snapshot_file
 from facesr.snapshots.snapshot import Snapshot, read_snapshot, write_snapshot
 from facesr.training.run import build_players
 from facesr.weights import sha256_of, to_eight_bits
 
 CPU = torch.device("cpu")
 NODE = {"_target_": "facesr.models.sicnn.SICNN", "num_channels": 8, "growth": 4, "num_layers": 2}
+CLEANER = {
+    "_target_": "facesr.models.cleaner.CleanedBicubic",
+    "channels": 16,
+    "rms_limit": 0.6,
+    "hidden_rms_limit": 1.0,
+}
 MAX_BYTES = 14_000_000
 FACES = ("asc19_final", "asc19_psnr")
-CARD = FOLDER / "README.md"
+CARD = SHIPPED / "README.md"
 
 
 def written(path: Path, added: float = 0.0) -> Path:
@@ -53,6 +60,12 @@ def test_a_shipped_copy_keeps_its_origin_and_a_quarter_of_the_bytes(tmp_path: Pa
         largest = first.state[name].abs().max().item()
         torch.testing.assert_close(tensor, first.state[name], rtol=0, atol=largest / 250)
     assert snapshot_file(f"{PREFIX}small", tmp_path / "package") == path
+
+
+def psnr_of(method: Method, low: np.ndarray, high: np.ndarray) -> float:
+    """Returns the mean PSNR of what a method makes of pictures, uint8 (N, h, w, 3), against uint8 (N, 4h, 4w, 3)."""
+    restored = restore_pictures(method, low, device=CPU)
+    return float(10 * np.log10(255**2 / np.square(restored.astype(float) - high).mean((1, 2, 3))).mean())
 
 
 def built_on_psnr(path: Path) -> Path:
@@ -83,29 +96,23 @@ def test_a_copy_leaves_out_what_another_shipped_snapshot_holds(tmp_path: Path) -
 
 
 def test_a_cleaner_is_shipped_in_front_of_a_network(tmp_path: Path) -> None:
-    node = {
-        "_target_": "facesr.models.cleaner.CleanedBicubic",
-        "channels": 16,
-        "rms_limit": 0.6,
-        "hidden_rms_limit": 1.0,
-    }
     torch.manual_seed(0)
-    network = build(node, Place.GENERATOR)
+    network = build(CLEANER, Place.GENERATOR)
     torch.nn.init.normal_(network.cleaner.to_rgb.weight, std=0.05)
     source = tmp_path / "cleaner.safetensors"
-    write_snapshot(source, Snapshot(network.state_dict(), node, "mine", 1.5, "c" * 64, (), {"psnr_rgb": 1.0}, ""))
+    write_snapshot(source, Snapshot(network.state_dict(), CLEANER, "mine", 1.5, "c" * 64, (), {"psnr_rgb": 1.0}, ""))
     found = read_snapshot(ship(source, "both", tmp_path / "package", restorer="asc19_final"))
     assert found.base is not None and found.base[0] == "asc19_final" and found.consistency_bound_db is None
     assert (found.run, found.scores, found.loss_judges) == ("mine", {}, ("builtin", "facenet_vggface2"))
     # The one behind the other: the restorer's answer to the cleaner's.
     low = torch.rand(1, 3, 12, 8)
     final = open_method(f"{PREFIX}asc19_final", CPU).generator
-    quantised = build(node, Place.GENERATOR)
+    quantised = build(CLEANER, Place.GENERATOR)
     quantised.load_state_dict({name: value for name, value in found.state.items() if name.startswith("cleaner.")})
     with torch.no_grad():
         expected = final(quantised.cleaner(low))
         assert torch.equal(open_method(str(tmp_path / "package" / "both.safetensors"), CPU).generator(low), expected)
-    for wrong, restorer in ((FOLDER / "asc19_psnr.safetensors", "asc19_final"), (source, "wild")):
+    for wrong, restorer in ((SHIPPED / "asc19_psnr.safetensors", "asc19_final"), (source, "wild")):
         with pytest.raises(ConfigError, match="cannot stand in front of"):
             ship(wrong, "other", tmp_path / "package", restorer=restorer)
 
@@ -113,7 +120,7 @@ def test_a_cleaner_is_shipped_in_front_of_a_network(tmp_path: Path) -> None:
 def test_neither_a_base_nor_what_builds_on_it_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "package"
     package.mkdir()
-    for file in FOLDER.glob("asc19_psnr.safetensors*"):
+    for file in SHIPPED.glob("asc19_psnr.safetensors*"):
         (package / file.name).write_bytes(file.read_bytes())
     monkeypatch.setattr("facesr.snapshots.snapshot.SHIPPED", package)
     whole = snapshot_file(f"{PREFIX}asc19_psnr", package)
@@ -195,8 +202,8 @@ def test_the_command_refuses_what_is_no_snapshot(tmp_path: Path, capsys: pytest.
 
 def test_the_package_ships_the_flagship_the_reference_and_one_for_general_pictures() -> None:
     assert {*FACES, "asc19_fast", "general", "wild"} <= set(shipped_names())
-    assert (FOLDER / "general.safetensors").stat().st_size <= 2_000_000
-    assert sum(path.stat().st_size for path in FOLDER.glob("*.safetensors")) <= MAX_BYTES
+    assert (SHIPPED / "general.safetensors").stat().st_size <= 2_000_000
+    assert sum(path.stat().st_size for path in SHIPPED.glob("*.safetensors")) <= MAX_BYTES
 
 
 @pytest.mark.parametrize("name", shipped_names())
@@ -216,8 +223,8 @@ def test_what_restores_faces_is_guarded(name: str, lowest_db: float) -> None:
 
 
 def test_wild_is_the_flagship_behind_a_cleaner() -> None:
-    wild, final = (read_snapshot(FOLDER / f"{name}.safetensors") for name in ("wild", "asc19_final"))
-    assert wild.base == ("asc19_final", sha256_of(FOLDER / "asc19_final.safetensors"))
+    wild, final = (read_snapshot(SHIPPED / f"{name}.safetensors") for name in ("wild", "asc19_final"))
+    assert wild.base == ("asc19_final", sha256_of(SHIPPED / "asc19_final.safetensors"))
     assert set(wild.state) - set(final.state) == {name for name in wild.state if name.startswith("cleaner.")}
     assert all(torch.equal(wild.state[name], value) for name, value in final.state.items())
     record = guard_record(open_method(f"{PREFIX}wild", CPU), {})
@@ -228,12 +235,10 @@ def test_wild_is_the_flagship_behind_a_cleaner() -> None:
 def test_wild_undoes_what_the_flagship_draws_as_detail(fault: Jpeg | GaussianNoise, gain_db: float) -> None:
     high, _ = render_faces(4, seed=3, num_workers=0)
     low = to_uint8(Chain(after=(fault,))(to_float(high), 1, 0))
-
-    def psnr(spec: str) -> float:
-        restored = restore_pictures(open_method(spec, CPU, guard=False), low, device=CPU)
-        return float(10 * np.log10(255**2 / np.square(restored.astype(float) - high).mean((1, 2, 3))).mean())
-
-    assert psnr(f"{PREFIX}wild") > psnr(f"{PREFIX}asc19_final") + gain_db
+    wild, final = (
+        psnr_of(open_method(f"{PREFIX}{name}", CPU, guard=False), low, high) for name in ("wild", "asc19_final")
+    )
+    assert wild > final + gain_db
 
 
 @pytest.mark.shared
@@ -243,12 +248,7 @@ def test_each_restores_real_faces_better_than_bicubic(shared: Path, name: str) -
     high, low = (
         np.stack([read_png(shared / "asc19" / folder / file) for file in names]) for folder in ("val_HR", "val_LR")
     )
-
-    def psnr(spec: str) -> float:
-        restored = restore_pictures(open_method(spec, CPU), low, device=CPU)
-        return float(10 * np.log10(255**2 / np.square(restored.astype(float) - high).mean((1, 2, 3))).mean())
-
-    assert psnr(PREFIX + name) > psnr("bicubic") + 2.0
+    assert psnr_of(open_method(PREFIX + name, CPU), low, high) > psnr_of(open_method("bicubic", CPU), low, high) + 2.0
 
 
 @pytest.mark.shared
@@ -269,28 +269,22 @@ def test_general_pictures_are_restored_better_than_by_bicubic(shared: Path) -> N
 
 def test_training_starts_from_a_shipped_snapshot() -> None:
     name = "asc19_psnr"
-    node = read_snapshot(FOLDER / f"{name}.safetensors").generator
+    node = read_snapshot(SHIPPED / f"{name}.safetensors").generator
     keys = [f"generator.{key}={value}" for key, value in node.items() if key != "_target_"]
     settings = load_settings("train", TrainSettings, [f"start_from={PREFIX}{name}", "device=cpu", *keys])
     gan = build_players(settings, CPU)
-    expected = read_snapshot(FOLDER / f"{name}.safetensors").state
+    expected = read_snapshot(SHIPPED / f"{name}.safetensors").state
     assert all(torch.equal(tensor, expected[key]) for key, tensor in gan.generator.state_dict().items())
 
 
 def test_training_starts_from_a_network_and_a_cleaner_of_its_own(tmp_path: Path) -> None:
-    node = {
-        "_target_": "facesr.models.cleaner.CleanedBicubic",
-        "channels": 16,
-        "rms_limit": 0.6,
-        "hidden_rms_limit": 1.0,
-    }
     torch.manual_seed(0)
-    cleaner = build(node, Place.GENERATOR).state_dict()
+    cleaner = build(CLEANER, Place.GENERATOR).state_dict()
     path = tmp_path / "cleaner.safetensors"
-    write_snapshot(path, Snapshot(cleaner, node, "tester", 1.5, "c" * 64, (), {}, ""))
+    write_snapshot(path, Snapshot(cleaner, CLEANER, "tester", 1.5, "c" * 64, (), {}, ""))
     keys = ["generator=facesr", "+generator.cleaner_channels=16", "device=cpu"]
     settings = load_settings("train", TrainSettings, [f"start_from=[{PREFIX}asc19_psnr,{path}]", *keys])
-    expected = read_snapshot(FOLDER / "asc19_psnr.safetensors").state | cleaner
+    expected = read_snapshot(SHIPPED / "asc19_psnr.safetensors").state | cleaner
     found = build_players(settings, CPU).generator.state_dict()
     assert found.keys() == expected.keys()
     assert all(torch.equal(value, expected[name]) for name, value in found.items())
