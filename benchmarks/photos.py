@@ -11,7 +11,6 @@ and memory. --faceless counts the faces that are found in 21 pictures without on
 """
 
 import argparse
-import io
 import math
 import time
 from pathlib import Path
@@ -24,8 +23,9 @@ from PIL import Image
 from skimage import data
 
 from facesr.data.synthetic.dead_leaves import render_pictures
+from facesr.degradation import GaussianNoise, Jpeg
 from facesr.evaluation.judges import named_judge
-from facesr.image import to_float
+from facesr.image import to_float, to_uint8
 from facesr.methods.open import open_method
 from facesr.metrics.identity_similarity import embed
 from facesr.metrics.psnr import psnr_rgb
@@ -103,13 +103,11 @@ def made(faces: list[Path], seed: int, blurs: tuple[float, ...]) -> tuple[NDArra
 
 def damaged(photo: NDArray[np.uint8], noise: float, quality: int | None, seed: int) -> NDArray[np.uint8]:
     """Returns the photograph with noise of so many grey levels, and after a stay in a JPEG file."""
-    drawn = np.random.default_rng(seed).normal(0.0, noise, photo.shape) if noise else 0.0
-    found = np.clip(np.rint(photo + drawn), 0, 255).astype(np.uint8)
-    if quality is None:
-        return found
-    file = io.BytesIO()
-    Image.fromarray(found).save(file, "JPEG", quality=quality)
-    return np.array(Image.open(file))
+    generator = np.random.default_rng(seed)
+    picture = GaussianNoise(noise)(to_float(photo[None])[0], generator)
+    if quality is not None:
+        picture = Jpeg(quality)(picture, generator)
+    return to_uint8(picture[None])[0]
 
 
 def main() -> None:
