@@ -201,7 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--in-front-of",
         metavar="RESTORER",
-        help="the snapshot is a run of generator=facesr_cleaner; it is put in front of this one of the package",
+        help="a network that comes with the package; SNAPSHOT, a run of generator=facesr_cleaner, cleans its input",
     )
     chosen = parser.parse_args(arguments)
 
