@@ -168,9 +168,36 @@ def test_a_page_that_is_loaded_anew_in_the_middle_goes_on(made: Made, browser: A
     member.choose(path)
     member.send()
     assert DIGEST in member.wait_done()
-    assert line.num_bytes < len(DATA) - before + 100_000
+    # The end of the request that the old page left may come, and count, only now. The board then refuses one piece
+    # with 409 and tells where the upload goes on; Chromium writes every 409 into its console.
+    member.faults = [fault for fault in member.faults if "409 (Conflict)" not in fault]
+    assert line.num_bytes < len(DATA) - before + 2 * PIECE
     member.check(f"upload-done-{width}")
     assert len(submissions(site)) == 1 and "Unfinished" not in member.page.inner_text("main")
+
+
+def test_a_piece_that_came_late_moves_the_upload_on(made: Made, browser: Any) -> None:
+    site, line, path = made
+    member = Member(browser, line, site)
+    early: list[int] = []
+    statuses: list[int] = []
+
+    def sent_before(route: Any) -> None:
+        """The same piece comes first from elsewhere, as from a page that was closed."""
+        request = route.request
+        if request.method == "PATCH" and not early:
+            headers = {name: request.headers[name] for name in ("content-type", "upload-offset", "x-form-token")}
+            answer = member.page.context.request.patch(request.url, headers=headers, data=DATA[:PIECE])
+            early.append(answer.status)
+        route.continue_()
+
+    member.page.route("**/team/pieces/*", sent_before)
+    member.page.on("response", lambda answer: statuses.append(answer.status))
+    member.choose(path)
+    member.send()
+    assert DIGEST in member.wait_done() and site.place.store().is_intact(DIGEST)
+    assert early == [200] and statuses.count(409) == 1, (early, statuses)
+    assert all("409 (Conflict)" in fault for fault in member.faults), member.faults
 
 
 def test_stop_and_go_by_the_keyboard(made: Made, browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
