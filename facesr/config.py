@@ -179,6 +179,7 @@ class FaceGeneratorSettings:
     """Everything that `facesr face-generator` needs."""
 
     name: str  # the run's identity: runs/<name>
+    kind: str  # vae | gan
     runs_dir: str
     seed: Seed  # of weights, order and latents
     device: str  # auto | cpu | cuda
@@ -188,9 +189,10 @@ class FaceGeneratorSettings:
     duration_kimg: SomeKimg
     batch_size: Batch
     width: Annotated[float, Range(0, 16, above=True)]  # factor on the networks' channels
-    r1_gamma: Weight  # weight of R1; pixels are in [0, 1] here, so a quarter of what papers write for [-1, 1]
+    # Of kind=gan: weight of R1; pixels are in [0, 1] here, so a quarter of what papers write for [-1, 1].
+    r1_gamma: Weight
     ema_halflife_kimg: SomeKimg
-    adaptive_augmentation: bool  # grows where the discriminator overfits; without it faces are only mirrored
+    adaptive_augmentation: bool  # of kind=gan: grows where the discriminator overfits; else faces are only mirrored
     sheet_every_kimg: SomeKimg  # thousands of faces between sheets, and states
     log_every_kimg: SomeKimg
 

@@ -14,6 +14,8 @@ from facesr.errors import CheckpointError
 from facesr.photos.trained import read_framing
 
 FORMAT = "facesr-generator-1"
+# Of the face generators that method=pulse searches (facesr face-generator), which restore nothing by themselves.
+FACE_GENERATOR = "facesr-face-generator-1"
 # The folder of the snapshots that come with the package.
 SHIPPED = Path(__file__).resolve().parent.parent / "pretrained"
 # Files of `facesr export`, which are no snapshots.
@@ -54,6 +56,15 @@ def read_about(path: Path) -> dict[str, Any]:
     if problem is not None:
         raise CheckpointError(f"{path} is no sound snapshot: {problem}; use another one of the run.")
     return about
+
+
+def format_of(path: Path) -> str:
+    """Returns the format that a file of ours states, nothing for any other file.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
+    return str((_about_of(_header_of(path)) or {}).get("format", ""))
 
 
 def _header_of(path: Path) -> bytes:

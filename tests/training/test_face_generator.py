@@ -25,7 +25,10 @@ from facesr.training.face_generator.sheet import interpolation_sheet, sample_she
 from facesr.training.face_generator.step import MAX_SHIFT, Adaptation, augment, draw_styles, shifted, train_step
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = ("num_synthetic=24", "width=0.02", "batch_size=4", "ema_halflife_kimg=0.02", "precision=fp32", "device=cpu")
+SMALL = (
+    *("num_synthetic=24", "width=0.02", "batch_size=4", "ema_halflife_kimg=0.02", "precision=fp32", "device=cpu"),
+    "kind=gan",
+)
 
 
 def small(*overrides: str) -> FaceGeneratorSettings:
@@ -230,6 +233,7 @@ def test_asked_to_stop_it_saves_and_says_so(tmp_path: Path, monkeypatch: pytest.
         (["faces=/nowhere"], "/nowhere"),
         (["batch_size=100"], "fewer than batch_size=100"),
         (["batch=4"], "batch"),
+        (["kind=flow"], "kind=flow is unknown; choose one of vae, gan"),
     ],
 )
 def test_a_mistake_is_one_sentence(tmp_path: Path, keys: list[str], words: str) -> None:

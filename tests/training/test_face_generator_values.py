@@ -45,7 +45,7 @@ CPU = torch.device("cpu")
 
 @functools.cache
 def plain_settings() -> FaceGeneratorSettings:
-    keys = ("name=x", "num_synthetic=24", "width=0.02", "batch_size=4", "precision=fp32", "device=cpu")
+    keys = ("name=x", "kind=gan", "num_synthetic=24", "width=0.02", "batch_size=4", "precision=fp32", "device=cpu")
     return load_settings("face_generator", FaceGeneratorSettings, list(keys))
 
 
@@ -247,7 +247,7 @@ def test_an_interpolation_goes_by_equal_steps_with_one_noise() -> None:
 def session_of(folder: Path, told: list[Any], **settings: Any) -> Any:
     settings = {"adaptive_augmentation": True, "batch_size": 4, "ema_halflife_kimg": 0.5, **settings}
     return SimpleNamespace(
-        settings=SimpleNamespace(**settings),
+        settings=SimpleNamespace(kind="gan", **settings),
         folder=folder, gan=SimpleNamespace(num_steps=0), clock=Clock(), adaptation=Adaptation(0.25),
         feed=SimpleNamespace(device=CPU, batches=lambda start: told.append(("from", start)) or iter(range(100))),
         console=SimpleNamespace(say=lambda text: told.append(text)),

@@ -173,7 +173,7 @@ def _begun(
     """Returns where each row begins, a function of its face's pixels and its seed alone.
 
     Random numbers are drawn on the CPU, so that a GPU starts from the same place. The last noise map is zero, as PULSE
-    has it; a generator that was made for certain maps starts from those.
+    has it; a generator that was made for certain maps starts from those, and maps that are latents are all searched.
     """
     num_vectors = 1 if settings.tiled_latents else generator.num_latents
     draws = [hashlib.sha256(digest + str(seed).encode()).digest()[:8] for digest, seed in starts]
@@ -190,12 +190,19 @@ def _begun(
         encoder = encoder_for(generator, operator, settings.encoder_pairs)
         begun = encoder.start(low, numbers)[:, None].repeat(1, num_vectors, 1)
     maps = [torch.stack(column).to(low.device) for column in zip(*noises, strict=True)]
+    if maps and _has_latent_maps(generator):
+        return Variables(begun, maps, len(maps))
     if maps:
         maps[-1].zero_()
     else:
         maps = [constant.to(low.device).repeat(len(starts), 1, 1, 1) for constant in generator.noise_constants]
     num_trained = min(settings.num_trained_noises, max(len(maps) - 1, 0))
     return Variables(begun, maps, num_trained)
+
+
+def _has_latent_maps(generator: LatentGenerator) -> bool:
+    """Returns whether a generator's maps are latents that belong to a place, and no noise (`Faces`)."""
+    return bool(getattr(generator, "maps_are_latents", False))
 
 
 class _Best:

@@ -1,7 +1,7 @@
-"""StyleGAN2 in config F's layout, of any resolution, and this repository's own face generator, which has its layers.
+"""StyleGAN2 in config F's layout, of any resolution, and this repository's own GAN of faces, which has its layers.
 
     uv run evaluate.py method=pulse generator=stylegan2 generator.weights=FILE ...
-    uv run evaluate.py method=pulse generator=faces generator.weights=FILE ...
+    uv run evaluate.py method=pulse generator=faces_gan generator.weights=FILE ...
 
 Source: Karras et al., StyleGAN2, arXiv 1912.04958. The file is the averaged generator's state dict as PyTorch ports of
 StyleGAN2 write it (names as in github.com/rosinality/stylegan2-pytorch), alone or as entry ``g_ema`` of a checkpoint;

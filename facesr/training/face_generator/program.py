@@ -1,20 +1,26 @@
 """Trains the face generator whose latent space `generator=faces` searches. The same command resumes a run.
 
-    uv run facesr face-generator name=drawn_faces duration_kimg=40 width=0.25
-    uv run facesr face-generator faces=data/ffhq duration_kimg=3000 batch_size=64
+    uv run facesr face-generator name=drawn_faces duration_kimg=40 width=0.5
+    uv run facesr face-generator faces=data/ffhq
+    uv run facesr face-generator faces=data/ffhq kind=gan duration_kimg=3000 batch_size=64
 
 Without `faces` it learns the synthetic ones, with it a prepared dataset. A folder runs/NAME holds log.txt, stats.jsonl,
 the training state, latest.safetensors (the averaged generator, what `generator.weights` takes) and two sheets, random
 faces and interpolations, for every `sheet_every_kimg`. It has a loop and keys of its own, because the other one is
 about pairs: what is restored, validated and shipped there does not exist here.
 
-Source: Karras et al., StyleGAN2, arXiv 1912.04958, and StyleGAN2-ADA, arXiv 2006.06676: Adam with beta 0 and 0.99,
-learning rate 0.002, average of the weights; without path length regularisation, which costs a third of the time for
-smoothness that PULSE's spherical search does not ask for.
+`kind=vae` trains a variational autoencoder (facesr.models.face_vae), which a CPU can; its decoder is kept. `kind=gan`
+trains StyleGAN2's layers against a discriminator, which wants a GPU.
+
+Source: of the GAN Karras et al., StyleGAN2, arXiv 1912.04958, and StyleGAN2-ADA, arXiv 2006.06676: Adam with beta 0 and
+0.99, learning rate 0.002, average of the weights; without path length regularisation, which costs a third of the time
+for smoothness that PULSE's spherical search does not ask for. Of the VAE see facesr.training.face_generator.vae_step.
 """
 
 import dataclasses
+import itertools
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,31 +37,39 @@ from facesr.data.packed.reader import prepared, synthetic
 from facesr.errors import EXIT_REQUEUE, CheckpointError, ConfigError, TrainingError
 from facesr.log import Console, Stats, shown_kimg
 from facesr.losses.adversarial import Vanilla
+from facesr.models.face_vae import FaceDecoder, FaceEncoder, FaceVae, fit_prior
 from facesr.models.style_discriminator import StyleDiscriminator
 from facesr.models.style_generator import StyleGenerator
 from facesr.png import write_png
 from facesr.protocols import FaceSet
 from facesr.script import run_script
+from facesr.snapshots.rules import FACE_GENERATOR
 from facesr.snapshots.snapshot import digest_of, newest_state, write_state, write_with_digest
 from facesr.training.face_generator.sheet import interpolation_sheet, sample_sheet
 from facesr.training.face_generator.step import Adaptation, train_step
+from facesr.training.face_generator.vae_step import vae_step
 from facesr.training.loop import due
+from facesr.training.muon import Muon
 from facesr.training.precision import choose_precision
 from facesr.training.rundir import differing_keys
 from facesr.training.state import Clock, pack_state, unpack_state
 from facesr.training.step import GanState, update_average
 from facesr.training.stop import StopRequest
 
-SNAPSHOT_FORMAT = "facesr-face-generator-1"
 # Features at 7x6, 14x12, ..., 112x96: 4.7 M parameters, most of them where they are cheap.
 CHANNELS = (256, 256, 192, 96, 48)
 LEARNING_RATE = 0.002
 R1_EVERY = 16
+# The VAE's decoder has features at 7x6, ..., 56x48 (2.5 M parameters), and maps at the first three of these sizes.
+DECODER_CHANNELS, NUM_MAPS, LATENT_DIM = (192, 160, 80, 32), (8, 8, 3), 128
+ENCODER_CHANNELS = (32, 64, 96, 128)
+FITTED_FACES = 4096  # whose latent vectors are what random ones are drawn like
+KINDS = ("vae", "gan")
 
 
 # What decides a run; the same name with other values of these is refused.
 DECIDING = (
-    *("faces", "num_synthetic", "batch_size", "width", "r1_gamma", "ema_halflife_kimg"),
+    *("kind", "faces", "num_synthetic", "batch_size", "width", "r1_gamma", "ema_halflife_kimg"),
     *("adaptive_augmentation", "precision", "seed"),
 )
 
@@ -108,6 +122,8 @@ def size_of(faces: FaceSet) -> tuple[int, int]:
 
 def build_players(settings: FaceGeneratorSettings, height: int, width: int, device: torch.device) -> GanState:
     """Returns both networks with first weights, their optimisers and the loss, for faces of a size."""
+    if settings.kind == "vae":
+        return _build_vae(settings, height, width, device)
     channels = [max(4, round(count * settings.width)) for count in CHANNELS]
     constant = (height >> len(CHANNELS) - 1, width >> len(CHANNELS) - 1)
     generator = StyleGenerator(channels, *constant, num_mapping_layers=2).to(device)
@@ -125,6 +141,22 @@ def build_players(settings: FaceGeneratorSettings, height: int, width: int, devi
         discriminator_optimizer=torch.optim.Adam(
             discriminator.parameters(), LEARNING_RATE * lazy, betas=(0.0, 0.99**lazy)
         ),
+    )
+
+
+def _build_vae(settings: FaceGeneratorSettings, height: int, width: int, device: torch.device) -> GanState:
+    """Returns decoder and encoder as one network with first weights, and its optimiser."""
+    channels, outer = (
+        [max(4, round(count * settings.width)) for count in counts] for counts in (DECODER_CHANNELS, ENCODER_CHANNELS)
+    )
+    decoder = FaceDecoder(channels, NUM_MAPS, LATENT_DIM, height >> len(channels), width >> len(channels))
+    network = FaceVae(decoder, FaceEncoder(decoder, outer)).to(device)
+    return GanState(
+        generator=network,
+        generator_optimizer=Muon(network.parameters()),
+        terms={},
+        precision=settings.precision,
+        gradient_clip_norm=0.0,
     )
 
 
@@ -176,9 +208,7 @@ def train(session: Session, kimg: float, sheet_every_kimg: float, log_every_kimg
     stop, start, before_log = StopRequest(), time.perf_counter(), clock.num_images
     try:
         while clock.num_images < total_images:
-            figures = train_step(gan, next(batches), session.adaptation)
-            if not settings.adaptive_augmentation:
-                session.adaptation.probability = 0.0
+            figures = _step(session, next(batches), clock.num_images / total_images)
             before, clock.num_images = clock.num_images, clock.num_images + settings.batch_size
             update_average(gan, settings.batch_size, clock.num_images, settings.ema_halflife_kimg)
             finished = clock.num_images >= total_images
@@ -200,22 +230,40 @@ def train(session: Session, kimg: float, sheet_every_kimg: float, log_every_kimg
         stop.restore()
 
 
+def _step(session: Session, faces: torch.Tensor, progress: float) -> dict[str, torch.Tensor]:
+    """Does a step of the run's kind; `progress` is the share of the run that is behind."""
+    if session.settings.kind == "vae":
+        return vae_step(session.gan, faces, progress)
+    figures = train_step(session.gan, faces, session.adaptation)
+    if not session.settings.adaptive_augmentation:
+        session.adaptation.probability = 0.0
+    return figures
+
+
 def report(session: Session, figures: dict[str, torch.Tensor], images_per_second: float) -> None:
     """Writes the figures of the newest step; raises TrainingError where one is not finite."""
     plain = {name: float(value) for name, value in figures.items()}
+    is_vae = "loss/vae" in plain
     if not all(torch.isfinite(value).all() for value in figures.values()):
+        advice = "take" if is_vae else "raise r1_gamma, or take"
         raise TrainingError(
-            f"{session.folder}: a loss is not finite at {shown_kimg(session.clock.kimg)} kimg; raise r1_gamma, or take "
+            f"{session.folder}: a loss is not finite at {shown_kimg(session.clock.kimg)} kimg; {advice} "
             "precision=fp32, under another name."
         )
-    plain["augmentation"] = session.adaptation.probability
+    if is_vae:
+        words = (
+            f"loss {plain['loss/vae']:.3f}  PSNR {plain['psnr']:.2f} dB, of the downscaled {plain['psnr_low']:.2f} dB  "
+            f"divergence {plain['nats']:.0f} nats"
+        )
+    else:
+        plain["augmentation"] = session.adaptation.probability
+        words = (
+            f"loss D {plain['loss/discriminator']:.3f} G {plain['loss/generator']:.3f}  "
+            f"logits real {plain['logit/real']:+.2f} generated {plain['logit/fake']:+.2f}  "
+            f"p {plain['augmentation']:.3f}"
+        )
     session.stats.write(session.clock.num_images, plain | {"images_per_second": images_per_second})
-    session.console.say(
-        f"{shown_kimg(session.clock.kimg):>8} kimg  "
-        f"loss D {plain['loss/discriminator']:.3f} G {plain['loss/generator']:.3f}  "
-        f"logits real {plain['logit/real']:+.2f} generated {plain['logit/fake']:+.2f}  "
-        f"p {plain['augmentation']:.3f}  {images_per_second:.1f} faces/s"
-    )
+    session.console.say(f"{shown_kimg(session.clock.kimg):>8} kimg  {words}  {images_per_second:.1f} faces/s")
 
 
 def keep(session: Session) -> None:
@@ -225,8 +273,13 @@ def keep(session: Session) -> None:
     state = pack_state(gan, clock, digest_of(described))
     adaptation = dataclasses.asdict(session.adaptation)
     write_state(folder / "state", clock.num_images, {**state, "plan": described, "adaptation": adaptation})
-    write_generator(folder / "latest.safetensors", gan.average, {"kimg": clock.kimg, "plan": described})
-    write_sheets(gan.average, folder / "sheets", f"{clock.num_images:09d}")
+    generator = gan.average
+    if isinstance(generator, FaceVae):
+        batches = math.ceil(FITTED_FACES / session.settings.batch_size)
+        fit_prior(generator, itertools.islice(session.feed.batches(0), batches))
+        generator = generator.decoder
+    write_generator(folder / "latest.safetensors", generator, {"kimg": clock.kimg, "plan": described})
+    write_sheets(generator, folder / "sheets", f"{clock.num_images:09d}")
 
 
 def write_generator(path: Path, generator: torch.nn.Module, about: dict[str, Any]) -> None:
@@ -236,13 +289,13 @@ def write_generator(path: Path, generator: torch.nn.Module, about: dict[str, Any
         CheckpointError: the file could not be written.
     """
     tensors = {name: value.detach().float().cpu().contiguous() for name, value in generator.state_dict().items()}
-    metadata = {"facesr": json.dumps({"format": SNAPSHOT_FORMAT, **about}, sort_keys=True)}
+    metadata = {"facesr": json.dumps({"format": FACE_GENERATOR, **about}, sort_keys=True)}
     write_with_digest(path, save(tensors, metadata))
 
 
 def write_sheets(generator: torch.nn.Module, folder: Path, name: str) -> None:
     """Writes NAME_samples.png and NAME_interpolations.png."""
-    assert isinstance(generator, StyleGenerator)
+    assert isinstance(generator, StyleGenerator | FaceDecoder)
     folder.mkdir(parents=True, exist_ok=True)
     write_png(folder / f"{name}_samples.png", sample_sheet(generator))
     write_png(folder / f"{name}_interpolations.png", interpolation_sheet(generator))
@@ -254,6 +307,8 @@ def train_face_generator(settings: FaceGeneratorSettings) -> int:
     Raises:
         FaceSRError: a setting, the faces or the run's folder is not as it has to be, or a loss is no longer finite.
     """
+    if settings.kind not in KINDS:
+        raise ConfigError(f"kind={settings.kind} is unknown; choose one of {', '.join(KINDS)}.")
     if dist.world_size() > 1:
         raise ConfigError("the face generator trains on one device; start it without torchrun.")
     device = dist.choose_device(settings.device)
@@ -273,7 +328,9 @@ def with_precision(settings: FaceGeneratorSettings, device: torch.device) -> Fac
 
 
 def _deciding(settings: FaceGeneratorSettings) -> dict[str, Any]:
-    return {key: getattr(settings, key) for key in DECIDING}
+    # The VAE's learning rate falls over the whole run, so its length decides, too.
+    further = ("duration_kimg",) if settings.kind == "vae" else ()
+    return {key: getattr(settings, key) for key in (*DECIDING, *further)}
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -9,26 +9,38 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facesr.image import to_uint8
+from facesr.models.face_vae import FaceDecoder
 from facesr.models.style_generator import StyleGenerator
 
 SEED = 20
 BATCH = 32
 
 
-def sample_sheet(generator: StyleGenerator, rows: int = 5, columns: int = 10) -> NDArray[np.uint8]:
+def sample_sheet(generator: StyleGenerator | FaceDecoder, rows: int = 5, columns: int = 10) -> NDArray[np.uint8]:
     """Returns rows x columns random faces as one picture, uint8 (H, W, 3); always the same latents, none chosen."""
     random = torch.Generator().manual_seed(SEED)
+    if isinstance(generator, FaceDecoder):
+        return _sheet(_decoded(generator, generator.draw(rows * columns, random)), columns)
     latents = torch.randn(rows * columns, generator.latent_dim, generator=random)
     mapped = _map(generator, latents)
     return _sheet(_draw(generator, mapped, random), columns)
 
 
-def interpolation_sheet(generator: StyleGenerator, rows: int = 5, columns: int = 10) -> NDArray[np.uint8]:
+def interpolation_sheet(generator: StyleGenerator | FaceDecoder, rows: int = 5, columns: int = 10) -> NDArray[np.uint8]:
     """Returns one picture, uint8 (H, W, 3), whose rows go from one random face to another by equal steps of w.
 
-    The noise is the same along a row, so what changes is what the latent says.
+    The noise is the same along a row, so what changes is what the latent says. A decoder's latents go along an arc,
+    maps and all: on the straight line between two they would be too short.
     """
     random = torch.Generator().manual_seed(SEED + 1)
+    if isinstance(generator, FaceDecoder):
+        angle = torch.linspace(0.0, torch.pi / 2.0, columns)
+        way = [
+            torch.einsum("c,n...->nc...", angle.cos(), part[:rows])
+            + torch.einsum("c,n...->nc...", angle.sin(), part[rows:])
+            for part in generator.draw(2 * rows, random)
+        ]
+        return _sheet(_decoded(generator, [part.flatten(0, 1) for part in way]), columns)
     ends = _map(generator, torch.randn(2 * rows, generator.latent_dim, generator=random))
     share = torch.linspace(0.0, 1.0, columns, device=ends.device)[None, :, None]
     first, last = ends[:rows, None], ends[rows:, None]
@@ -55,6 +67,17 @@ def _draw(generator: StyleGenerator, mapped: Tensor, random: torch.Generator, sa
             styles = mapped[part, None].expand(-1, generator.num_latents, -1)
             pictures = generator(styles, [noise[part] for noise in noises])
             parts.append(to_uint8(((pictures.float() + 1.0) / 2.0).clamp(0.0, 1.0).cpu()))
+    return np.concatenate(parts)
+
+
+@torch.no_grad()
+def _decoded(decoder: FaceDecoder, latents: list[Tensor]) -> NDArray[np.uint8]:
+    """Returns faces, uint8 (N, H, W, 3), of the numbers that `FaceDecoder.draw` gives."""
+    device = decoder.constant.device
+    parts = []
+    for start in range(0, len(latents[0]), BATCH):
+        vectors, *maps = [part[start : start + BATCH].to(device) for part in latents]
+        parts.append(to_uint8(decoder(decoder.vectors_of(vectors), maps).clamp(0.0, 1.0).cpu()))
     return np.concatenate(parts)
 
 

@@ -181,7 +181,7 @@ def test_a_damaged_file_and_a_whole_checkpoint_are_one_sentence(file: Path) -> N
         StyleGAN2(file)
 
 
-@pytest.mark.parametrize("name", ["stylegan", "stylegan2", "faces"])
+@pytest.mark.parametrize("name", ["stylegan", "stylegan2", "faces_gan"])
 def test_every_configuration_builds_up_to_its_weights(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -195,7 +195,7 @@ def test_every_configuration_builds_up_to_its_weights(
 def test_the_configured_faces_load_what_training_writes(file: Path) -> None:
     torch.save(published_state(num_mapping_layers=2, height=7, width=6), file)
     generator = build(
-        load_group("latent_generator", "faces", [f"weights={file}", "num_fit_samples=100"]), Place.LATENT_GENERATOR
+        load_group("latent_generator", "faces_gan", [f"weights={file}", "num_fit_samples=100"]), Place.LATENT_GENERATOR
     )
     assert isinstance(generator, LatentGenerator)
-    assert generator.name == "faces" and generator.size == (24, 28)
+    assert generator.name == "faces_gan" and generator.size == (24, 28)

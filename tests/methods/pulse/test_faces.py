@@ -1,0 +1,147 @@
+"""generator=faces: a decoder's file becomes a generator that can be searched, and any other file one sentence."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from facesr import __main__ as facesr_command
+from facesr.build import build, load_group
+from facesr.config import PulseSettings
+from facesr.errors import CheckpointError, WeightsError
+from facesr.methods.pulse import faces as faces_module
+from facesr.methods.pulse.faces import Faces
+from facesr.methods.pulse.operator import operator_for
+from facesr.methods.pulse.search import search
+from facesr.methods.pulse.sphere import Variables
+from facesr.models.face_vae import FaceDecoder
+from facesr.places import Place
+from facesr.protocols import LatentGenerator
+from facesr.snapshots import shipped
+from facesr.snapshots.shipped import ship_faces
+from facesr.training.face_generator.program import write_generator
+from facesr.weights import sha256_of
+
+
+def decoder() -> FaceDecoder:
+    torch.manual_seed(0)
+    network = FaceDecoder((16, 8, 4), (3, 2), latent_dim=5, constant_height=4, constant_width=3)
+    for tensor in network.state_dict().values():
+        torch.nn.init.normal_(tensor, std=0.1)
+    return network
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    write_generator(tmp_path / "latest.safetensors", decoder(), {"kimg": 1.0})
+    return tmp_path / "latest.safetensors"
+
+
+def test_a_file_becomes_a_generator(file: Path) -> None:
+    generator = build(load_group("latent_generator", "faces", [f"weights={file}"]), Place.LATENT_GENERATOR)
+    assert isinstance(generator, LatentGenerator) and isinstance(generator, Faces)
+    assert generator.name == "faces" and generator.size == (24, 32) and generator.weights_sha256 == sha256_of(file)
+    assert (generator.num_latents, generator.latent_dim) == (1, 15)
+    assert generator.noise_shapes == ((3, 4, 3), (2, 8, 6)) and not generator.noise_constants
+    numbers, *maps = decoder().draw(2, torch.Generator().manual_seed(1))
+    vectors = decoder().vectors_of(numbers)
+    assert torch.equal(generator.map(numbers[:, None]), vectors) and vectors.shape == (2, 3, 5)
+    assert torch.equal(generator.synthesise(vectors, maps), decoder()(vectors, maps))
+    assert not any(parameter.requires_grad for parameter in generator.parameters())
+
+
+def test_all_maps_are_searched_and_keep_their_lengths(file: Path, pulse_settings: PulseSettings) -> None:
+    generator = Faces(file)
+    seen: list[list[Tensor]] = []
+    squares: list[float] = []
+
+    def watch(step: int, variables: Variables, lowest: float) -> None:
+        squares.append(lowest)
+        seen.append([part.detach().clone() for part in (variables.latents, *variables.noises)])
+
+    numbers, *maps = decoder().draw(2, torch.Generator().manual_seed(2))
+    operator = operator_for("auto", generator.size, (6, 8))
+    low = operator.downscale(generator.synthesise(generator.map(numbers[:, None]), maps)).clamp(0.0, 1.0)
+    settings = replace(pulse_settings, num_trained_noises=0, steps=60, eps=1e-12)
+    found = search(generator, operator, low, settings, watch)
+    assert all(not torch.equal(before, after) for before, after in zip(seen[0], seen[-1], strict=True))
+    for before, after in zip(seen[0], seen[-1], strict=True):
+        own = tuple(range(2, before.ndim))
+        torch.testing.assert_close(before.norm(dim=own), after.norm(dim=own))
+        assert float(before.norm(dim=own).min()) > 0, "no map is zero where all are searched"
+    assert min(one.best_l2 for one in found) == pytest.approx(min(squares)) and min(squares) < 0.7 * squares[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("constant", None, "lacks 'constant'"),
+        ("begin.weight", None, "lacks 'begin.weight'"),
+        ("begin.weight", torch.zeros(3), "'begin.weight' is (3,)"),
+        ("last.weight", torch.zeros(12, 5, 3, 3), "'last.weight' is (12, 5, 3, 3)"),
+        ("blocks.1.maps.weight", torch.zeros(8, 0, 1, 1), "a layer has no channels"),
+        ("blocks.0.first.weight", None, "a layer has no channels"),
+        ("more", torch.zeros(1), "holds the unknown 'more'"),
+    ],
+)
+def test_a_wrong_file_is_one_sentence(file: Path, name: str, value: Tensor | None, words: str) -> None:
+    state = load_file(file)
+    if value is None:
+        del state[name]
+    else:
+        state[name] = value
+    save_file(state, file)
+    with pytest.raises(WeightsError) as caught:
+        Faces(file)
+    assert words in str(caught.value) and str(file) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_no_file_and_a_damaged_one_are_one_sentence(file: Path) -> None:
+    with pytest.raises(WeightsError, match=r"generator\.weights=\S+none is not a file"):
+        Faces(file.with_name("none"))
+    file.write_bytes(file.read_bytes()[:500])
+    with pytest.raises(WeightsError, match="not a readable weights file"):
+        Faces(file)
+
+
+def test_shipping_keeps_a_quarter_of_the_bytes_and_nearly_the_pictures(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "package" / "faces.safetensors"
+    monkeypatch.setattr(faces_module, "SHIPPED_FACES", target)
+    assert ship_faces(file, target) == target
+    numbers, *maps = decoder().draw(3, torch.Generator().manual_seed(3))
+    kept, whole = (one.synthesise(one.map(numbers[:, None]), maps) for one in (Faces(), Faces(file)))
+    assert 0 < float((kept - whole).abs().mean()) < 0.01
+    target.write_bytes(target.read_bytes() + b" ")
+    with pytest.raises(WeightsError, match="is not the file that was shipped"):
+        Faces()
+
+    asked: list[Path] = []
+    monkeypatch.setattr(shipped, "ship_faces", lambda path: asked.append(path) or file)
+    assert facesr_command.main(["ship", str(file), "faces"]) == 0 and asked == [file]
+    assert "generator=faces" in capsys.readouterr().out
+    assert facesr_command.main(["ship", str(file), "other"]) == 2
+    assert "is a face generator" in capsys.readouterr().err and asked == [file]
+
+
+def test_only_a_decoder_is_shipped(file: Path, tmp_path: Path) -> None:
+    target = tmp_path / "package.safetensors"
+    write_generator(tmp_path / "gan.safetensors", torch.nn.Linear(2, 2), {})
+    save_file(load_file(file), tmp_path / "plain.safetensors")  # without what facesr says of it
+    for name in ("gan", "plain"):
+        with pytest.raises(CheckpointError, match="is no face decoder"):
+            ship_faces(tmp_path / f"{name}.safetensors", target)
+    state = load_file(file)
+    state["constant"][0, 0, 0, 0] = 1e6  # beyond half precision
+    network = decoder()
+    network.load_state_dict(state)
+    write_generator(file, network, {})
+    with pytest.raises(CheckpointError, match="cannot be shipped in 8 bits: constant"):
+        ship_faces(file, target)
+    assert not target.exists()
+    assert np.isfinite(state["last.weight"].numpy()).all()
