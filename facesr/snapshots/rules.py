@@ -58,15 +58,6 @@ def read_about(path: Path) -> dict[str, Any]:
     return about
 
 
-def format_of(path: Path) -> str:
-    """Returns the format that a file of ours states, nothing for any other file.
-
-    Raises:
-        CheckpointError: the file cannot be read.
-    """
-    return str((_about_of(_header_of(path)) or {}).get("format", ""))
-
-
 def _header_of(path: Path) -> bytes:
     """Returns the JSON that a safetensors file begins with; nothing for a file that begins otherwise.
 

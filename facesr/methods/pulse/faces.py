@@ -1,8 +1,7 @@
-"""The face generator that comes with this repository, 96x112: the decoder of a variational autoencoder.
+"""The face generator that this repository trains on a CPU, 96x112: the decoder of a variational autoencoder.
 
-    uv run evaluate.py method=pulse generator=faces low=DIR high=DIR
+    uv run facesr face-generator faces=data/faces
     uv run evaluate.py method=pulse generator=faces generator.weights=runs/face_generator/latest.safetensors ...
-    uv run facesr ship runs/face_generator/latest.safetensors faces
 
 Its latents are standard normal, so there is no mapping network beyond a mean and a covariance; and all of its maps are
 searched, because they are latents that belong to a place, and no noise.
@@ -10,6 +9,7 @@ searched, because they are latents that belong to a place, and no noise.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from facesr.errors import WeightsError
 from facesr.methods.pulse.style_space import dimension
 from facesr.models.face_vae import FaceDecoder
-from facesr.snapshots.shipped import SHIPPED_FACES
-from facesr.snapshots.snapshot import digests_beside
-from facesr.weights import load_into, read_state_dict, sha256_of
+from facesr.ranges import Range
+from facesr.weights import find_weights, load_into, read_state_dict, sha256_of
 
+FILE_NAME = "face_decoder.safetensors"
 _WHAT = "a face decoder (facesr face-generator)"
 
 
@@ -28,32 +28,38 @@ class Faces(nn.Module):
     """A face decoder as a `facesr.protocols.LatentGenerator`; ``to(device)`` moves all of it.
 
     Attributes:
-        maps_are_latents: a search moves all of its maps.
+        maps_are_latents: a search moves all of its maps, and stays inside the spheres instead of on them.
     """
 
     mapped_mean: Tensor
     mapped_std: Tensor
     maps_are_latents = True
 
-    def __init__(self, weights: str | Path | None = None, name: str = "faces") -> None:
-        """Reads the file `weights`, or the one that comes with the package.
+    def __init__(
+        self,
+        weights: str | Path | None = None,
+        spread: Annotated[float, Range(0, 1_000, above=True)] = 1.0,
+        map_spread: Annotated[float, Range(0, 1_000, above=True)] = 1.0,
+        name: str = "faces",
+    ) -> None:
+        """Reads the decoder's file.
 
         Args:
-            weights: the state dict's file, of `facesr face-generator`.
+            weights: the file, of `facesr face-generator`; None looks for `FILE_NAME` in $FACESR_WEIGHTS and the cache.
+            spread: factor on the standard deviations of the vector.
+            map_spread: factor on those of the maps.
             name: the generator's name in reports.
 
         Raises:
             WeightsError: the file is missing, damaged or of another network.
+            ValueError: a spread is not above 0.
         """
         super().__init__()
-        path = SHIPPED_FACES if weights is None else Path(weights).expanduser()
-        if not path.is_file():
-            raise WeightsError(f"generator.weights={path} is not a file; give one of facesr face-generator.")
+        if spread <= 0 or map_spread <= 0:
+            raise ValueError(f"spread and map_spread must be above 0, not {spread} and {map_spread}")
+        self.spread, self.map_spread = spread, map_spread
+        path = find_weights(FILE_NAME, key="generator.weights", configured=weights)
         self.name, self.weights_sha256 = name, sha256_of(path)
-        if weights is None and self.weights_sha256 not in digests_beside(path):
-            raise WeightsError(
-                f"{path} is not the file that was shipped; restore it with git checkout or install anew."
-            )
         self.network = decoder_of(path)
         # One vector holds the numbers of all resolutions, because their covariance is one.
         self.num_latents, self.latent_dim = 1, self.network.num_latents * self.network.latent_dim
@@ -65,7 +71,7 @@ class Faces(nn.Module):
 
     def map(self, latents: Tensor) -> Tensor:
         """Returns the decoder's vectors (N, resolutions, d) for standard normal latents (N, 1, resolutions * d)."""
-        return self.network.vectors_of(latents[:, 0])
+        return self.network.vectors_of(self.spread * latents[:, 0])
 
     def synthesise(self, mapped: Tensor, noises: Sequence[Tensor]) -> Tensor:
         """Returns pictures (N, 3, height, width), about [0, 1] and not clamped, differentiable in both arguments.
@@ -74,7 +80,7 @@ class Faces(nn.Module):
             mapped: what `map` gave.
             noises: the latent maps, (N, M, h, w) for each of `noise_shapes`.
         """
-        pictures: Tensor = self.network(mapped, noises)
+        pictures: Tensor = self.network(mapped, [self.map_spread * noise for noise in noises])
         return pictures
 
 

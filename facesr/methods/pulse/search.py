@@ -5,6 +5,7 @@ end: a face that is found leaves the batch, and the rest gets cheaper. Whatever 
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -33,6 +34,8 @@ OPTIMIZERS: dict[str, Callable[[list[Tensor], float], torch.optim.Optimizer]] = 
     "adamax": lambda searched, rate: torch.optim.Adamax(searched, lr=rate),
 }
 PRECISIONS = ("float32", "bfloat16")
+# Of a drawn vector's length: how far from the mean face a search inside the sphere begins. Seeds begin elsewhere.
+NEAR = 0.1
 
 
 @dataclass(frozen=True)
@@ -173,7 +176,8 @@ def _begun(
     """Returns where each row begins, a function of its face's pixels and its seed alone.
 
     Random numbers are drawn on the CPU, so that a GPU starts from the same place. The last noise map is zero, as PULSE
-    has it; a generator that was made for certain maps starts from those, and maps that are latents are all searched.
+    has it; a generator that was made for certain maps starts from those, and one whose maps are latents from near its
+    mean face.
     """
     num_vectors = 1 if settings.tiled_latents else generator.num_latents
     draws = [hashlib.sha256(digest + str(seed).encode()).digest()[:8] for digest, seed in starts]
@@ -191,7 +195,10 @@ def _begun(
         begun = encoder.start(low, numbers)[:, None].repeat(1, num_vectors, 1)
     maps = [torch.stack(column).to(low.device) for column in zip(*noises, strict=True)]
     if maps and _has_latent_maps(generator):
-        return Variables(begun, maps, len(maps))
+        # Inside what a drawn one's length is on average, and from near the mean face, without anything of its own.
+        inside = [torch.full_like(begun[:, :, :1], math.sqrt(begun.shape[-1]))]
+        inside += [torch.full_like(one[:, :, :1, :1], math.sqrt(one[0, 0].numel())) for one in maps]
+        return Variables(NEAR * begun, [torch.zeros_like(one) for one in maps], len(maps), inside)
     if maps:
         maps[-1].zero_()
     else:

@@ -20,7 +20,7 @@ def sample_sheet(generator: StyleGenerator | FaceDecoder, rows: int = 5, columns
     """Returns rows x columns random faces as one picture, uint8 (H, W, 3); always the same latents, none chosen."""
     random = torch.Generator().manual_seed(SEED)
     if isinstance(generator, FaceDecoder):
-        return _sheet(_decoded(generator, generator.draw(rows * columns, random)), columns)
+        return _sheet(_decoded(generator, generator.draw(rows * columns, random)[0]), columns)
     latents = torch.randn(rows * columns, generator.latent_dim, generator=random)
     mapped = _map(generator, latents)
     return _sheet(_draw(generator, mapped, random), columns)
@@ -29,18 +29,14 @@ def sample_sheet(generator: StyleGenerator | FaceDecoder, rows: int = 5, columns
 def interpolation_sheet(generator: StyleGenerator | FaceDecoder, rows: int = 5, columns: int = 10) -> NDArray[np.uint8]:
     """Returns one picture, uint8 (H, W, 3), whose rows go from one random face to another by equal steps of w.
 
-    The noise is the same along a row, so what changes is what the latent says. A decoder's latents go along an arc,
-    maps and all: on the straight line between two they would be too short.
+    The noise is the same along a row, so what changes is what the latent says. A decoder's latents go along an arc: on
+    the straight line between two they would be too short.
     """
     random = torch.Generator().manual_seed(SEED + 1)
     if isinstance(generator, FaceDecoder):
-        angle = torch.linspace(0.0, torch.pi / 2.0, columns)
-        way = [
-            torch.einsum("c,n...->nc...", angle.cos(), part[:rows])
-            + torch.einsum("c,n...->nc...", angle.sin(), part[rows:])
-            for part in generator.draw(2 * rows, random)
-        ]
-        return _sheet(_decoded(generator, [part.flatten(0, 1) for part in way]), columns)
+        angle = torch.linspace(0.0, torch.pi / 2.0, columns)[None, :, None]
+        first, last = generator.draw(2 * rows, random)[0][:, None].chunk(2)
+        return _sheet(_decoded(generator, (angle.cos() * first + angle.sin() * last).flatten(0, 1)), columns)
     ends = _map(generator, torch.randn(2 * rows, generator.latent_dim, generator=random))
     share = torch.linspace(0.0, 1.0, columns, device=ends.device)[None, :, None]
     first, last = ends[:rows, None], ends[rows:, None]
@@ -71,13 +67,16 @@ def _draw(generator: StyleGenerator, mapped: Tensor, random: torch.Generator, sa
 
 
 @torch.no_grad()
-def _decoded(decoder: FaceDecoder, latents: list[Tensor]) -> NDArray[np.uint8]:
-    """Returns faces, uint8 (N, H, W, 3), of the numbers that `FaceDecoder.draw` gives."""
+def _decoded(decoder: FaceDecoder, numbers: Tensor) -> NDArray[np.uint8]:
+    """Returns faces, uint8 (N, H, W, 3), of numbers that `FaceDecoder.draw` gives, with maps of zeros.
+
+    Maps are what one face alone has at one place, and random ones are noise.
+    """
     device = decoder.constant.device
     parts = []
-    for start in range(0, len(latents[0]), BATCH):
-        vectors, *maps = [part[start : start + BATCH].to(device) for part in latents]
-        parts.append(to_uint8(decoder(decoder.vectors_of(vectors), maps).clamp(0.0, 1.0).cpu()))
+    for part in torch.split(numbers.to(device), BATCH):
+        maps = [torch.zeros(len(part), *shape, device=device) for shape in decoder.noise_shapes]
+        parts.append(to_uint8(decoder(decoder.vectors_of(part), maps).clamp(0.0, 1.0).cpu()))
     return np.concatenate(parts)
 
 

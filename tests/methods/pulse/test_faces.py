@@ -3,17 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from facesr import __main__ as facesr_command
 from facesr.build import build, load_group
 from facesr.config import PulseSettings
-from facesr.errors import CheckpointError, WeightsError
-from facesr.methods.pulse import faces as faces_module
+from facesr.errors import WeightsError
 from facesr.methods.pulse.faces import Faces
 from facesr.methods.pulse.operator import operator_for
 from facesr.methods.pulse.search import search
@@ -21,8 +18,6 @@ from facesr.methods.pulse.sphere import Variables
 from facesr.models.face_vae import FaceDecoder
 from facesr.places import Place
 from facesr.protocols import LatentGenerator
-from facesr.snapshots import shipped
-from facesr.snapshots.shipped import ship_faces
 from facesr.training.face_generator.program import write_generator
 from facesr.weights import sha256_of
 
@@ -42,7 +37,10 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_file_becomes_a_generator(file: Path) -> None:
-    generator = build(load_group("latent_generator", "faces", [f"weights={file}"]), Place.LATENT_GENERATOR)
+    generator = build(
+        load_group("latent_generator", "faces", [f"weights={file}", "spread=1.0", "map_spread=1.0"]),
+        Place.LATENT_GENERATOR,
+    )
     assert isinstance(generator, LatentGenerator) and isinstance(generator, Faces)
     assert generator.name == "faces" and generator.size == (24, 32) and generator.weights_sha256 == sha256_of(file)
     assert (generator.num_latents, generator.latent_dim) == (1, 15)
@@ -54,7 +52,7 @@ def test_a_file_becomes_a_generator(file: Path) -> None:
     assert not any(parameter.requires_grad for parameter in generator.parameters())
 
 
-def test_all_maps_are_searched_and_keep_their_lengths(file: Path, pulse_settings: PulseSettings) -> None:
+def test_all_latents_are_searched_inside_their_spheres(file: Path, pulse_settings: PulseSettings) -> None:
     generator = Faces(file)
     seen: list[list[Tensor]] = []
     squares: list[float] = []
@@ -69,10 +67,16 @@ def test_all_maps_are_searched_and_keep_their_lengths(file: Path, pulse_settings
     settings = replace(pulse_settings, num_trained_noises=0, steps=60, eps=1e-12)
     found = search(generator, operator, low, settings, watch)
     assert all(not torch.equal(before, after) for before, after in zip(seen[0], seen[-1], strict=True))
-    for before, after in zip(seen[0], seen[-1], strict=True):
-        own = tuple(range(2, before.ndim))
-        torch.testing.assert_close(before.norm(dim=own), after.norm(dim=own))
-        assert float(before.norm(dim=own).min()) > 0, "no map is zero where all are searched"
+    start, *begun_maps = seen[0]
+    assert all(float(part.abs().max()) == 0 for part in begun_maps)
+    assert 0.05 < float(start.norm(dim=-1).max()) / 15**0.5 < 0.2, "near the mean face, and elsewhere for each seed"
+    assert not torch.equal(start[0], start[1])
+    for vectors, *others in seen:
+        assert float(vectors.norm(dim=-1).max()) <= 15**0.5 * 1.0001
+        for part in others:
+            radius = part[0, 0].numel() ** 0.5
+            assert float(part.flatten(2).norm(dim=-1).max()) <= radius * 1.0001
+    assert any(float(part.flatten(2).norm(dim=-1).max()) > 0.999 * part[0, 0].numel() ** 0.5 for part in seen[-1][1:])
     assert min(one.best_l2 for one in found) == pytest.approx(min(squares)) and min(squares) < 0.7 * squares[0]
 
 
@@ -100,48 +104,18 @@ def test_a_wrong_file_is_one_sentence(file: Path, name: str, value: Tensor | Non
     assert words in str(caught.value) and str(file) in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_the_spreads_are_factors_of_what_is_drawn(file: Path) -> None:
+    plain, wide = Faces(file), Faces(file, spread=1.5, map_spread=0.5)
+    numbers, *maps = decoder().draw(2, torch.Generator().manual_seed(1))
+    expected = plain.synthesise(plain.map(1.5 * numbers[:, None]), [0.5 * part for part in maps])
+    torch.testing.assert_close(wide.synthesise(wide.map(numbers[:, None]), maps), expected)
+    with pytest.raises(ValueError, match="must be above 0"):
+        Faces(file, map_spread=0.0)
+
+
 def test_no_file_and_a_damaged_one_are_one_sentence(file: Path) -> None:
     with pytest.raises(WeightsError, match=r"generator\.weights=\S+none is not a file"):
         Faces(file.with_name("none"))
     file.write_bytes(file.read_bytes()[:500])
     with pytest.raises(WeightsError, match="not a readable weights file"):
         Faces(file)
-
-
-def test_shipping_keeps_a_quarter_of_the_bytes_and_nearly_the_pictures(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    target = tmp_path / "package" / "faces.safetensors"
-    monkeypatch.setattr(faces_module, "SHIPPED_FACES", target)
-    assert ship_faces(file, target) == target
-    numbers, *maps = decoder().draw(3, torch.Generator().manual_seed(3))
-    kept, whole = (one.synthesise(one.map(numbers[:, None]), maps) for one in (Faces(), Faces(file)))
-    assert 0 < float((kept - whole).abs().mean()) < 0.01
-    target.write_bytes(target.read_bytes() + b" ")
-    with pytest.raises(WeightsError, match="is not the file that was shipped"):
-        Faces()
-
-    asked: list[Path] = []
-    monkeypatch.setattr(shipped, "ship_faces", lambda path: asked.append(path) or file)
-    assert facesr_command.main(["ship", str(file), "faces"]) == 0 and asked == [file]
-    assert "generator=faces" in capsys.readouterr().out
-    assert facesr_command.main(["ship", str(file), "other"]) == 2
-    assert "is a face generator" in capsys.readouterr().err and asked == [file]
-
-
-def test_only_a_decoder_is_shipped(file: Path, tmp_path: Path) -> None:
-    target = tmp_path / "package.safetensors"
-    write_generator(tmp_path / "gan.safetensors", torch.nn.Linear(2, 2), {})
-    save_file(load_file(file), tmp_path / "plain.safetensors")  # without what facesr says of it
-    for name in ("gan", "plain"):
-        with pytest.raises(CheckpointError, match="is no face decoder"):
-            ship_faces(tmp_path / f"{name}.safetensors", target)
-    state = load_file(file)
-    state["constant"][0, 0, 0, 0] = 1e6  # beyond half precision
-    network = decoder()
-    network.load_state_dict(state)
-    write_generator(file, network, {})
-    with pytest.raises(CheckpointError, match="cannot be shipped in 8 bits: constant"):
-        ship_faces(file, target)
-    assert not target.exists()
-    assert np.isfinite(state["last.weight"].numpy()).all()

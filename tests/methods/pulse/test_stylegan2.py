@@ -181,7 +181,7 @@ def test_a_damaged_file_and_a_whole_checkpoint_are_one_sentence(file: Path) -> N
         StyleGAN2(file)
 
 
-@pytest.mark.parametrize("name", ["stylegan", "stylegan2", "faces_gan"])
+@pytest.mark.parametrize("name", ["stylegan", "stylegan2", "faces", "faces_gan"])
 def test_every_configuration_builds_up_to_its_weights(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

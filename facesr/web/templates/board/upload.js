@@ -91,7 +91,8 @@ class Upload {
       if (++failures > ATTEMPTS) throw new Stop(`The board cannot be reached. ${GOES_ON}`);
       const asked = Number(body.retry_after) || 0;
       const milliseconds = Math.min(LONGEST_PAUSE, Math.max(1000 * asked, 500 * 2 ** failures));
-      const why = status < 400 ? "The line broke" : `The board cannot take it now (${status})`;
+      const refused = isElsewhere ? "The upload went on elsewhere" : `The board cannot take it now (${status})`;
+      const why = status < 400 ? "The line broke" : refused;
       this.tell(`${why}; trying again in ${Math.ceil(milliseconds / 1000)} s.`);
       await pause(milliseconds, signal);
       if (signal.aborted) throw new Stop(`Stopped. ${GOES_ON}`);
