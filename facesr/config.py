@@ -179,7 +179,7 @@ class FaceGeneratorSettings:
     """Everything that `facesr face-generator` needs."""
 
     name: str  # the run's identity: runs/<name>
-    kind: str  # vae | gan
+    kind: str  # vae: variational autoencoder, on a CPU | gan: StyleGAN2's layers, on a GPU
     runs_dir: str
     seed: Seed  # of weights, order and latents
     device: str  # auto | cpu | cuda

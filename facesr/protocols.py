@@ -88,7 +88,7 @@ class LatentGenerator(Protocol):
         num_latents: vectors L of one face (18 for StyleGAN at 1024 pixels); with tiled latents all are equal.
         latent_dim: length D of a vector, 512.
         size: (width, height) of a picture.
-        noise_shapes: shapes (1, h, w) of the noise maps, empty for a generator without noise.
+        noise_shapes: shapes (1, h, w) of the noise maps, or (M, h, w) of latent maps; empty for a generator without.
         noise_constants: maps of these shapes where the generator was made for maps that never change; else empty, and
             a search draws them.
         mapped_mean: float32 (D,), mean of the mapping outputs passed through the inverse of their last activation.
