@@ -73,6 +73,7 @@ def test_maps_are_left_alone_in_the_first_half() -> None:
         figures = vae_step(state, faces, progress)
         assert all(bool(value.isfinite().all()) for value in figures.values())
         assert ("nats/1" in figures) == (progress >= 0.5)
+        assert {group["lr"] for group in state.generator_optimizer.param_groups} == {rate_at(progress)}
         after = dict(state.generator.named_parameters())
         return {name for name, value in before.items() if not torch.equal(value, after[name])}
 
@@ -164,6 +165,7 @@ def test_a_run_is_kept_resumed_and_searched(
     whole, parts = ({name: file.get_tensor(name) for name in file.keys()} for file in map(opened, files))  # noqa: SIM118
     assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
     assert not any(name.startswith(("encoder", "decoder")) for name in whole), "the decoder alone"
+    assert not torch.equal(whole["prior_factor"], torch.eye(512)), "what real faces are like was fitted"
 
     folder = tmp_path / "whole" / "faces"
     sheet = cv2.imread(str(folder / "sheets" / "000000008_samples.png"))

@@ -71,6 +71,9 @@ def test_all_latents_are_searched_inside_their_spheres(file: Path, pulse_setting
     assert all(float(part.abs().max()) == 0 for part in begun_maps)
     assert 0.05 < float(start.norm(dim=-1).max()) / 15**0.5 < 0.2, "near the mean face, and elsewhere for each seed"
     assert not torch.equal(start[0], start[1])
+    second, *second_maps = seen[1]
+    assert float(second.norm(dim=-1).max()) < 0.8 * 15**0.5, "it is not brought out to the sphere"
+    assert all(float(part.square().mean()) < 0.8 for part in second_maps)
     for vectors, *others in seen:
         assert float(vectors.norm(dim=-1).max()) <= 15**0.5 * 1.0001
         for part in others:
