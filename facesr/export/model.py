@@ -13,7 +13,7 @@ from torch import nn
 from facesr import __version__
 from facesr.errors import CheckpointError, ConfigError
 from facesr.export.form import Form, MeanWithMirrorImage, with_fixed_size
-from facesr.export.parity import MAX_DIFFERENCE, Parity, measure
+from facesr.export.parity import Parity, measure
 from facesr.export.radius import receptive_radius
 from facesr.files import write_bytes
 from facesr.methods.onnx_about import MADE_WITH, OnnxAbout
@@ -99,7 +99,7 @@ def checked_model(spec: str, out: Path, form: Form = PLAIN) -> tuple[bytes, Onnx
     if not parity.is_kept:
         raise CheckpointError(
             f"{path} is not exported: on faces of {parity.where} the file would differ from it by "
-            f"{parity.difference:.1e} (at most {MAX_DIFFERENCE:g}), or by {parity.levels} grey levels in "
+            f"{parity.difference:.1e} (at most {parity.allowed:.1e}), or by {parity.levels} grey levels in "
             f"{100 * parity.share:.2g} % of the values; report it with the versions of torch and onnxruntime."
         )
     return data, about, parity

@@ -1,7 +1,8 @@
 """Whether an exported file restores as the snapshot does: on faces, of three sizes, alone and together."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,8 +14,10 @@ from facesr.data.synthetic.face.render import render_faces
 from facesr.image import to_float, to_uint8
 from facesr.resample import downscale_uint8, resize
 
-# Float32 has 1.2e-7 at 1; the two programs sum in different orders.
+# Float32 has 1.2e-7 at 1; the two programs sum in different orders. A deep network rounds more than that: two programs
+# that are each as far from the exact answer as PyTorch is may be twice as far from each other.
 MAX_DIFFERENCE = 2e-6
+MOST_ROUNDINGS = 2.0
 # Where an answer lies on the border between two grey levels, rounding shows the difference.
 MAX_LEVELS, MAX_SHARE = 1, 1e-3
 _NUM_FACES = 3
@@ -29,17 +32,19 @@ class Parity:
         levels: the largest one in grey levels.
         share: how many values differ in grey levels, 0 to 1.
         where: the size at which the difference is largest, for people.
+        allowed: what the difference may be at most.
     """
 
     difference: float
     levels: int
     share: float
     where: str
+    allowed: float = MAX_DIFFERENCE
 
     @property
     def is_kept(self) -> bool:
         """Whether the file restores as the snapshot does."""
-        return self.difference <= MAX_DIFFERENCE and self.levels <= MAX_LEVELS and self.share <= MAX_SHARE
+        return self.difference <= self.allowed and self.levels <= MAX_LEVELS and self.share <= MAX_SHARE
 
 
 def measure(network: nn.Module, exported: nn.Module, size: tuple[int, int] | None = None) -> Parity:
@@ -60,7 +65,10 @@ def measure(network: nn.Module, exported: nn.Module, size: tuple[int, int] | Non
     parts = [_compared(network, exported, batch) for batch in batches]
     worst = max(parts, key=lambda part: np.nan_to_num(part.difference, nan=np.inf))
     levels, share = max(part.levels for part in parts), max(part.share for part in parts)
-    return Parity(worst.difference, levels, share, worst.where)
+    found = Parity(worst.difference, levels, share, worst.where)
+    if not found.difference > MAX_DIFFERENCE:  # NaN is refused whatever is allowed
+        return found
+    return replace(found, allowed=max(MAX_DIFFERENCE, MOST_ROUNDINGS * _rounding(network, batches)))
 
 
 def face_batches() -> Iterator[Tensor]:
@@ -72,6 +80,13 @@ def face_batches() -> Iterator[Tensor]:
     faces = downscale_uint8(high)
     row = np.concatenate([faces, np.roll(faces, 1, 0), np.roll(faces, 2, 0), faces], 2)
     yield to_float(np.concatenate([row, row, row], 1)[:, :64])
+
+
+@torch.no_grad()
+def _rounding(network: nn.Module, batches: Sequence[Tensor]) -> float:
+    """Returns the largest distance of the network's float32 answers from those in float64."""
+    exact = copy.deepcopy(network).double()
+    return max(float((network(batch).double() - exact(batch.double())).abs().max()) for batch in batches)
 
 
 def faces_of(width: int, height: int) -> Tensor:

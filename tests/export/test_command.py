@@ -152,6 +152,25 @@ def test_answers_that_are_not_finite_are_caught(write: Write, tmp_path: Path) ->
     assert not found.is_kept and found.levels == 255
 
 
+def test_a_network_that_rounds_more_may_differ_by_twice_its_own_rounding() -> None:
+    class Plus(torch.nn.Module):
+        def __init__(self, number: float, after: float) -> None:
+            super().__init__()
+            self.number, self.after = number, after
+
+        def forward(self, low: torch.Tensor) -> torch.Tensor:
+            return (low + self.number) - self.number + self.after
+
+    # At 300 float32 has steps of 3.05e-5, so that sums are off by up to half of one.
+    rounds = Plus(300.0, 0.0)
+    kept, wrong = (parity.measure(rounds, Plus(0.0, after)) for after in (0.0, 1e-4))
+    assert 5e-6 < kept.difference <= 1.53e-5 and kept.is_kept
+    assert kept.allowed == pytest.approx(2 * kept.difference, rel=1e-3), "the other one is exact"
+    assert wrong.allowed == kept.allowed and not wrong.is_kept
+    exact = parity.measure(Plus(0.0, 0.0), Plus(0.0, 3e-6))
+    assert exact.allowed == parity.MAX_DIFFERENCE and not exact.is_kept, "nothing is rounded there"
+
+
 def test_the_faces_are_of_three_sizes() -> None:
     batches = list(parity.face_batches())
     assert [tuple(batch.shape) for batch in batches] == [(3, 3, 28, 24), (3, 3, 40, 32), (3, 3, 64, 96)]
@@ -171,6 +190,13 @@ def test_a_kill_while_writing_leaves_no_file_of_that_name(
     with pytest.raises(KeyboardInterrupt):
         export(str(snapshot), tmp_path / "a.onnx")
     assert not (tmp_path / "a.onnx").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["asc19_fast", "wild"])
+def test_the_fast_one_and_the_deep_one_are_exported(name: str, tmp_path: Path) -> None:
+    done = export(f"pretrained:{name}", tmp_path / "a.onnx")
+    assert done.parity.is_kept and done.parity.difference <= (5e-6 if name == "wild" else 2e-6)
 
 
 @pytest.mark.slow
