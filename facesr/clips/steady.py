@@ -11,7 +11,7 @@ Floats = NDArray[np.float32]
 # So many frames on each side are averaged.
 REACH = 6
 # A neighbour that is off by so many grey levels after alignment counts 1/e.
-RESIDUAL = 8.0
+RESIDUAL = 12.0
 # Slow differences are light, which a neighbour may have differently; residuals are taken without them, and over a few
 # pixels, of the 96x112.
 _LIGHT_SIGMA, _RESIDUAL_SIGMA = 12.0, 2.0
