@@ -22,7 +22,7 @@ import facesr
 from facesr.errors import ConfigError, exit_code_of
 from facesr.figures.plane import Marker, Plane, plane_png
 from facesr.files import whole_file
-from facesr.image import to_uint8
+from facesr.image import to_float, to_uint8
 from facesr.methods.open import open_method
 from facesr.png import list_png, read_png
 
@@ -38,8 +38,7 @@ def of_method(spec: str) -> Callable[[Faces], Faces]:
 
     @torch.no_grad()
     def restore(low: Faces) -> Faces:
-        given = torch.from_numpy(low).permute(0, 3, 1, 2).float() / 255.0
-        return to_uint8(torch.cat([network(part).clamp(0.0, 1.0) for part in given.split(AT_ONCE)]))
+        return to_uint8(torch.cat([network(part) for part in to_float(low).split(AT_ONCE)]))
 
     return restore
 
@@ -49,8 +48,7 @@ def of_peer(network: str) -> Callable[[Faces], Faces]:
     one = dat_light() if network == "dat_light" else ncnn_network(Path(network))
 
     def restore(low: Faces) -> Faces:
-        given = low.astype(np.float32).transpose(0, 3, 1, 2) / 255.0
-        return to_uint8(torch.from_numpy(np.stack([one(picture) for picture in given])).clamp(0.0, 1.0))
+        return to_uint8(torch.from_numpy(np.stack([one(picture) for picture in to_float(low).numpy()])))
 
     return restore
 
@@ -87,13 +85,8 @@ def main() -> None:
             raise ConfigError(f"--peer {peer} has no name; give NAME={peer}.")
         ways[name] = of_peer(network)
     times = least_ms(ways, low[:AT_ONCE], given.rounds)
-    print(
-        "| network | ms a face | "
-        + " | ".join(f"IS {judge}" for judge in judges)
-        + " |\n"
-        + "|---" * (2 + len(judges))
-        + "|"
-    )
+    heads = ["network", "ms a face", *(f"IS {judge}" for judge in judges)]
+    print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
     markers = []
     for name, way in ways.items():
         scores = facesr.score(way(low), high, judges=judges, device="cpu")
