@@ -2,9 +2,12 @@
 
 Every term has one value per face; they are added up, never averaged over a batch, so no face feels its neighbours.
 
-Source: Menon et al., PULSE, CVPR 2020, section 3.3, and its published settings (weights 100 and 0.05, eps 2e-3).
+Source: Menon et al., PULSE, CVPR 2020, section 3.3, and its published settings (weights 100 and 0.05, eps 2e-3). The
+prior is that of a maximum a posteriori estimate, after Bora et al., "Compressed sensing using generative models",
+arXiv 1703.03208, section 6, whose objective adds the latent's squared length.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -40,17 +43,28 @@ def geocross(mapped: Tensor) -> Tensor:
     return angle.square().mean(dim=(-2, -1)) * (dim / 8.0)
 
 
+def squared_length(searched: Sequence[Tensor]) -> Tensor:
+    """Returns half of the sum of squares of all latents of each face, (N,), for tensors (N, ...).
+
+    Up to a constant it is how unlikely they are in nats where they are standard normal.
+    """
+    return 0.5 * torch.stack([part.float().square().flatten(1).sum(1) for part in searched]).sum(0)
+
+
 @dataclass(frozen=True)
 class Objective:
     """Weights of the terms.
 
     Attributes:
-        l2_weight: of the mean square, which counts as `eps` where it is below.
+        l2_weight: of the mean square, which without a prior counts as `eps` where it is below.
         l1_weight: of the mean absolute difference.
         geocross_weight: of `geocross`.
         eps: mean square of a face that is found.
         covariance_weight: of `facesr.methods.pulse.covariance.mahalanobis`.
         inverse_covariance: (D, D), for that term.
+        prior_weight: of `squared_length` over the input's number of values. The sum of both terms is lowest where
+            latents are likeliest whose picture, downscaled, has normal errors with a standard deviation of
+            sqrt(prior_weight / (2 l2_weight)).
     """
 
     l2_weight: float
@@ -59,17 +73,27 @@ class Objective:
     eps: float
     covariance_weight: float = 0.0
     inverse_covariance: Tensor | None = None
+    prior_weight: float = 0.0
 
     def __call__(
-        self, downscaled: Tensor, low: Tensor, mapped: Tensor, latents: Tensor | None = None
+        self, downscaled: Tensor, low: Tensor, mapped: Tensor, searched: Sequence[Tensor] = ()
     ) -> tuple[Tensor, Tensor]:
-        """Returns (loss, mean square), each (N,); the mean square as it is, without eps and without gradient."""
+        """Returns (loss, mean square), each (N,); the mean square as it is, without eps and without gradient.
+
+        Args:
+            downscaled: (N, 3, h, w) in [0, 1], of the generator's pictures.
+            low: the inputs, likewise.
+            mapped: mapped latents (N, L, D).
+            searched: the latents (N, L, D) before that, and the maps that are searched, (N, M, h, w) each.
+        """
         square = mean_square(downscaled, low)
-        loss = self.l2_weight * square.clamp_min(self.eps)
+        loss = self.l2_weight * (square if self.prior_weight else square.clamp_min(self.eps))
         if self.l1_weight:
             loss = loss + self.l1_weight * mean_absolute(downscaled, low)
         if self.geocross_weight:
             loss = loss + self.geocross_weight * geocross(mapped.float())
-        if self.inverse_covariance is not None and latents is not None:
-            loss = loss + self.covariance_weight * mahalanobis(latents.float(), self.inverse_covariance)
+        if self.inverse_covariance is not None and searched:
+            loss = loss + self.covariance_weight * mahalanobis(searched[0].float(), self.inverse_covariance)
+        if self.prior_weight:
+            loss = loss + self.prior_weight / low[0].numel() * squared_length(searched)
         return loss, square.detach()

@@ -35,6 +35,7 @@ from facesr.methods.pulse.progress import SearchProgress
 from facesr.methods.pulse.schedule import SCHEDULES
 from facesr.methods.pulse.search import OPTIMIZERS, PRECISIONS, Found, search
 from facesr.methods.pulse.status import tell
+from facesr.methods.pulse.style_space import StyleLatentSpace
 from facesr.methods.record import SYNTHETIC
 from facesr.places import Place
 from facesr.protocols import LatentGenerator
@@ -154,6 +155,11 @@ def open_pulse(settings: EvaluateSettings | SubmitSettings, device: torch.device
     assert isinstance(generator, nn.Module) and isinstance(generator, LatentGenerator)
     if settings.pulse.covariance_weight:
         check_mapping(generator, "pulse.covariance_weight", "leave it 0")
+    if settings.pulse.prior_weight and isinstance(generator, StyleLatentSpace):
+        raise ConfigError(
+            "pulse.prior_weight needs standard normal latents and maps (faces, eigenfaces), and those of "
+            f"generator={generator.name} are not; leave it 0, or give pulse.covariance_weight."
+        )
     if settings.pulse.start == "encoder":
         check_mapping(generator, "pulse.start=encoder", "give pulse.start=random")
     caveat = getattr(generator, "caveat", "")

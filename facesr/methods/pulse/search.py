@@ -5,7 +5,6 @@ end: a face that is found leaves the batch, and the rest gets cheaper. Whatever 
 """
 
 import hashlib
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -34,7 +33,7 @@ OPTIMIZERS: dict[str, Callable[[list[Tensor], float], torch.optim.Optimizer]] = 
     "adamax": lambda searched, rate: torch.optim.Adamax(searched, lr=rate),
 }
 PRECISIONS = ("float32", "bfloat16")
-# Of a drawn vector's length: how far from the mean face a search inside the sphere begins. Seeds begin elsewhere.
+# Of a drawn vector's length: how far from the mean face a search with a prior begins. Seeds begin elsewhere.
 NEAR = 0.1
 
 
@@ -126,7 +125,7 @@ def _search_rows(
     optimizer = OPTIMIZERS[settings.optimizer](variables.searched, settings.learning_rate)
     weights = (settings.l2_weight, settings.l1_weight, settings.geocross_weight)
     inverse = inverse_covariance(generator) if settings.covariance_weight else None
-    objective = Objective(*weights, settings.eps, settings.covariance_weight, inverse)
+    objective = Objective(*weights, settings.eps, settings.covariance_weight, inverse, settings.prior_weight)
     best = _Best(variables.latents)
     alive = torch.arange(len(low), device=low.device)
     for step in range(settings.steps):
@@ -134,11 +133,13 @@ def _search_rows(
             group["lr"] = settings.learning_rate * factor(settings.schedule, step, settings.steps)
         picture, mapped = _pictures(generator, variables, settings)
         downscaled = operator.downscale(picture)
-        loss, square = objective(downscaled, low[alive], mapped, variables.latents)
+        loss, square = objective(downscaled, low[alive], mapped, variables.searched)
         if wanted is not None:
             loss = loss + settings.identity_weight * wanted.rows(alive).distance(operator.frame(picture))
-        best.update(alive, step, square, picture, downscaled, variables.latents)
-        going = square > settings.eps
+        # With a prior the likeliest face is wanted, not the first that fits: every face takes all steps.
+        measure = loss.detach() if settings.prior_weight else square
+        best.update(alive, step, measure, square, picture, downscaled, variables.latents)
+        going = square > (-1.0 if settings.prior_weight else settings.eps)
         # A value that is not finite compares as false; its face goes on, and may yet recover.
         going |= ~torch.isfinite(square)
         if watcher is not None:
@@ -176,8 +177,7 @@ def _begun(
     """Returns where each row begins, a function of its face's pixels and its seed alone.
 
     Random numbers are drawn on the CPU, so that a GPU starts from the same place. The last noise map is zero, as PULSE
-    has it; a generator that was made for certain maps starts from those, and one whose maps are latents from near its
-    mean face.
+    has it; a generator that was made for certain maps starts from those, a search with a prior near the mean face.
     """
     num_vectors = 1 if settings.tiled_latents else generator.num_latents
     draws = [hashlib.sha256(digest + str(seed).encode()).digest()[:8] for digest, seed in starts]
@@ -194,11 +194,11 @@ def _begun(
         encoder = encoder_for(generator, operator, settings.encoder_pairs)
         begun = encoder.start(low, numbers)[:, None].repeat(1, num_vectors, 1)
     maps = [torch.stack(column).to(low.device) for column in zip(*noises, strict=True)]
-    if maps and _has_latent_maps(generator):
-        # Inside what a drawn one's length is on average, and from near the mean face, without anything of its own.
-        inside = [torch.full_like(begun[:, :, :1], math.sqrt(begun.shape[-1]))]
-        inside += [torch.full_like(one[:, :, :1, :1], math.sqrt(one[0, 0].numel())) for one in maps]
-        return Variables(NEAR * begun, [torch.zeros_like(one) for one in maps], len(maps), inside)
+    if settings.prior_weight:
+        # From near the mean face, without anything in the maps: what is unlikely has to be asked for.
+        begun = NEAR * begun if settings.start == "random" else begun
+        num_trained = min(settings.num_trained_noises, len(maps))
+        return Variables(begun, [torch.zeros_like(one) for one in maps], num_trained, on_spheres=False)
     if maps:
         maps[-1].zero_()
     else:
@@ -207,17 +207,13 @@ def _begun(
     return Variables(begun, maps, num_trained)
 
 
-def _has_latent_maps(generator: LatentGenerator) -> bool:
-    """Returns whether a generator's maps are latents that belong to a place, and no noise (`Faces`)."""
-    return bool(getattr(generator, "maps_are_latents", False))
-
-
 class _Best:
     """The best step so far of each row: its picture, its downscaling and its latents belong to one another."""
 
     def __init__(self, latents: Tensor) -> None:
         num_rows = len(latents)
         self._latents = latents.detach().clone()
+        self._measure = torch.full((num_rows,), float("inf"))
         self._square = torch.full((num_rows,), float("inf"))
         self._step = [0] * num_rows
         self._taken = [0] * num_rows
@@ -226,14 +222,22 @@ class _Best:
 
     @torch.no_grad()
     def update(
-        self, alive: Tensor, step: int, square: Tensor, picture: Tensor, downscaled: Tensor, latents: Tensor
+        self,
+        alive: Tensor,
+        step: int,
+        measure: Tensor,
+        square: Tensor,
+        picture: Tensor,
+        downscaled: Tensor,
+        latents: Tensor,
     ) -> None:
-        """Takes over what is better than before; a value that is not finite never is."""
+        """Takes over what is better than before by its measure; one that is not finite never is."""
         if self._picture is None or self._downscaled is None:
             self._picture, self._downscaled = torch.zeros_like(picture), torch.zeros_like(downscaled)
-            self._square = self._square.to(square.device)
-        better = square < self._square[alive]
+            self._square, self._measure = self._square.to(square.device), self._measure.to(square.device)
+        better = measure < self._measure[alive]
         rows = alive[better]
+        self._measure[rows] = measure[better]
         self._square[rows] = square[better]
         self._picture[rows] = picture.detach()[better]
         self._downscaled[rows] = downscaled.detach()[better]

@@ -1,4 +1,4 @@
-"""Searching on spheres: each latent vector and each trained noise map keeps the length that it was drawn with.
+"""What is searched: each latent vector and each trained noise map keeps the length that it was drawn with, on a sphere.
 
 Source: Menon et al., "PULSE: self-supervised photo upsampling via latent space exploration of generative models",
 CVPR 2020, section 3.2: a Gaussian of many dimensions lies near a sphere, so a search that stays on it stays among
@@ -26,43 +26,32 @@ def project_(batch: Tensor, radii: Tensor, num_own: int) -> None:
     batch.mul_(radii / lengths(batch, num_own).clamp_min(tiny))
 
 
-def shrink_(batch: Tensor, radii: Tensor, num_own: int) -> None:
-    """Scales the vectors of a batch in place whose lengths over the last `num_own` dimensions exceed `radii`."""
-    tiny = torch.finfo(torch.float32).tiny
-    batch.mul_((radii / lengths(batch, num_own).clamp_min(tiny)).clamp_max(1.0))
-
-
 class Variables:
     """What is searched for several faces at once: rows of latents and of trained noise maps, each on its own sphere.
 
-    Where a generator's maps are latents, everything stays inside its sphere instead of on it.
-
     Attributes:
         latents: (N, L, D), or (N, 1, D) where all vectors of a face are one.
-        noises: maps (N, 1, h, w) in the generator's order; only the first `num_trained` are searched.
+        noises: maps (N, M, h, w) in the generator's order; only the first `num_trained` are searched.
         num_trained: how many maps are searched.
     """
 
-    def __init__(
-        self, latents: Tensor, noises: Sequence[Tensor], num_trained: int, inside: Sequence[Tensor] | None = None
-    ) -> None:
+    def __init__(self, latents: Tensor, noises: Sequence[Tensor], num_trained: int, on_spheres: bool = True) -> None:
         """Takes the start.
 
         Args:
             latents: as above.
             noises: as above.
             num_trained: as above.
-            inside: radii that are not exceeded, (N, L, 1) and (N, M, 1, 1) for each of the noises; None: the lengths of
-                the start are kept.
+            on_spheres: whether `project_` keeps the lengths of the start; a prior bounds them otherwise.
         """
         self.latents: Tensor = nn.Parameter(latents)
         self.noises: list[Tensor] = [
             nn.Parameter(noise) if number < num_trained else noise for number, noise in enumerate(noises)
         ]
         self.num_trained = num_trained
-        self._is_inside = inside is not None
-        kept = [lengths(latents, 1), *(lengths(noise, 2) for noise in noises[:num_trained])]
-        self._latent_radii, *self._noise_radii = kept if inside is None else inside
+        self._on_spheres = on_spheres
+        self._latent_radii = lengths(latents, 1)
+        self._noise_radii = [lengths(noise, 2) for noise in noises[:num_trained]]
 
     @property
     def searched(self) -> list[Tensor]:
@@ -71,11 +60,12 @@ class Variables:
 
     @torch.no_grad()
     def project_(self) -> None:
-        """Brings every vector and map back to its sphere, or into it."""
-        bring_ = shrink_ if self._is_inside else project_
-        bring_(self.latents, self._latent_radii, 1)
+        """Brings every vector and map back to its sphere, where there are spheres."""
+        if not self._on_spheres:
+            return
+        project_(self.latents, self._latent_radii, 1)
         for noise, radii in zip(self.noises, self._noise_radii, strict=False):
-            bring_(noise, radii, 2)
+            project_(noise, radii, 2)
 
     @torch.no_grad()
     def keep_(self, rows: Tensor, optimizer: torch.optim.Optimizer) -> None:

@@ -68,7 +68,7 @@ def test_the_covariance_is_that_of_the_mapping_network_and_kept(space):
 def test_the_loss_has_it_with_its_weight():
     low, latents = torch.full((2, 3, 4, 4), 0.5), torch.tensor([[[1.0, 1.0]], [[2.0, 0.0]]])
     plain = Objective(100, 0, 0, eps=1e-3)(low, low, latents)[0]
-    loss, square = Objective(100, 0, 0, 1e-3, 0.5, 3.0 * torch.eye(2))(low, low, latents, latents)
+    loss, square = Objective(100, 0, 0, 1e-3, 0.5, 3.0 * torch.eye(2))(low, low, latents, [latents])
     torch.testing.assert_close(loss, plain + 0.5 * torch.tensor([3.0, 6.0]))
     assert square.tolist() == [0.0, 0.0]
 

@@ -10,8 +10,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from facesr.build import build, load_group
-from facesr.errors import WeightsError
+from facesr.build import build, load_group, load_settings
+from facesr.config import EvaluateSettings
+from facesr.errors import ConfigError, WeightsError
+from facesr.methods.pulse.pulse import open_pulse
 from facesr.methods.pulse.stylegan2 import StyleGAN2, load_generator
 from facesr.models.style_generator import StyleGenerator
 from facesr.places import Place
@@ -181,7 +183,7 @@ def test_a_damaged_file_and_a_whole_checkpoint_are_one_sentence(file: Path) -> N
         StyleGAN2(file)
 
 
-@pytest.mark.parametrize("name", ["stylegan", "stylegan2", "faces", "faces_gan"])
+@pytest.mark.parametrize("name", ["stylegan", "stylegan2", "faces_gan"])
 def test_every_configuration_builds_up_to_its_weights(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -199,3 +201,10 @@ def test_the_configured_faces_load_what_training_writes(file: Path) -> None:
     )
     assert isinstance(generator, LatentGenerator)
     assert generator.name == "faces_gan" and generator.size == (24, 28)
+
+
+def test_it_has_no_prior_and_that_is_one_sentence(file: Path) -> None:
+    words = [f"generator.weights={file}", "generator.num_fit_samples=100", "pulse.prior_weight=0.01", "method=pulse"]
+    settings = load_settings("evaluate", EvaluateSettings, ["generator=stylegan2", *words])
+    with pytest.raises(ConfigError, match=r"pulse\.prior_weight needs standard normal .* or give pulse\.covariance"):
+        open_pulse(settings, torch.device("cpu"))
