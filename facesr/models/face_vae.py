@@ -1,19 +1,19 @@
-"""A variational autoencoder (VAE) of faces whose latents lie at several resolutions: the network of `generator=faces`.
+"""A variational autoencoder (VAE) of faces that begins with eigenfaces: the network of `generator=faces`.
 
-The decoder makes coarse features of a first latent vector, doubles them up to half the picture's size, and ends in a
-pixel shuffle. At every resolution a latent vector scales and shifts the features, and at the coarser ones latent maps
-are added to them: what only this face has at one place needs a latent at that place. All latents are trained to be
-standard normal. What the vectors of real faces really are is fitted afterwards, a mean and a covariance, and used to
-draw them. The encoder is there for the training and that fit.
+A latent vector gives a small picture as eigenfaces do, by principal components of downscaled faces; latent maps, one
+number for each of its pixels and colours, are what the components leave over. What a face of that kind looks like at
+four times the size is what the decoder learns: residual blocks, which the vector scales and shifts, change the enlarged
+picture. All latents are trained to be standard normal. What the vectors of real faces really are is fitted afterwards,
+a mean and a covariance, and used to draw them. The encoder is there for the training and that fit.
 
-Source: Kingma and Welling, "Auto-encoding variational Bayes", arXiv 1312.6114; latent maps at several resolutions,
-whose posteriors see the decoder's features, after Vahdat and Kautz, "NVAE", arXiv 2007.03898; features scaled and
-shifted by a vector after Perez et al., "FiLM", arXiv 1709.07871; the fit afterwards after Ghosh et al., "From
-variational to deterministic autoencoders", arXiv 1903.12436, section 5.
+Source: Kingma and Welling, "Auto-encoding variational Bayes", arXiv 1312.6114; components of faces after Turk and
+Pentland, "Eigenfaces for recognition", Journal of Cognitive Neuroscience 3, 1991; maps whose posteriors see the
+decoder's features after Vahdat and Kautz, "NVAE", arXiv 2007.03898; features scaled and shifted by a vector after Perez
+et al., "FiLM", arXiv 1709.07871; the fit afterwards after Ghosh et al., "From variational to deterministic
+autoencoders", arXiv 1903.12436, section 5.
 """
 
 import itertools
-import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -22,42 +22,32 @@ from torch import Tensor, nn
 
 from facesr.models.sizes import check_counts
 from facesr.ranges import Channels
+from facesr.resample import downscale, upscale
+from facesr.task import SCALE
 
 # Mean and logarithm of the variance of each latent.
 Posterior = tuple[Tensor, Tensor]
 # Logarithms of variances stay between -6 and 6, so that no step overflows; they begin at about -2.
 _REACH, _BEGIN = 6.0, 2.0
+# Components that hardly vary have at least this standard deviation: two grey levels over the whole small picture.
+_LEAST = 0.01
 
 
 class ModulatedBlock(nn.Module):
-    """A residual block whose inner features a latent vector scales and shifts.
+    """A residual block whose inner features a style scales and shifts."""
 
-    Where it has latent maps, they are added to the features before, each scaled at every place by 0 to 2, as the
-    features expect.
-    """
-
-    def __init__(self, num_channels: int, latent_dim: int, num_maps: int) -> None:
+    def __init__(self, num_channels: int, num_styles: int) -> None:
         super().__init__()
-        self.spread = nn.Conv2d(num_channels, num_maps, 1) if num_maps else None
-        self.maps = nn.Conv2d(num_maps, num_channels, 1, bias=False) if num_maps else None
-        self.style = nn.Linear(latent_dim, 2 * num_channels)
+        self.style = nn.Linear(num_styles, 2 * num_channels)
         self.first = nn.Conv2d(num_channels, num_channels, 3, padding=1)
         self.second = nn.Conv2d(num_channels, num_channels, 3, padding=1)
-        if self.maps is not None:
-            nn.init.normal_(self.maps.weight, std=0.3 / math.sqrt(num_maps))
         nn.init.normal_(self.style.weight, std=0.1)
-        for layer in (self.spread, self.second):
-            if layer is not None and layer.bias is not None:
-                nn.init.zeros_(layer.weight)
-                nn.init.zeros_(layer.bias)
         nn.init.zeros_(self.style.bias)
+        nn.init.zeros_(self.second.weight)
 
-    def forward(self, features: Tensor, latent: Tensor, maps: Tensor | None) -> Tensor:
-        """Returns (N, C, H, W) for features (N, C, H, W), latents (N, D) and maps (N, M, H, W), None without maps."""
-        if self.maps is not None and self.spread is not None and maps is not None:
-            spread = 2.0 * torch.sigmoid(self.spread(F.silu(features)))
-            features = features + self.maps(spread * maps)
-        scale, shift = self.style(latent)[:, :, None, None].chunk(2, dim=1)
+    def forward(self, features: Tensor, style: Tensor) -> Tensor:
+        """Returns (N, C, H, W) for features (N, C, H, W) and styles (N, S)."""
+        scale, shift = self.style(style)[:, :, None, None].chunk(2, dim=1)
         inner = torch.addcmul(shift, self.first(F.silu(features)), 1.0 + scale)
         result: Tensor = features + self.second(F.silu(inner))
         return result
@@ -67,147 +57,157 @@ class FaceDecoder(nn.Module):
     """Faces from latents.
 
     Attributes:
-        num_latents: latent vectors of one picture, one for each resolution.
-        latent_dim: D of a vector.
+        latent_dim: D of the vector.
         size: (width, height) of a picture.
-        noise_shapes: (M, h, w) of the latent maps, from the coarsest.
+        noise_shapes: (3, h, w) of the latent maps, in a tuple.
     """
 
+    mean: Tensor
+    components: Tensor
+    leftover: Tensor
     prior_mean: Tensor
     prior_factor: Tensor
 
     def __init__(
         self,
-        channels: Sequence[Channels],
-        num_maps: Sequence[Channels],
-        latent_dim: Channels = 64,
-        constant_height: Channels = 7,
-        constant_width: Channels = 6,
+        channels: tuple[Channels, Channels] = (64, 32),
+        num_blocks: tuple[Channels, Channels] = (5, 2),
+        latent_dim: Channels = 512,
+        num_styles: Channels = 64,
+        small_height: Channels = 28,
+        small_width: Channels = 24,
     ) -> None:
-        """Makes a decoder with first weights.
+        """Makes a decoder with first weights, and without components: `set_components`.
 
         Args:
-            channels: features at each resolution, the coarsest one's first; pictures are 2^len(channels) times as high
-                and wide as the constant.
-            num_maps: latent maps of the first so many resolutions.
+            channels: features at the small picture's size, and at twice its size.
+            num_blocks: blocks there.
             latent_dim: D.
-            constant_height: rows of the learned constant.
-            constant_width: its columns.
+            num_styles: numbers that the vector is reduced to for the blocks.
+            small_height: rows of the small picture, a quarter of the face's.
+            small_width: its columns.
 
         Raises:
             ConfigError: a count is below 1.
         """
         super().__init__()
         check_counts(
-            channels=min(channels, default=0),
-            num_maps=min(num_maps, default=0),
+            channels=min(channels),
+            num_blocks=min(num_blocks),
             latent_dim=latent_dim,
-            constant_height=constant_height,
-            constant_width=constant_width,
+            num_styles=num_styles,
+            small_height=small_height,
+            small_width=small_width,
         )
-        self.channels, self.num_latents, self.latent_dim = tuple(channels), len(channels), latent_dim
-        self.size = (constant_width << len(channels), constant_height << len(channels))
-        self.noise_shapes = tuple(
-            (count, constant_height << level, constant_width << level) for level, count in enumerate(num_maps)
-        )
-        self.constant = nn.Parameter(torch.randn(1, channels[0], constant_height, constant_width) * 0.3)
-        self.begin = nn.Linear(latent_dim, self.constant.numel(), bias=False)
-        nn.init.normal_(self.begin.weight, std=0.3 / math.sqrt(latent_dim))
-        self.blocks = nn.ModuleList(
-            ModulatedBlock(width, latent_dim, count)
-            for width, count in itertools.zip_longest(channels, num_maps, fillvalue=0)
-        )
-        self.ups = nn.ModuleList(nn.Conv2d(below, here, 1) for below, here in itertools.pairwise(channels))
-        self.last = nn.Conv2d(channels[-1], 12, 3, padding=1)
-        nn.init.normal_(self.last.weight, std=0.02)
-        num_numbers = self.num_latents * latent_dim
-        self.register_buffer("prior_mean", torch.zeros(num_numbers))
-        self.register_buffer("prior_factor", torch.eye(num_numbers))
+        self.latent_dim = latent_dim
+        self.size = (SCALE * small_width, SCALE * small_height)
+        self.noise_shapes = ((3, small_height, small_width),)
+        self.style = nn.Linear(latent_dim, num_styles)
+        self.enter = nn.Conv2d(3, channels[0], 3, padding=1)
+        self.blocks = nn.ModuleList(ModulatedBlock(channels[0], num_styles) for _ in range(num_blocks[0]))
+        self.up = nn.Conv2d(channels[0], channels[1], 1)
+        self.fine_blocks = nn.ModuleList(ModulatedBlock(channels[1], num_styles) for _ in range(num_blocks[1]))
+        self.last = nn.Conv2d(channels[1], 12, 3, padding=1)
+        nn.init.normal_(self.last.weight, std=0.01)
+        assert self.last.bias is not None
+        nn.init.zeros_(self.last.bias)
+        self.register_buffer("mean", torch.full((3, small_height, small_width), 0.5))
+        self.register_buffer("components", torch.zeros(latent_dim, 3, small_height, small_width))
+        self.register_buffer("leftover", torch.ones(3, small_height, small_width))
+        self.register_buffer("prior_mean", torch.zeros(latent_dim))
+        self.register_buffer("prior_factor", torch.eye(latent_dim))
 
-    def vectors_of(self, drawn: Tensor) -> Tensor:
-        """Returns the latent vectors (N, num_latents, D) of faces for standard normal numbers (N, num_latents * D)."""
-        vectors: Tensor = F.linear(drawn, self.prior_factor, self.prior_mean)
-        return vectors.view(len(drawn), self.num_latents, self.latent_dim)
+    def vector_of(self, drawn: Tensor) -> Tensor:
+        """Returns the vectors (N, D) of faces for standard normal numbers (N, D)."""
+        return F.linear(drawn, self.prior_factor, self.prior_mean)
 
-    def features_at(self, level: int, before: Tensor | None, latents: Tensor) -> Tensor:
-        """Returns the features (N, C, h, w) that a level begins with; `before` is what the one below gave."""
-        if before is None:
-            first: Tensor = self.begin(latents[:, 0])
-            return self.constant + first.view(-1, *self.constant.shape[1:])
-        return F.interpolate(self.ups[level - 1](before), scale_factor=2, mode="nearest")
+    def small(self, vector: Tensor) -> Tensor:
+        """Returns small pictures (N, 3, h, w), about [0, 1], by the components alone."""
+        return self.mean + (vector @ self.components.flatten(1)).view(-1, *self.mean.shape)
 
-    def picture(self, features: Tensor) -> Tensor:
-        """Returns pictures (N, 3, height, width), about [0, 1], for what the last level gave."""
-        return F.pixel_shuffle(self.last(F.silu(features)), 2) + 0.5
+    def enlarged(self, small: Tensor, vector: Tensor) -> Tensor:
+        """Returns pictures (N, 3, 4h, 4w), about [0, 1] and not clamped, for small ones, maps included."""
+        style = self.style(vector)
+        features = self.enter(small - 0.5)
+        for block in self.blocks:
+            features = block(features, style)
+        features = F.interpolate(self.up(features), scale_factor=2, mode="nearest")
+        for block in self.fine_blocks:
+            features = block(features, style)
+        return upscale(small) + F.pixel_shuffle(self.last(F.silu(features)), 2)
 
-    def forward(self, latents: Tensor, maps: Sequence[Tensor]) -> Tensor:
+    def forward(self, vector: Tensor, maps: Sequence[Tensor]) -> Tensor:
         """Returns pictures (N, 3, height, width), about [0, 1] and not clamped.
 
         Args:
-            latents: (N, num_latents, D).
-            maps: (N, M, h, w) for each of `noise_shapes`.
+            vector: (N, D).
+            maps: one tensor (N, 3, h, w), or none.
         """
-        features: Tensor | None = None
-        for level, block in enumerate(self.blocks):
-            features = self.features_at(level, features, latents)
-            features = block(features, latents[:, level], maps[level] if level < len(maps) else None)
-        assert features is not None
-        return self.picture(features)
+        small = self.small(vector)
+        for one in maps:
+            small = small + self.leftover * one
+        return self.enlarged(small, vector)
 
     def draw(self, count: int, generator: torch.Generator | None = None) -> list[Tensor]:
-        """Returns standard normal numbers of `count` faces, on the CPU: what `vectors_of` takes, then the maps."""
-        shapes = [(self.num_latents * self.latent_dim,), *self.noise_shapes]
+        """Returns standard normal numbers of `count` faces, on the CPU: what `vector_of` takes, then the maps."""
+        shapes = [(self.latent_dim,), *self.noise_shapes]
         return [torch.randn(count, *shape, generator=generator) for shape in shapes]
 
 
 class FaceEncoder(nn.Module):
     """What is likely of each latent of a face's picture.
 
-    The vectors are read off the coarsest features. The maps of a level are read off the picture's features there and
-    those of the decoder, which hold all coarser latents: only what these do not say has to stand in the map.
+    The vector's mean is the downscaled picture's projection on the components, and what the network adds to it. The
+    maps are read off the picture's features and what the components leave over.
     """
 
-    def __init__(self, decoder: FaceDecoder, channels: Sequence[Channels]) -> None:
-        """Makes an encoder with first weights.
+    mean: Tensor
+    directions: Tensor
+
+    def __init__(self, decoder: FaceDecoder, channels: tuple[Channels, Channels, Channels, Channels]) -> None:
+        """Makes an encoder with first weights, and without components: `set_components`.
 
         Args:
             decoder: whose latents it gives.
-            channels: features at half the picture's size, a quarter, and so on, down to the decoder's constant.
+            channels: features at half the picture's size, a quarter, an eighth and a sixteenth.
         """
         super().__init__()
-        check_counts(channels=min(channels, default=0))
-        self.num_latents, self.latent_dim = decoder.num_latents, decoder.latent_dim
+        check_counts(channels=min(channels))
+        self.latent_dim = decoder.latent_dim
+        ((_, height, width),) = decoder.noise_shapes
         self.first = nn.Conv2d(12, channels[0], 3, padding=1)
         self.downs = nn.ModuleList(_halving(above, below) for above, below in itertools.pairwise(channels))
-        widths = zip(reversed(channels), decoder.channels, decoder.noise_shapes, strict=False)
-        self.heads = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(own + others, own, 3, padding=1), nn.SiLU(), nn.Conv2d(own, 2 * count, 3, padding=1)
-            )
-            for own, others, (count, _, _) in widths
-        )
-        _, height, width = decoder.noise_shapes[0]
         squeezed = max(1, channels[-1] // 4)
         self.squeeze = nn.Conv2d(channels[-1], squeezed, 1)
-        self.vectors = nn.Linear(squeezed * height * width, 2 * self.num_latents * self.latent_dim)
+        self.vector = nn.Linear(squeezed * (height // 4) * (width // 4), 2 * decoder.latent_dim)
+        last = nn.Conv2d(channels[1], 6, 3, padding=1)
+        self.maps = nn.Sequential(nn.Conv2d(channels[1] + 3, channels[1], 3, padding=1), nn.SiLU(), last)
+        for name, parameter in (*self.vector.named_parameters(), *last.named_parameters()):
+            nn.init.normal_(parameter, std=0.01 if name == "weight" else 0.0)
+        self.register_buffer("mean", torch.zeros(3 * height * width))
+        self.register_buffer("directions", torch.zeros(decoder.latent_dim, 3 * height * width))
 
     def levels(self, pictures: Tensor) -> list[Tensor]:
-        """Returns features of pictures (N, 3, H, W) in [0, 1], the coarsest first."""
+        """Returns features of pictures (N, 3, H, W) in [0, 1], the finest first."""
         found = [F.silu(self.first(F.pixel_unshuffle(2.0 * pictures - 1.0, 2)))]
         for down in self.downs:
             found.append(down(found[-1]))
-        return found[::-1]
+        return found
 
-    def of_vectors(self, coarsest: Tensor) -> Posterior:
-        """Returns the posterior of the latent vectors, (N, num_latents, D), for the coarsest of `levels`."""
-        vectors = self.vectors(self.squeeze(coarsest).flatten(1))
-        mean, spread = vectors.view(len(coarsest), 2, self.num_latents, self.latent_dim).unbind(1)
-        return mean, _bounded(spread)
+    def of_vector(self, small: Tensor, coarsest: Tensor) -> Posterior:
+        """Returns the posterior of the vector, (N, D), for downscaled pictures and the last of `levels`."""
+        more, spread = self.vector(self.squeeze(coarsest).flatten(1)).chunk(2, dim=1)
+        return F.linear(small.flatten(1) - self.mean, self.directions) + more, _bounded(spread)
 
-    def of_maps(self, level: int, own: Tensor, others: Tensor) -> Posterior:
-        """Returns the posterior of a level's maps, (N, M, h, w), for its `levels` and the decoder's features there."""
-        mean, spread = self.heads[level](torch.cat([own, others], dim=1)).chunk(2, dim=1)
-        return mean, _bounded(spread)
+    def of_maps(self, own: Tensor, leftover: Tensor) -> Posterior:
+        """Returns the posterior of the maps, (N, 3, h, w).
+
+        Args:
+            own: the picture's features at that size.
+            leftover: what the decoder's small picture lacks, in units of the maps.
+        """
+        more, spread = self.maps(torch.cat([own, leftover], dim=1)).chunk(2, dim=1)
+        return leftover + more, _bounded(spread)
 
 
 class FaceVae(nn.Module):
@@ -225,31 +225,59 @@ class FaceVae(nn.Module):
     def forward(
         self, pictures: Tensor, *, random: bool = True, with_maps: bool = True
     ) -> tuple[Tensor, list[Posterior]]:
-        """Returns pictures (N, 3, H, W) and the posteriors, of the vectors and then of each level's maps.
+        """Returns pictures (N, 3, H, W) and the posteriors, of the vectors and then of the maps.
 
         Args:
             pictures: (N, 3, H, W) in [0, 1].
             random: whether latents are drawn from their posteriors; else they are the means.
             with_maps: False leaves the maps out: the vectors have to say what they can.
         """
-        levels = self.encoder.levels(pictures)
-        posteriors = [self.encoder.of_vectors(levels[0])]
-        latents = _drawn(posteriors[0], random)
-        features: Tensor | None = None
-        for level, block in enumerate(self.decoder.blocks):
-            features = self.decoder.features_at(level, features, latents)
-            maps: Tensor | None = None
-            if with_maps and level < len(self.encoder.heads):
-                posteriors.append(self.encoder.of_maps(level, levels[level], features))
-                maps = _drawn(posteriors[-1], random)
-            features = block(features, latents[:, level], maps)
-        assert features is not None
-        return self.decoder.picture(features), posteriors
+        levels, wanted = self.encoder.levels(pictures), downscale(pictures)
+        posteriors = [self.encoder.of_vector(wanted, levels[-1])]
+        vector = _drawn(posteriors[0], random)
+        small = self.decoder.small(vector)
+        if with_maps:
+            posteriors.append(self.encoder.of_maps(levels[1], (wanted - small) / self.decoder.leftover))
+            small = small + self.decoder.leftover * _drawn(posteriors[1], random)
+        return self.decoder.enlarged(small, vector), posteriors
+
+
+@torch.no_grad()
+def set_components(network: FaceVae, batches: Iterable[Tensor]) -> None:
+    """Sets the components to those of the downscaled faces and their mirrored ones, each times its standard deviation.
+
+    Args:
+        network: changed in place.
+        batches: pictures (N, 3, H, W) in [0, 1].
+    """
+    decoder, encoder = network.decoder, network.encoder
+    small = torch.cat([downscale(pictures) for pictures in batches])
+    rows = torch.cat([small, small.flip(3)]).flatten(1).double()
+    mean = rows.mean(0)
+    directions, deviations = _principal(rows - mean, decoder.latent_dim)
+    lacking = rows - mean - (rows - mean) @ directions.T @ directions
+    count = len(directions)  # few faces, or few pixels, have fewer; the rest of the vector stays without effect here
+    decoder.mean.copy_(mean.view_as(decoder.mean))
+    decoder.components[:count] = (directions * deviations[:, None]).view(count, *decoder.mean.shape)
+    decoder.leftover.copy_(lacking.square().mean(0).sqrt().clamp_min(_LEAST).view_as(decoder.mean))
+    encoder.mean.copy_(mean)
+    encoder.directions[:count] = directions / deviations[:, None]
+
+
+def _principal(rows: Tensor, at_most: int) -> tuple[Tensor, Tensor]:
+    """Returns principal directions (K, M) and standard deviations (K,), the largest first, of centred rows (N, M)."""
+    if len(rows) < rows.shape[1]:
+        _, singular, directions = torch.linalg.svd(rows, full_matrices=False)
+        deviations = singular / len(rows) ** 0.5
+    else:
+        values, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))
+        directions, deviations = vectors.T.flip(0), values.clamp_min(0.0).sqrt().flip(0)
+    return directions[:at_most], deviations[:at_most].clamp_min(_LEAST)
 
 
 @torch.no_grad()
 def fit_prior(network: FaceVae, batches: Iterable[Tensor]) -> None:
-    """Fits the decoder's `vectors_of` to the latent vectors of faces: their mean and covariance, drawn ones included.
+    """Fits the decoder's `vector_of` to the vectors of faces: their mean and covariance, drawn ones included.
 
     Args:
         network: changed in place.
@@ -257,9 +285,9 @@ def fit_prior(network: FaceVae, batches: Iterable[Tensor]) -> None:
     """
     means, variances = [], []
     for pictures in batches:
-        mean, spread = network.encoder.of_vectors(network.encoder.levels(pictures)[0])
-        means.append(mean.flatten(1).double())
-        variances.append(spread.flatten(1).double().exp())
+        mean, spread = network.encoder.of_vector(downscale(pictures), network.encoder.levels(pictures)[-1])
+        means.append(mean.double())
+        variances.append(spread.double().exp())
     every = torch.cat(means)
     centre = every.mean(0)
     covariance = (every - centre).T @ (every - centre) / len(every) + torch.cat(variances).mean(0).diag()

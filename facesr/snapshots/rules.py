@@ -18,6 +18,8 @@ FORMAT = "facesr-generator-1"
 FACE_GENERATOR = "facesr-face-generator-1"
 # The folder of the snapshots that come with the package.
 SHIPPED = Path(__file__).resolve().parent.parent / "pretrained"
+# What generator=faces searches; apart from the snapshots, because it restores nothing by itself.
+SHIPPED_FACES = SHIPPED / "generators" / "faces.safetensors"
 # Files of `facesr export`, which are no snapshots.
 ONNX_ENDING = ".onnx"
 # The key of the guard's bound, where there is one: the consistency of a picture, at most that of equal ones.
@@ -56,6 +58,15 @@ def read_about(path: Path) -> dict[str, Any]:
     if problem is not None:
         raise CheckpointError(f"{path} is no sound snapshot: {problem}; use another one of the run.")
     return about
+
+
+def format_of(path: Path) -> str:
+    """Returns the format that a file of ours states, nothing for any other file.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
+    return str((_about_of(_header_of(path)) or {}).get("format", ""))
 
 
 def _header_of(path: Path) -> bytes:

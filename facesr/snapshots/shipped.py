@@ -2,6 +2,7 @@
 
     uv run facesr ship runs/asc19_flagship asc19_final
     uv run facesr ship runs/asc19_cleaner wild --in-front-of asc19_final
+    uv run facesr ship runs/face_generator/latest.safetensors faces
 
 The command writes weights in 8 bits, a quarter of the bytes; README.md beside this file says how each is kept.
 Wherever a snapshot is asked for (evaluate.py method=, submit.py checkpoint=, train.py start_from=, interpolate_with=)
@@ -9,18 +10,35 @@ such a name may stand.
 """
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from facesr.arguments import Parser
 from facesr.errors import CheckpointError, ConfigError, exit_code_of
-from facesr.snapshots.rules import BASE, SHIPPED, SHIPPED_NAME, read_about
-from facesr.snapshots.snapshot import Snapshot, digests_beside, read_snapshot, snapshot_at, write_snapshot
-from facesr.weights import as_weights_of, from_eight_bits, load_into, sha256_of, to_eight_bits
+from facesr.snapshots.rules import (
+    BASE,
+    FACE_GENERATOR,
+    SHIPPED,
+    SHIPPED_FACES,
+    SHIPPED_NAME,
+    format_of,
+    read_about,
+)
+from facesr.snapshots.snapshot import (
+    Snapshot,
+    digests_beside,
+    read_snapshot,
+    snapshot_at,
+    write_snapshot,
+    write_with_digest,
+)
+from facesr.weights import as_weights_of, from_eight_bits, load_into, read_state_dict, sha256_of, to_eight_bits
 
 PREFIX = "pretrained:"
 _CLEANER, _RESTORER = "facesr.models.cleaner.CleanedBicubic", "facesr.models.facesr.FaceSR"
@@ -182,12 +200,42 @@ def ship(source: Path, name: str, folder: Path = SHIPPED, base: str | None = Non
             raise CheckpointError(f"{source} has no weight that is the same in {file}; leave --base out.")
         judges = tuple(sorted({*snapshot.loss_judges, *found.loss_judges}))
         built_on, snapshot = (file.stem, found.sha256), replace(snapshot, state=own, loss_judges=judges)
-    packed = to_eight_bits(snapshot.state)
+    write_snapshot(path, replace(snapshot, state=_packed(snapshot.state, source), base=built_on))
+    return path
+
+
+def ship_faces(source: Path, path: Path = SHIPPED_FACES) -> Path:
+    """Writes a copy of a face decoder with 8-bit weights and returns its path; a sha256 goes beside it.
+
+    Args:
+        source: a file of ``facesr face-generator`` (kind=vae).
+        path: where it goes.
+
+    Raises:
+        CheckpointError: the source is no such file, 8 bits cannot keep its values, or the copy cannot be written.
+        WeightsError: the source is damaged.
+    """
+    state = read_state_dict(source)
+    if format_of(source) != FACE_GENERATOR or "components" not in state:
+        raise CheckpointError(
+            f"{source} is no face decoder; give latest.safetensors of facesr face-generator kind=vae."
+        )
+    metadata = {"facesr": json.dumps({"format": FACE_GENERATOR})}
+    write_with_digest(path, save(_packed(state, source), metadata))
+    return path
+
+
+def _packed(state: dict[str, Tensor], source: Path) -> dict[str, Tensor]:
+    """Returns weights in 8 bits.
+
+    Raises:
+        CheckpointError: 8 bits cannot keep them.
+    """
+    packed = to_eight_bits(state)
     for key, tensor in from_eight_bits(packed).items():
         if not torch.isfinite(tensor).all():
             raise CheckpointError(f"{source} cannot be shipped in 8 bits: {key} holds values that they cannot keep.")
-    write_snapshot(path, replace(snapshot, state=packed, base=built_on))
-    return path
+    return packed
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -206,6 +254,13 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
 
     def write() -> None:
+        file = chosen.snapshot.expanduser()
+        if file.is_file() and format_of(file) == FACE_GENERATOR:
+            if (chosen.name, chosen.base, chosen.in_front_of) != ("faces", None, None):
+                raise CheckpointError(f"{file} is a face generator: facesr ship {file} faces is all there is to say.")
+            path = ship_faces(file)
+            print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, sha256 {sha256_of(path)}; generator=faces")
+            return
         path = ship(chosen.snapshot, chosen.name, base=chosen.base, restorer=chosen.in_front_of)
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, sha256 {sha256_of(path)}; method={PREFIX}{chosen.name}")
 

@@ -1,29 +1,45 @@
-"""The VAE of faces: shapes, what its parts say to each other, and the divergence against torch's own."""
+"""The VAE of faces: shapes, what its parts say to each other, components, and the divergence against torch's own."""
 
 import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
 from facesr.errors import ConfigError
-from facesr.models.face_vae import FaceDecoder, FaceEncoder, FaceVae, ModulatedBlock, divergences, fit_prior
+from facesr.models.face_vae import (
+    FaceDecoder,
+    FaceEncoder,
+    FaceVae,
+    ModulatedBlock,
+    divergences,
+    fit_prior,
+    set_components,
+)
+from facesr.resample import downscale, upscale
 
 
-def vae(height: int = 2, width: int = 3) -> FaceVae:
+def vae(latent_dim: int = 5, height: int = 8, width: int = 12) -> FaceVae:
     torch.manual_seed(0)
-    decoder = FaceDecoder((12, 8, 6, 4), (3, 2), latent_dim=5, constant_height=height, constant_width=width)
+    decoder = FaceDecoder((6, 4), (2, 1), latent_dim, 3, height, width)
     network = FaceVae(decoder, FaceEncoder(decoder, (4, 6, 8, 12)))
     for parameter in network.parameters():  # some begin at zero, and would hide what they do
-        torch.nn.init.normal_(parameter, std=0.2)
+        torch.nn.init.normal_(parameter, std=0.1)
+    for buffer in (decoder.components, network.encoder.directions):
+        torch.nn.init.normal_(buffer, std=0.1)
     return network
 
 
-def test_shapes_follow_from_the_constant() -> None:
+def smooth_faces(num: int, height: int, width: int) -> torch.Tensor:
+    """Returns random smooth pictures (num, 3, height, width) in [0, 1]."""
+    coarse = torch.rand(num, 3, 3, 3, generator=torch.Generator().manual_seed(3))
+    return torch.nn.functional.interpolate(coarse, size=(height, width), mode="bilinear")
+
+
+def test_shapes_follow_from_the_small_picture() -> None:
     decoder = vae().decoder
-    assert decoder.size == (48, 32) and decoder.num_latents == 4 and decoder.latent_dim == 5
-    assert decoder.noise_shapes == ((3, 2, 3), (2, 4, 6))
-    drawn = decoder.draw(7, torch.Generator().manual_seed(0))
-    assert [tuple(part.shape) for part in drawn] == [(7, 20), (7, 3, 2, 3), (7, 2, 4, 6)]
-    assert decoder(decoder.vectors_of(drawn[0]), drawn[1:]).shape == (7, 3, 32, 48)
+    assert decoder.size == (48, 32) and decoder.latent_dim == 5 and decoder.noise_shapes == ((3, 8, 12),)
+    drawn, *maps = decoder.draw(7, torch.Generator().manual_seed(0))
+    assert drawn.shape == (7, 5) and [tuple(part.shape) for part in maps] == [(7, 3, 8, 12)]
+    assert decoder(decoder.vector_of(drawn), maps).shape == (7, 3, 32, 48)
 
 
 @pytest.mark.parametrize("random", [True, False])
@@ -35,11 +51,11 @@ def test_the_decoder_alone_makes_what_the_whole_made(random: bool) -> None:
     torch.manual_seed(5)  # the same numbers, drawn in the same order
     drawn = [mean + torch.randn_like(mean) * torch.exp(0.5 * spread) if random else mean for mean, spread in posteriors]
     torch.testing.assert_close(network.decoder(drawn[0], drawn[1:]), found)
-    assert [tuple(mean.shape) for mean, _ in posteriors] == [(2, 4, 5), (2, 3, 2, 3), (2, 2, 4, 6)]
+    assert [tuple(mean.shape) for mean, _ in posteriors] == [(2, 5), (2, 3, 8, 12)]
     assert all(bool((spread.abs() < 6).all()) for _, spread in posteriors)
 
 
-def test_without_maps_the_vectors_say_everything() -> None:
+def test_without_maps_the_vector_says_everything() -> None:
     network = vae()
     pictures = torch.rand(2, 3, 32, 48)
     found, posteriors = network(pictures, random=False, with_maps=False)
@@ -48,33 +64,77 @@ def test_without_maps_the_vectors_say_everything() -> None:
     assert not torch.allclose(found, network(pictures, random=False)[0], atol=1e-3)
 
 
-def test_the_maps_of_a_level_are_told_the_coarser_latents() -> None:
-    network = vae()
-    torch.nn.init.zeros_(network.encoder.squeeze.weight)  # the vectors no longer depend on the picture
-    pictures = torch.rand(1, 3, 32, 48)
-    _, before = network(pictures, random=False)
-    bias = network.encoder.vectors.bias
-    assert bias is not None
-    torch.nn.init.constant_(bias, 1.0)
-    _, after = network(pictures, random=False)
-    for (mean, _), (moved, _) in zip(before[1:], after[1:], strict=True):
-        assert not torch.allclose(mean, moved, atol=1e-4), "the posterior sees the decoder's features"
-
-
 def test_every_latent_moves_the_picture_and_a_map_moves_it_at_its_place() -> None:
-    decoder = vae(7, 6).decoder
-    drawn, *maps = decoder.draw(1, torch.Generator().manual_seed(1))
-    latents = decoder.vectors_of(drawn).requires_grad_()
-    picture = decoder(latents, maps)
+    decoder = vae().decoder
+    drawn, maps = decoder.draw(1, torch.Generator().manual_seed(1))
+    vector = decoder.vector_of(drawn).requires_grad_()
+    picture = decoder(vector, [maps])
     picture.sum().backward()
-    assert latents.grad is not None and bool((latents.grad.abs().amax(2) > 0).all())
-    moved = [part.clone() for part in maps]
-    moved[1][:, :, :2, :2] += 1.0
-    change = (decoder(latents, moved) - picture).abs().amax(1)[0]
-    assert change[:16, :16].amax() > 1e-3
-    # Three blocks of two convolutions reach 2 * (8 + 4 + 2) pixels, the last convolution 2 more.
-    assert change[:46, :46].amax() == change.amax()
-    assert change[46:].amax() == 0 and change[:, 46:].amax() == 0
+    assert vector.grad is not None and bool((vector.grad.abs() > 0).all())
+    moved = maps.clone()
+    moved[:, :, 0, 0] += 1.0
+    change = (decoder(vector, [moved]) - picture).abs().amax(1)[0]
+    assert change[:4, :4].amax() > 1e-3
+    # Five convolutions reach 4 pixels each, two more 2, the last one 2.
+    assert change[:, 4 + 20 + 4 + 2 :].amax() == 0
+    assert change[:, : 4 + 20 + 4 + 2].amax() == change.amax()
+
+
+def test_as_it_begins_a_decoder_is_eigenfaces_enlarged() -> None:
+    faces = smooth_faces(40, 32, 48)
+    decoder = FaceDecoder((6, 4), (2, 1), 60, 3, 8, 12)
+    network = FaceVae(decoder, FaceEncoder(decoder, (4, 6, 8, 12)))
+    for part in (decoder.last, network.encoder.vector, network.encoder.maps[-1]):
+        torch.nn.init.zeros_(part.weight)
+    set_components(network, faces.split(16))
+    with torch.no_grad():
+        found, ((mean, _), (maps, _)) = network(faces, random=False)
+    # 27 numbers make such a picture, so that 60 components know all of it; the maps have nothing to say.
+    torch.testing.assert_close(found, upscale(downscale(faces)), atol=2e-4, rtol=0)
+    assert float(maps.abs().max()) < 0.02
+    assert float(mean.mean(0).abs().max()) < 0.5
+
+
+@pytest.mark.parametrize("num", [30, 300])
+def test_components_are_those_of_the_small_faces_and_their_mirrored_ones(num: int) -> None:
+    network = vae(latent_dim=4)
+    faces = torch.rand(num, 3, 32, 48, generator=torch.Generator().manual_seed(4))
+    faces[:, 0] *= torch.linspace(0.2, 1.0, num)[:, None, None]
+    set_components(network, faces.split(7))
+    decoder, encoder = network.decoder, network.encoder
+    small = downscale(faces)
+    rows = torch.cat([small, small.flip(3)]).flatten(1).double()
+    centred = rows - rows.mean(0)
+    values = torch.linalg.eigvalsh(torch.cov(centred.T, correction=0)).flip(0)[:4]
+    scaled = decoder.components.flatten(1).double()
+    torch.testing.assert_close(scaled @ scaled.T, values.diag(), atol=1e-5, rtol=1e-4)
+    # The numbers of these faces have variance 1, and components and directions are each other's inverse.
+    numbers = centred @ encoder.directions.double().T
+    torch.testing.assert_close(torch.cov(numbers.T, correction=0), torch.eye(4).double(), atol=1e-4, rtol=0)
+    torch.testing.assert_close(encoder.directions @ decoder.components.flatten(1).T, torch.eye(4), atol=1e-4, rtol=0)
+    lacking = (centred - numbers @ scaled).square().mean(0).sqrt()
+    torch.testing.assert_close(decoder.leftover.flatten().double(), lacking, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(decoder.mean.flatten().double(), rows.mean(0), atol=1e-6, rtol=0)
+
+
+def test_directions_without_variance_do_not_blow_up() -> None:
+    network = vae(latent_dim=20)
+    set_components(network, [torch.full((3, 3, 32, 48), 0.25)])
+    buffers = (network.decoder.components, network.decoder.leftover, network.encoder.directions)
+    assert all(bool(part.isfinite().all()) for part in buffers)
+    assert float(network.encoder.directions[:6].norm(dim=1).max()) == pytest.approx(100.0, rel=1e-4)
+    assert float(network.decoder.leftover.min()) == pytest.approx(0.01)
+
+
+def test_the_maps_are_what_the_vector_lacks() -> None:
+    network = vae()
+    for layer in (network.encoder.maps[-1],):
+        torch.nn.init.zeros_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+    network.decoder.leftover.fill_(0.05)
+    pictures = torch.rand(2, 3, 32, 48)
+    _, ((vector, _), (maps, _)) = network(pictures, random=False)
+    torch.testing.assert_close(0.05 * maps, downscale(pictures) - network.decoder.small(vector))
 
 
 def test_the_fit_has_mean_and_covariance_of_what_the_encoder_draws() -> None:
@@ -82,46 +142,54 @@ def test_the_fit_has_mean_and_covariance_of_what_the_encoder_draws() -> None:
     batches = [torch.rand(3, 3, 32, 48), torch.rand(5, 3, 32, 48) ** 3]
     fit_prior(network, batches)
     with torch.no_grad():
-        mean, spread = (part.flatten(1).double() for part in network(torch.cat(batches))[1][0])
+        mean, spread = (part.double() for part in network(torch.cat(batches))[1][0])
     # Drawn anew again and again: E[x x^T] - E[x] E[x]^T with E[x x^T] = m m^T + diag(v) of each face.
     second = sum(torch.outer(m, m) + s.exp().diag() for m, s in zip(mean, spread, strict=True)) / 8
     centre = mean.mean(0)
     factor = network.decoder.prior_factor.double()
     torch.testing.assert_close(factor @ factor.T, second - torch.outer(centre, centre), atol=1e-6, rtol=1e-4)
-    numbers = torch.randn(2, 20)
-    expected = centre.float() + numbers @ factor.float().T
-    torch.testing.assert_close(network.decoder.vectors_of(numbers), expected.view(2, 4, 5))
+    numbers = torch.randn(2, 5)
+    torch.testing.assert_close(network.decoder.vector_of(numbers), centre.float() + numbers @ factor.float().T)
 
 
-def test_as_it_begins_the_vectors_are_the_numbers_drawn() -> None:
+def test_the_blocks_see_the_small_picture_around_middle_grey() -> None:
     decoder = vae().decoder
-    numbers = torch.randn(2, 20)
-    assert torch.equal(decoder.vectors_of(numbers), numbers.view(2, 4, 5))
+    grey, vector = torch.full((1, 3, 8, 12), 0.5), torch.randn(1, 5)
+    before = decoder.enlarged(grey, vector)
+    torch.nn.init.constant_(decoder.enter.weight, 3.0)
+    assert torch.equal(decoder.enlarged(grey, vector), before)
+    assert not torch.allclose(decoder.enlarged(grey + 0.1, vector), before + 0.1, atol=1e-3)
 
 
-def test_a_block_scales_its_maps_as_the_features_say() -> None:
-    block = ModulatedBlock(3, 2, 1)
-    features, maps = torch.randn(1, 3, 4, 4), torch.ones(1, 1, 4, 4)
-    assert block.maps is not None and block.spread is not None and block.spread.bias is not None
-    latent = torch.zeros(1, 2)
-    # As it begins the block adds the maps alone, once.
-    expected = features + block.maps.weight.view(1, 3, 1, 1)
-    torch.testing.assert_close(block(features, latent, maps), expected)
-    torch.nn.init.constant_(block.spread.bias, 50.0)
-    torch.testing.assert_close(block(features, latent, maps), expected + block.maps.weight.view(1, 3, 1, 1))
-    torch.nn.init.constant_(block.spread.bias, -50.0)
-    torch.testing.assert_close(block(features, latent, maps), features)
+def test_as_it_begins_the_vector_is_the_numbers_drawn() -> None:
+    numbers = torch.randn(2, 5)
+    assert torch.equal(vae().decoder.vector_of(numbers), numbers)
+
+
+def test_a_block_scales_and_shifts_as_the_style_says() -> None:
+    block = ModulatedBlock(3, 2)
+    features, style = torch.randn(1, 3, 4, 4), torch.zeros(1, 2)
+    torch.nn.init.zeros_(block.second.bias)
+    assert torch.equal(block(features, style), features), "as it begins a block changes nothing"
+    torch.nn.init.normal_(block.second.weight)
+    silu = torch.nn.functional.silu
+    torch.testing.assert_close(block(features, style), features + block.second(silu(block.first(silu(features)))))
+    with torch.no_grad():
+        block.style.bias.copy_(torch.tensor([-1.0, -1.0, -1.0, 0.5, 1.0, 2.0]))
+    # Nothing is left of the features, the shift alone goes on.
+    constant = silu(torch.tensor([0.5, 1.0, 2.0])).view(1, 3, 1, 1).expand(1, 3, 4, 4)
+    torch.testing.assert_close(block(features, style), features + block.second(constant))
 
 
 def test_the_divergence_is_that_of_normal_distributions() -> None:
     torch.manual_seed(2)
-    posteriors = [(torch.randn(3, 4, 5), torch.randn(3, 4, 5)), (torch.randn(3, 2, 6, 7), torch.randn(3, 2, 6, 7))]
+    posteriors = [(torch.randn(3, 5), torch.randn(3, 5)), (torch.randn(3, 2, 6, 7), torch.randn(3, 2, 6, 7))]
     found = divergences(posteriors)
     assert found.shape == (3, 2)
     for column, (mean, spread) in enumerate(posteriors):
         known = kl_divergence(Normal(mean, (0.5 * spread).exp()), Normal(0.0, 1.0)).flatten(1).sum(1)
         torch.testing.assert_close(found[:, column], known)
-    zero = torch.zeros(1, 2, 3)
+    zero = torch.zeros(1, 2)
     assert divergences([(zero, zero)]).item() == 0.0
 
 
@@ -129,12 +197,13 @@ def test_the_divergence_is_that_of_normal_distributions() -> None:
     "counts",
     [
         {"channels": (0, 4)},
-        {"num_maps": (0,)},
+        {"num_blocks": (1, 0)},
         {"latent_dim": 0},
-        {"constant_height": 0},
-        {"constant_width": 0},
+        {"num_styles": 0},
+        {"small_height": 0},
+        {"small_width": 0},
     ],
 )
 def test_counts_below_one_are_refused(counts: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=f"{next(iter(counts))}=0 is too small"):
-        FaceDecoder(**{"channels": (4, 4), "num_maps": (1,), **counts})  # type: ignore[arg-type]
+        FaceDecoder(**{"channels": (4, 4), "num_blocks": (1, 1), **counts})  # type: ignore[arg-type]

@@ -3,37 +3,33 @@
     uv run facesr face-generator faces=data/faces
     uv run evaluate.py method=pulse generator=faces generator.weights=runs/face_generator/latest.safetensors ...
 
-Its latents are standard normal, so there is no mapping network beyond a mean and a covariance; and all of its maps are
-searched, because they are latents that belong to a place, and no noise.
+Its latents are standard normal, so there is no mapping network beyond a mean and a covariance; and its maps are latents
+that belong to a place, and no noise, so they are searched as well.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
-from facesr.errors import WeightsError
+from facesr.errors import ConfigError, WeightsError
 from facesr.methods.pulse.style_space import dimension
 from facesr.models.face_vae import FaceDecoder
 from facesr.ranges import Range
+from facesr.snapshots.rules import SHIPPED_FACES
 from facesr.weights import find_weights, load_into, read_state_dict, sha256_of
 
-FILE_NAME = "face_decoder.safetensors"
 _WHAT = "a face decoder (facesr face-generator)"
 
 
 class Faces(nn.Module):
-    """A face decoder as a `facesr.protocols.LatentGenerator`; ``to(device)`` moves all of it.
-
-    Attributes:
-        maps_are_latents: a search moves all of its maps, and stays inside the spheres instead of on them.
-    """
+    """A face decoder as a `facesr.protocols.LatentGenerator`; ``to(device)`` moves all of it."""
 
     mapped_mean: Tensor
     mapped_std: Tensor
-    maps_are_latents = True
 
     def __init__(
         self,
@@ -45,7 +41,7 @@ class Faces(nn.Module):
         """Reads the decoder's file.
 
         Args:
-            weights: the file, of `facesr face-generator`; None looks for `FILE_NAME` in $FACESR_WEIGHTS and the cache.
+            weights: the file, of `facesr face-generator`; None takes the one that comes with the package.
             spread: factor on the standard deviations of the vector.
             map_spread: factor on those of the maps.
             name: the generator's name in reports.
@@ -58,11 +54,10 @@ class Faces(nn.Module):
         if spread <= 0 or map_spread <= 0:
             raise ValueError(f"spread and map_spread must be above 0, not {spread} and {map_spread}")
         self.spread, self.map_spread = spread, map_spread
-        path = find_weights(FILE_NAME, key="generator.weights", configured=weights)
+        path = find_weights(SHIPPED_FACES.name, key="generator.weights", configured=weights or SHIPPED_FACES)
         self.name, self.weights_sha256 = name, sha256_of(path)
         self.network = decoder_of(path)
-        # One vector holds the numbers of all resolutions, because their covariance is one.
-        self.num_latents, self.latent_dim = 1, self.network.num_latents * self.network.latent_dim
+        self.num_latents, self.latent_dim = 1, self.network.latent_dim
         self.size, self.noise_shapes = self.network.size, self.network.noise_shapes
         self.noise_constants: tuple[Tensor, ...] = ()
         self.register_buffer("mapped_mean", torch.zeros(self.latent_dim))
@@ -70,17 +65,17 @@ class Faces(nn.Module):
         self.eval().requires_grad_(False)
 
     def map(self, latents: Tensor) -> Tensor:
-        """Returns the decoder's vectors (N, resolutions, d) for standard normal latents (N, 1, resolutions * d)."""
-        return self.network.vectors_of(self.spread * latents[:, 0])
+        """Returns the decoder's vectors (N, 1, D) for standard normal latents (N, 1, D)."""
+        return self.network.vector_of(self.spread * latents)
 
     def synthesise(self, mapped: Tensor, noises: Sequence[Tensor]) -> Tensor:
         """Returns pictures (N, 3, height, width), about [0, 1] and not clamped, differentiable in both arguments.
 
         Args:
             mapped: what `map` gave.
-            noises: the latent maps, (N, M, h, w) for each of `noise_shapes`.
+            noises: the latent maps, (N, 3, h, w).
         """
-        pictures: Tensor = self.network(mapped, [self.map_spread * noise for noise in noises])
+        pictures: Tensor = self.network(mapped[:, 0], [self.map_spread * noise for noise in noises])
         return pictures
 
 
@@ -91,17 +86,26 @@ def decoder_of(path: Path) -> FaceDecoder:
         WeightsError: the file is damaged or of another network.
     """
     state = read_state_dict(path)
-    height, width = (dimension(state, "constant", axis, path, _WHAT) for axis in (2, 3))
-    latent_dim = dimension(state, "begin.weight", 1, path, _WHAT)
-    channels: list[int] = []
-    num_maps: list[int] = []
-    while (name := f"blocks.{len(channels)}.first.weight") in state:
-        maps = f"blocks.{len(channels)}.maps.weight"
-        if maps in state:
-            num_maps.append(dimension(state, maps, 1, path, _WHAT))
-        channels.append(dimension(state, name, 0, path, _WHAT))
-    if min(height, width, latent_dim, *channels, *num_maps, len(channels), len(num_maps)) < 1:
-        raise WeightsError(f"{path} does not fit {_WHAT}: a layer has no channels.")
-    network = FaceDecoder(channels, num_maps, latent_dim, height, width)
+
+    def side(name: str, axis: int) -> int:
+        return dimension(state, name, axis, path, _WHAT)
+
+    counts = {
+        "channels": (side("enter.weight", 0), side("up.weight", 0)),
+        "num_blocks": (_num_blocks(state, "blocks"), _num_blocks(state, "fine_blocks")),
+        "latent_dim": side("style.weight", 1),
+        "num_styles": side("style.weight", 0),
+        "small_height": side("mean", 1),
+        "small_width": side("mean", 2),
+    }
+    try:
+        network = FaceDecoder(**counts)  # type: ignore[arg-type]
+    except ConfigError as error:
+        raise WeightsError(f"{path} does not fit {_WHAT}: {error}") from error
     load_into(network, state, path)
     return network
+
+
+def _num_blocks(state: Mapping[str, Tensor], name: str) -> int:
+    """Returns how many blocks of a name there are, from 0 on without a gap."""
+    return next(count for count in itertools.count() if f"{name}.{count}.first.weight" not in state)

@@ -22,7 +22,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -37,7 +37,7 @@ from facesr.data.packed.reader import prepared, synthetic
 from facesr.errors import EXIT_REQUEUE, CheckpointError, ConfigError, TrainingError
 from facesr.log import Console, Stats, shown_kimg
 from facesr.losses.adversarial import Vanilla
-from facesr.models.face_vae import FaceDecoder, FaceEncoder, FaceVae, fit_prior
+from facesr.models.face_vae import FaceDecoder, FaceEncoder, FaceVae, fit_prior, set_components
 from facesr.models.style_discriminator import StyleDiscriminator
 from facesr.models.style_generator import StyleGenerator
 from facesr.png import write_png
@@ -45,6 +45,7 @@ from facesr.protocols import FaceSet
 from facesr.script import run_script
 from facesr.snapshots.rules import FACE_GENERATOR
 from facesr.snapshots.snapshot import digest_of, newest_state, write_state, write_with_digest
+from facesr.task import SCALE
 from facesr.training.face_generator.sheet import interpolation_sheet, sample_sheet
 from facesr.training.face_generator.step import Adaptation, train_step
 from facesr.training.face_generator.vae_step import vae_step
@@ -60,10 +61,10 @@ from facesr.training.stop import StopRequest
 CHANNELS = (256, 256, 192, 96, 48)
 LEARNING_RATE = 0.002
 R1_EVERY = 16
-# The VAE's decoder has features at 7x6, ..., 56x48 (2.5 M parameters), and maps at the first three of these sizes.
-DECODER_CHANNELS, NUM_MAPS, LATENT_DIM = (192, 160, 80, 32), (8, 8, 3), 128
-ENCODER_CHANNELS = (32, 64, 96, 128)
-FITTED_FACES = 4096  # whose latent vectors are what random ones are drawn like
+# The VAE's decoder has features at 28x24 and 56x48, with as many blocks; its encoder at 56x48, ..., 7x6.
+DECODER_CHANNELS, DECODER_BLOCKS, LATENT_DIM = (64, 32), (5, 2), 512
+ENCODER_CHANNELS = (24, 48, 96, 128)
+FITTED_FACES = 8192  # at most: they give the components, and their latent vectors are what random ones are drawn like
 KINDS = ("vae", "gan")
 
 
@@ -146,11 +147,13 @@ def build_players(settings: FaceGeneratorSettings, height: int, width: int, devi
 
 def _build_vae(settings: FaceGeneratorSettings, height: int, width: int, device: torch.device) -> GanState:
     """Returns decoder and encoder as one network with first weights, and its optimiser."""
-    channels, outer = (
+    inner, outer = (
         [max(4, round(count * settings.width)) for count in counts] for counts in (DECODER_CHANNELS, ENCODER_CHANNELS)
     )
-    decoder = FaceDecoder(channels, NUM_MAPS, LATENT_DIM, height >> len(channels), width >> len(channels))
-    network = FaceVae(decoder, FaceEncoder(decoder, outer)).to(device)
+    decoder = FaceDecoder(
+        (inner[0], inner[1]), DECODER_BLOCKS, LATENT_DIM, small_height=height // SCALE, small_width=width // SCALE
+    )
+    network = FaceVae(decoder, FaceEncoder(decoder, (outer[0], outer[1], outer[2], outer[3]))).to(device)
     return GanState(
         generator=network,
         generator_optimizer=Muon(network.parameters()),
@@ -158,6 +161,12 @@ def _build_vae(settings: FaceGeneratorSettings, height: int, width: int, device:
         precision=settings.precision,
         gradient_clip_norm=0.0,
     )
+
+
+def some_faces(feed: Feed, at_most: int) -> Iterator[torch.Tensor]:
+    """Returns batches of the faces of one epoch, or of its beginning."""
+    batches = math.ceil(min(at_most, len(feed.faces)) / feed.batch_size)
+    return itertools.islice(feed.batches(0), batches)
 
 
 def set_up(settings: FaceGeneratorSettings, folder: Path, device: torch.device) -> Session:
@@ -184,6 +193,8 @@ def set_up(settings: FaceGeneratorSettings, folder: Path, device: torch.device) 
             raise CheckpointError(f"{folder} belongs to a run with another {different[0]}; choose another name=....")
         clock = unpack_state(found[1], gan, digest_of(described))
         adaptation = Adaptation(**found[1]["adaptation"])
+    elif isinstance(gan.generator, FaceVae):
+        set_components(gan.generator, some_faces(feed, FITTED_FACES))
     console = Console(folder / "log.txt")
     num_parameters = sum(parameter.numel() for parameter in gan.generator.parameters())
     console.say(
@@ -275,8 +286,7 @@ def keep(session: Session) -> None:
     write_state(folder / "state", clock.num_images, {**state, "plan": described, "adaptation": adaptation})
     generator = gan.average
     if isinstance(generator, FaceVae):
-        batches = math.ceil(FITTED_FACES / session.settings.batch_size)
-        fit_prior(generator, itertools.islice(session.feed.batches(0), batches))
+        fit_prior(generator, some_faces(session.feed, FITTED_FACES))
         generator = generator.decoder
     write_generator(folder / "latest.safetensors", generator, {"kimg": clock.kimg, "plan": described})
     write_sheets(generator, folder / "sheets", f"{clock.num_images:09d}")

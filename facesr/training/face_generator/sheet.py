@@ -68,15 +68,14 @@ def _draw(generator: StyleGenerator, mapped: Tensor, random: torch.Generator, sa
 
 @torch.no_grad()
 def _decoded(decoder: FaceDecoder, numbers: Tensor) -> NDArray[np.uint8]:
-    """Returns faces, uint8 (N, H, W, 3), of numbers that `FaceDecoder.draw` gives, with maps of zeros.
+    """Returns faces, uint8 (N, H, W, 3), of numbers that `FaceDecoder.draw` gives, without maps.
 
     Maps are what one face alone has at one place, and random ones are noise.
     """
-    device = decoder.constant.device
+    device = decoder.mean.device
     parts = []
     for part in torch.split(numbers.to(device), BATCH):
-        maps = [torch.zeros(len(part), *shape, device=device) for shape in decoder.noise_shapes]
-        parts.append(to_uint8(decoder(decoder.vectors_of(part), maps).clamp(0.0, 1.0).cpu()))
+        parts.append(to_uint8(decoder(decoder.vector_of(part), []).clamp(0.0, 1.0).cpu()))
     return np.concatenate(parts)
 
 

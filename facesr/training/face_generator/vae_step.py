@@ -16,8 +16,8 @@ from facesr.training.step import AUTOCAST_DTYPES, GanState
 
 LEARNING_RATE = 2.5e-3
 WARMUP = 0.03  # of a run's images: the learning rate rises to its full height, and then falls like a cosine
-# The first half of a run has vectors alone, which see the whole face; maps learn quicker, and would leave them nothing.
-MAPS_FROM = 0.5
+# The beginning of a run has vectors alone, so that the face is theirs; maps tell what the components leave over.
+MAPS_FROM = 0.15
 # A latent's weight in the divergence rises from a tenth to 1, so that none is given up before it says anything: the
 # vectors' over this share of a run from its beginning, the maps' over that one from where they begin.
 RISE, MAPS_RISE, LEAST = 0.3, 0.2, 0.1
