@@ -4,7 +4,7 @@
     uv run evaluate.py restored=DIR high=DIR low=DIR                      a folder of restored pictures
     uv run evaluate.py method=bicubic low=DIR high=DIR                    restores first: bicubic | nearest | a snapshot
     uv run evaluate.py method=runs/NAME                                   ... or a run, here on synthetic faces
-    uv run evaluate.py method=pulse generator=eigenfaces low=DIR high=DIR invents faces that fit (docs/pulse.md)
+    uv run evaluate.py method=pulse low=DIR high=DIR                      invents faces that fit (docs/pulse.md)
     uv run evaluate.py submission=FILE.zip low=DIR high=DIR               a team's archive, verified first
     uv run evaluate.py submission=FILE.zip ... power_limit_watts=3000     ... and its power against the limit of 2019
     uv run evaluate.py ... embedder=facenet_vggface2 embedder.weights=FILE judges=[edgeface,mobilefacenet_ms1m]

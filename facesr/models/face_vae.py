@@ -7,13 +7,12 @@ picture. All latents are trained to be standard normal. What the vectors of real
 a mean and a covariance, and used to draw them. The encoder is there for the training and that fit.
 
 Source: Kingma and Welling, "Auto-encoding variational Bayes", arXiv 1312.6114; components of faces after Turk and
-Pentland, "Eigenfaces for recognition", Journal of Cognitive Neuroscience 3, 1991; maps whose posteriors see the
-decoder's features after Vahdat and Kautz, "NVAE", arXiv 2007.03898; features scaled and shifted by a vector after Perez
-et al., "FiLM", arXiv 1709.07871; the fit afterwards after Ghosh et al., "From variational to deterministic
-autoencoders", arXiv 1903.12436, section 5.
+Pentland, "Eigenfaces for recognition", Journal of Cognitive Neuroscience 3, 1991; features scaled and shifted by a
+vector after Perez et al., "FiLM", arXiv 1709.07871; the fit afterwards after Ghosh et al., "From variational to
+deterministic autoencoders", arXiv 1903.12436, section 5.
 """
 
-import itertools
+import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -27,10 +26,10 @@ from facesr.task import SCALE
 
 # Mean and logarithm of the variance of each latent.
 Posterior = tuple[Tensor, Tensor]
-# Logarithms of variances stay between -6 and 6, so that no step overflows; they begin at about -2.
-_REACH, _BEGIN = 6.0, 2.0
 # Components that hardly vary have at least this standard deviation: two grey levels over the whole small picture.
 _LEAST = 0.01
+# What the encoder begins with as its uncertainty, along each component and of each pixel: a grey level.
+_UNCERTAIN = 1.0 / 255.0
 
 
 class ModulatedBlock(nn.Module):
@@ -155,59 +154,33 @@ class FaceDecoder(nn.Module):
 
 
 class FaceEncoder(nn.Module):
-    """What is likely of each latent of a face's picture.
+    """What is likely of each latent of a face's picture, told by the downscaled picture alone.
 
-    The vector's mean is the downscaled picture's projection on the components, and what the network adds to it. The
-    maps are read off the picture's features and what the components leave over.
+    The vector's mean is its projection on the components, the maps' mean what they leave over; how certain each number
+    is, is learned. An encoder that saw the whole picture would write into the latents what the downscaled one does not
+    show, and a search, which sees no more than that, could not find it.
     """
 
     mean: Tensor
     directions: Tensor
 
-    def __init__(self, decoder: FaceDecoder, channels: tuple[Channels, Channels, Channels, Channels]) -> None:
-        """Makes an encoder with first weights, and without components: `set_components`.
-
-        Args:
-            decoder: whose latents it gives.
-            channels: features at half the picture's size, a quarter, an eighth and a sixteenth.
-        """
+    def __init__(self, decoder: FaceDecoder) -> None:
+        """Makes an encoder of a decoder's latents, without components: `set_components`."""
         super().__init__()
-        check_counts(channels=min(channels))
-        self.latent_dim = decoder.latent_dim
-        ((_, height, width),) = decoder.noise_shapes
-        self.first = nn.Conv2d(12, channels[0], 3, padding=1)
-        self.downs = nn.ModuleList(_halving(above, below) for above, below in itertools.pairwise(channels))
-        squeezed = max(1, channels[-1] // 4)
-        self.squeeze = nn.Conv2d(channels[-1], squeezed, 1)
-        self.vector = nn.Linear(squeezed * (height // 4) * (width // 4), 2 * decoder.latent_dim)
-        last = nn.Conv2d(channels[1], 6, 3, padding=1)
-        self.maps = nn.Sequential(nn.Conv2d(channels[1] + 3, channels[1], 3, padding=1), nn.SiLU(), last)
-        for name, parameter in (*self.vector.named_parameters(), *last.named_parameters()):
-            nn.init.normal_(parameter, std=0.01 if name == "weight" else 0.0)
-        self.register_buffer("mean", torch.zeros(3 * height * width))
-        self.register_buffer("directions", torch.zeros(decoder.latent_dim, 3 * height * width))
+        (shape,) = decoder.noise_shapes
+        self.vector_spread = nn.Parameter(torch.zeros(decoder.latent_dim))
+        self.map_spread = nn.Parameter(torch.zeros(shape))
+        self.register_buffer("mean", torch.zeros(math.prod(shape)))
+        self.register_buffer("directions", torch.zeros(decoder.latent_dim, math.prod(shape)))
 
-    def levels(self, pictures: Tensor) -> list[Tensor]:
-        """Returns features of pictures (N, 3, H, W) in [0, 1], the finest first."""
-        found = [F.silu(self.first(F.pixel_unshuffle(2.0 * pictures - 1.0, 2)))]
-        for down in self.downs:
-            found.append(down(found[-1]))
-        return found
+    def of_vector(self, small: Tensor) -> Posterior:
+        """Returns the posterior of the vector, (N, D), for downscaled pictures (N, 3, h, w)."""
+        mean = F.linear(small.flatten(1) - self.mean, self.directions)
+        return mean, self.vector_spread.expand_as(mean)
 
-    def of_vector(self, small: Tensor, coarsest: Tensor) -> Posterior:
-        """Returns the posterior of the vector, (N, D), for downscaled pictures and the last of `levels`."""
-        more, spread = self.vector(self.squeeze(coarsest).flatten(1)).chunk(2, dim=1)
-        return F.linear(small.flatten(1) - self.mean, self.directions) + more, _bounded(spread)
-
-    def of_maps(self, own: Tensor, leftover: Tensor) -> Posterior:
-        """Returns the posterior of the maps, (N, 3, h, w).
-
-        Args:
-            own: the picture's features at that size.
-            leftover: what the decoder's small picture lacks, in units of the maps.
-        """
-        more, spread = self.maps(torch.cat([own, leftover], dim=1)).chunk(2, dim=1)
-        return leftover + more, _bounded(spread)
+    def of_maps(self, leftover: Tensor) -> Posterior:
+        """Returns the posterior of the maps for what the decoder's small picture lacks in their units, (N, 3, h, w)."""
+        return leftover, self.map_spread.expand_as(leftover)
 
 
 class FaceVae(nn.Module):
@@ -222,29 +195,27 @@ class FaceVae(nn.Module):
         super().__init__()
         self.decoder, self.encoder = decoder, encoder
 
-    def forward(
-        self, pictures: Tensor, *, random: bool = True, with_maps: bool = True
-    ) -> tuple[Tensor, list[Posterior]]:
+    def forward(self, pictures: Tensor, *, random: bool = True) -> tuple[Tensor, list[Posterior]]:
         """Returns pictures (N, 3, H, W) and the posteriors, of the vectors and then of the maps.
 
         Args:
             pictures: (N, 3, H, W) in [0, 1].
             random: whether latents are drawn from their posteriors; else they are the means.
-            with_maps: False leaves the maps out: the vectors have to say what they can.
         """
-        levels, wanted = self.encoder.levels(pictures), downscale(pictures)
-        posteriors = [self.encoder.of_vector(wanted, levels[-1])]
-        vector = _drawn(posteriors[0], random)
+        wanted = downscale(pictures)
+        of_vector = self.encoder.of_vector(wanted)
+        vector = _drawn(of_vector, random)
         small = self.decoder.small(vector)
-        if with_maps:
-            posteriors.append(self.encoder.of_maps(levels[1], (wanted - small) / self.decoder.leftover))
-            small = small + self.decoder.leftover * _drawn(posteriors[1], random)
-        return self.decoder.enlarged(small, vector), posteriors
+        of_maps = self.encoder.of_maps((wanted - small) / self.decoder.leftover)
+        small = small + self.decoder.leftover * _drawn(of_maps, random)
+        return self.decoder.enlarged(small, vector), [of_vector, of_maps]
 
 
 @torch.no_grad()
 def set_components(network: FaceVae, batches: Iterable[Tensor]) -> None:
     """Sets the components to those of the downscaled faces and their mirrored ones, each times its standard deviation.
+
+    What the encoder thinks of its latents is set as well: that they are right to a grey level.
 
     Args:
         network: changed in place.
@@ -260,6 +231,8 @@ def set_components(network: FaceVae, batches: Iterable[Tensor]) -> None:
     decoder.mean.copy_(mean.view_as(decoder.mean))
     decoder.components[:count] = (directions * deviations[:, None]).view(count, *decoder.mean.shape)
     decoder.leftover.copy_(lacking.square().mean(0).sqrt().clamp_min(_LEAST).view_as(decoder.mean))
+    encoder.vector_spread[:count] = 2.0 * (_UNCERTAIN / deviations).log().clamp_max(0.0)
+    encoder.map_spread.copy_(2.0 * (_UNCERTAIN / decoder.leftover).log())
     encoder.mean.copy_(mean)
     encoder.directions[:count] = directions / deviations[:, None]
 
@@ -285,7 +258,7 @@ def fit_prior(network: FaceVae, batches: Iterable[Tensor]) -> None:
     """
     means, variances = [], []
     for pictures in batches:
-        mean, spread = network.encoder.of_vector(downscale(pictures), network.encoder.levels(pictures)[-1])
+        mean, spread = network.encoder.of_vector(downscale(pictures))
         means.append(mean.double())
         variances.append(spread.double().exp())
     every = torch.cat(means)
@@ -307,16 +280,3 @@ def divergences(posteriors: Sequence[Posterior]) -> Tensor:
 def _drawn(posterior: Posterior, random: bool) -> Tensor:
     mean, spread = posterior
     return mean + torch.randn_like(mean) * torch.exp(0.5 * spread) if random else mean
-
-
-def _bounded(spread: Tensor) -> Tensor:
-    return _REACH * torch.tanh((spread - _BEGIN) / _REACH)
-
-
-def _halving(num_in: int, num_out: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(num_in, num_out, 4, stride=2, padding=1),
-        nn.SiLU(),
-        nn.Conv2d(num_out, num_out, 3, padding=1),
-        nn.SiLU(),
-    )

@@ -1,7 +1,7 @@
 """method=pulse: the search as a network that restores, which remembers and resumes, and the settings it takes.
 
-    uv run evaluate.py method=pulse generator=eigenfaces low=DIR high=DIR
-    uv run submit.py method=pulse generator=eigenfaces low=DIR team=NAME out=FILE.zip
+    uv run evaluate.py method=pulse low=DIR high=DIR
+    uv run submit.py method=pulse low=DIR team=NAME out=FILE.zip
 
 docs/pulse.md explains keys, files and limits. What it makes are invented faces, and every picture says so.
 """

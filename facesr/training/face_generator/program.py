@@ -61,9 +61,8 @@ from facesr.training.stop import StopRequest
 CHANNELS = (256, 256, 192, 96, 48)
 LEARNING_RATE = 0.002
 R1_EVERY = 16
-# The VAE's decoder has features at 28x24 and 56x48, with as many blocks; its encoder at 56x48, ..., 7x6.
+# The VAE's decoder has features at 28x24 and 56x48, with as many blocks.
 DECODER_CHANNELS, DECODER_BLOCKS, LATENT_DIM = (64, 32), (5, 2), 512
-ENCODER_CHANNELS = (24, 48, 96, 128)
 FITTED_FACES = 8192  # at most: they give the components, and their latent vectors are what random ones are drawn like
 KINDS = ("vae", "gan")
 
@@ -147,13 +146,11 @@ def build_players(settings: FaceGeneratorSettings, height: int, width: int, devi
 
 def _build_vae(settings: FaceGeneratorSettings, height: int, width: int, device: torch.device) -> GanState:
     """Returns decoder and encoder as one network with first weights, and its optimiser."""
-    inner, outer = (
-        [max(4, round(count * settings.width)) for count in counts] for counts in (DECODER_CHANNELS, ENCODER_CHANNELS)
-    )
+    coarse, fine = (max(4, round(count * settings.width)) for count in DECODER_CHANNELS)
     decoder = FaceDecoder(
-        (inner[0], inner[1]), DECODER_BLOCKS, LATENT_DIM, small_height=height // SCALE, small_width=width // SCALE
+        (coarse, fine), DECODER_BLOCKS, LATENT_DIM, small_height=height // SCALE, small_width=width // SCALE
     )
-    network = FaceVae(decoder, FaceEncoder(decoder, (outer[0], outer[1], outer[2], outer[3]))).to(device)
+    network = FaceVae(decoder, FaceEncoder(decoder)).to(device)
     return GanState(
         generator=network,
         generator_optimizer=Muon(network.parameters()),

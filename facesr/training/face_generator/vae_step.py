@@ -16,11 +16,6 @@ from facesr.training.step import AUTOCAST_DTYPES, GanState
 
 LEARNING_RATE = 2.5e-3
 WARMUP = 0.03  # of a run's images: the learning rate rises to its full height, and then falls like a cosine
-# The beginning of a run has vectors alone, so that the face is theirs; maps tell what the components leave over.
-MAPS_FROM = 0.15
-# A latent's weight in the divergence rises from a tenth to 1, so that none is given up before it says anything: the
-# vectors' over this share of a run from its beginning, the maps' over that one from where they begin.
-RISE, MAPS_RISE, LEAST = 0.3, 0.2, 0.1
 MAX_NORM = 2.0  # of the gradient
 # A search sees the downscaling alone: each of its values counts as much as so many of the picture's.
 LOW_WEIGHT = 2.0
@@ -29,13 +24,6 @@ LOW_WEIGHT = 2.0
 def rate_at(progress: float) -> float:
     """Returns the learning rate after a share of the run, 0 to 1."""
     return LEARNING_RATE * min(1.0, progress / WARMUP) * 0.5 * (1.0 + math.cos(math.pi * progress))
-
-
-def weights_at(progress: float) -> tuple[float, float]:
-    """Returns the weights of the vectors' and of the maps' divergence after a share of the run, 0 to 1."""
-    since = max(0.0, progress - MAPS_FROM)
-    vectors, maps = (LEAST + (1.0 - LEAST) * share for share in (progress / RISE, since / MAPS_RISE))
-    return min(1.0, vectors), min(1.0, maps)
 
 
 def log_error(found: Tensor, wanted: Tensor) -> Tensor:
@@ -62,13 +50,11 @@ def vae_step(state: GanState, real: Tensor, progress: float) -> dict[str, Tensor
     network.train()
     dtype = AUTOCAST_DTYPES.get(state.precision)
     with torch.autocast(real.device.type, dtype, enabled=dtype is not None):
-        found, posteriors = network(real, with_maps=progress >= MAPS_FROM)
+        found, posteriors = network(real)
     found = found.float()
     whole, low = log_error(found, real), log_error(downscale(found), downscale(real))
     nats = divergences([(mean.float(), spread.float()) for mean, spread in posteriors]).mean(0)
-    of_vectors, of_maps = weights_at(progress)
-    counted = of_vectors * nats[0] + of_maps * nats[1:].sum()
-    loss = (whole + LOW_WEIGHT * low + counted) / real[0].numel()
+    loss = (whole + LOW_WEIGHT * low + nats.sum()) / real[0].numel()
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(network.parameters(), MAX_NORM)

@@ -255,7 +255,7 @@ def test_studies_take_it_and_tell_each_search(run_evaluate, capsys):
     assert len(list((out / "details").glob("*/pulse_status.csv"))) == len(list((out / "low").iterdir())) > 1
 
 
-def test_the_default_generator_says_that_it_knows_synthetic_faces(
+def test_eigenfaces_of_nobodys_choice_say_that_they_know_synthetic_faces(
     run_evaluate, folders, capsys, monkeypatch, eigenfaces_file
 ):
     run_evaluate()
