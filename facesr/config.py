@@ -209,9 +209,7 @@ class PulseSettings:
     l1_weight: Weight
     geocross_weight: Weight  # of the distance of a face's latent vectors from each other
     covariance_weight: Weight  # of their Mahalanobis distance by the mapping network's statistics
-    prior_weight: (
-        Weight  # of the latents' squared length, instead of spheres; for generators of standard normal latents
-    )
+    prior_weight: Weight  # of the latents' squared length, instead of spheres; wants standard normal latents
     identity_weight: Weight  # of the distance to the ORIGINAL's embedding: what if the person were known; white-box
     identity_judge: str | None  # the recogniser of that term, a name of embedder=
     eps: Annotated[

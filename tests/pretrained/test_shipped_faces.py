@@ -13,7 +13,7 @@ from facesr import __main__ as facesr_command
 from facesr.build import load_settings
 from facesr.config import EvaluateSettings
 from facesr.data.packed.reader import synthetic
-from facesr.errors import CheckpointError
+from facesr.errors import CheckpointError, WeightsError
 from facesr.image import to_float
 from facesr.methods.pulse.faces import Faces, decoder_of
 from facesr.methods.pulse.operator import operator_for
@@ -65,6 +65,35 @@ def test_what_is_no_face_decoder_is_refused_in_one_sentence(
     told = capsys.readouterr().err
     assert told.startswith("error: ") and "is a face generator" in told and told.count("\n") == 1
     assert "asc19_new" not in shipped_names() and "faces" not in shipped_names()
+
+
+def test_the_shipped_file_is_checked_and_another_one_refused(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = ship_faces(trained, tmp_path / "package" / "faces.safetensors")
+    monkeypatch.setattr("facesr.methods.pulse.faces.SHIPPED_FACES", target)
+    assert Faces().weights_sha256 == sha256_of(target)
+    target.write_bytes(target.read_bytes() + b" ")
+    with pytest.raises(WeightsError, match="is not the file that was shipped"):
+        Faces()
+    target.unlink()
+    with pytest.raises(WeightsError, match="is not a file"):
+        Faces()
+
+
+def test_only_a_decoder_is_shipped(trained: Path, tmp_path: Path) -> None:
+    target = tmp_path / "package.safetensors"
+    write_generator(tmp_path / "gan.safetensors", torch.nn.Linear(2, 2), {})
+    save_file(load_file(trained), tmp_path / "plain.safetensors")  # without what facesr says of it
+    for name in ("gan", "plain"):
+        with pytest.raises(CheckpointError, match="is no face decoder"):
+            ship_faces(tmp_path / f"{name}.safetensors", target)
+    network = decoder_of(trained)
+    network.prior_mean[0] = 1e6  # beyond half precision
+    write_generator(trained, network, {})
+    with pytest.raises(CheckpointError, match="cannot be shipped in 8 bits: prior_mean"):
+        ship_faces(trained, target)
+    assert not target.exists()
 
 
 def test_the_command_writes_it(

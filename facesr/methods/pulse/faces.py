@@ -20,7 +20,8 @@ from facesr.methods.pulse.style_space import dimension
 from facesr.models.face_vae import FaceDecoder
 from facesr.ranges import Range
 from facesr.snapshots.rules import SHIPPED_FACES
-from facesr.weights import find_weights, load_into, read_state_dict, sha256_of
+from facesr.snapshots.snapshot import digests_beside
+from facesr.weights import load_into, read_state_dict, sha256_of
 
 _WHAT = "a face decoder (facesr face-generator)"
 
@@ -54,8 +55,14 @@ class Faces(nn.Module):
         if spread <= 0 or map_spread <= 0:
             raise ValueError(f"spread and map_spread must be above 0, not {spread} and {map_spread}")
         self.spread, self.map_spread = spread, map_spread
-        path = find_weights(SHIPPED_FACES.name, key="generator.weights", configured=weights or SHIPPED_FACES)
+        path = SHIPPED_FACES if weights is None else Path(weights).expanduser()
+        if not path.is_file():
+            raise WeightsError(f"generator.weights={path} is not a file; give one of facesr face-generator.")
         self.name, self.weights_sha256 = name, sha256_of(path)
+        if weights is None and self.weights_sha256 not in digests_beside(path):
+            raise WeightsError(
+                f"{path} is not the file that was shipped; restore it with git checkout or install anew."
+            )
         self.network = decoder_of(path)
         self.num_latents, self.latent_dim = 1, self.network.latent_dim
         self.size, self.noise_shapes = self.network.size, self.network.noise_shapes

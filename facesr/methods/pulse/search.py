@@ -139,9 +139,8 @@ def _search_rows(
         # With a prior the likeliest face is wanted, not the first that fits: every face takes all steps.
         measure = loss.detach() if settings.prior_weight else square
         best.update(alive, step, measure, square, picture, downscaled, variables.latents)
-        going = square > (-1.0 if settings.prior_weight else settings.eps)
         # A value that is not finite compares as false; its face goes on, and may yet recover.
-        going |= ~torch.isfinite(square)
+        going = ~(square <= settings.eps) | bool(settings.prior_weight)
         if watcher is not None:
             watcher(step, variables, float(square.min()))
         if not bool(going.any()) or step == settings.steps - 1:

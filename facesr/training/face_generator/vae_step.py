@@ -52,7 +52,8 @@ def vae_step(state: GanState, real: Tensor, progress: float) -> dict[str, Tensor
     with torch.autocast(real.device.type, dtype, enabled=dtype is not None):
         found, posteriors = network(real)
     found = found.float()
-    whole, low = log_error(found, real), log_error(downscale(found), downscale(real))
+    small = downscale(real)
+    whole, low = log_error(found, real), log_error(downscale(found), small)
     nats = divergences([(mean.float(), spread.float()) for mean, spread in posteriors]).mean(0)
     loss = (whole + LOW_WEIGHT * low + nats.sum()) / real[0].numel()
     optimizer.zero_grad(set_to_none=True)
@@ -64,7 +65,7 @@ def vae_step(state: GanState, real: Tensor, progress: float) -> dict[str, Tensor
     return {
         "loss/vae": loss.detach(),
         "psnr": decibels * whole.detach() / real[0].numel(),
-        "psnr_low": decibels * low.detach() / downscale(real[:1])[0].numel(),
+        "psnr_low": decibels * low.detach() / small[0].numel(),
         "nats": nats.detach().sum(),
         **{f"nats/{number}": value for number, value in enumerate(nats.detach())},
     }
