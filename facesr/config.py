@@ -215,16 +215,16 @@ class PulseSettings:
     eps: Annotated[
         float, Range(0, 1e9, above=True)
     ]  # a face ends when its mean square is at most this, and counts as found
-    start: str  # random | encoder: latents that a fit to the generator's own portraits thinks likely for the input
-    encoder_pairs: Annotated[int, Range(2, 1_000_000)]  # portraits of that fit
+    start: str  # random | encoder: latents that are likely for the input, by a fit to the generator's own portraits
+    encoder_pairs: Annotated[int, Range(2, 1_000_000)]  # portraits of that fit; faces needs none
     tiled_latents: bool  # all vectors of a face are one
     num_trained_noises: CountFromZero  # the first so many noise maps are searched too
     seed: Seed
     num_seeds: Annotated[
         int, Range(1, 10_000)
-    ]  # random starts of a face, seed and those after it; the most consistent one wins
+    ]  # starts of a face, seed and those after it; the most consistent one wins, with a prior the likeliest
     spread: bool  # keep mean and standard deviation of the pictures of all seeds that were found
-    batch_size: Batch  # random starts that are searched together
+    batch_size: Batch  # starts that are searched together
     operator: str  # auto | competition | square
     precision: str  # float32 | bfloat16, of the generator
     reuse: bool  # take a face's kept result instead of searching again

@@ -12,7 +12,6 @@ vector after Perez et al., "FiLM", arXiv 1709.07871; the fit afterwards after Gh
 deterministic autoencoders", arXiv 1903.12436, section 5.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -124,6 +123,21 @@ class FaceDecoder(nn.Module):
         """Returns small pictures (N, 3, h, w), about [0, 1], by the components alone."""
         return self.mean + (vector @ self.components.flatten(1)).view(-1, *self.mean.shape)
 
+    def projected(self, small: Tensor) -> Tensor:
+        """Returns the vectors (N, D) whose components alone are nearest to small pictures (N, 3, h, w).
+
+        The components are taken to be orthogonal, as `set_components` sets them; one that is zero takes no part.
+        """
+        components = self.components.flatten(1)
+        squares = components.square().sum(1).clamp_min(torch.finfo(torch.float32).tiny)
+        return F.linear((small - self.mean).flatten(1), components) / squares
+
+    def latents_of(self, small: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Returns numbers (N, D) for `vector_of`, and maps, whose small pictures are the given (N, 3, h, w)."""
+        vector = self.projected(small)
+        numbers = torch.linalg.solve_triangular(self.prior_factor, (vector - self.prior_mean).T, upper=False).T
+        return numbers, [(small - self.small(vector)) / self.leftover]
+
     def enlarged(self, small: Tensor, vector: Tensor) -> Tensor:
         """Returns pictures (N, 3, 4h, 4w), about [0, 1] and not clamped, for small ones, maps included."""
         style = self.style(vector)
@@ -161,22 +175,16 @@ class FaceEncoder(nn.Module):
     show, and a search, which sees no more than that, could not find it.
     """
 
-    mean: Tensor
-    directions: Tensor
-
     def __init__(self, decoder: FaceDecoder) -> None:
-        """Makes an encoder of a decoder's latents, without components: `set_components`."""
+        """Makes an encoder of a decoder's latents, which is sure of nothing: `set_components`."""
         super().__init__()
         (shape,) = decoder.noise_shapes
         self.vector_spread = nn.Parameter(torch.zeros(decoder.latent_dim))
         self.map_spread = nn.Parameter(torch.zeros(shape))
-        self.register_buffer("mean", torch.zeros(math.prod(shape)))
-        self.register_buffer("directions", torch.zeros(decoder.latent_dim, math.prod(shape)))
 
-    def of_vector(self, small: Tensor) -> Posterior:
-        """Returns the posterior of the vector, (N, D), for downscaled pictures (N, 3, h, w)."""
-        mean = F.linear(small.flatten(1) - self.mean, self.directions)
-        return mean, self.vector_spread.expand_as(mean)
+    def of_vector(self, projected: Tensor) -> Posterior:
+        """Returns the posterior of the vector, (N, D), for the downscaled pictures' projections (N, D)."""
+        return projected, self.vector_spread.expand_as(projected)
 
     def of_maps(self, leftover: Tensor) -> Posterior:
         """Returns the posterior of the maps for what the decoder's small picture lacks in their units, (N, 3, h, w)."""
@@ -203,7 +211,7 @@ class FaceVae(nn.Module):
             random: whether latents are drawn from their posteriors; else they are the means.
         """
         wanted = downscale(pictures)
-        of_vector = self.encoder.of_vector(wanted)
+        of_vector = self.encoder.of_vector(self.decoder.projected(wanted))
         vector = _drawn(of_vector, random)
         small = self.decoder.small(vector)
         of_maps = self.encoder.of_maps((wanted - small) / self.decoder.leftover)
@@ -233,8 +241,6 @@ def set_components(network: FaceVae, batches: Iterable[Tensor]) -> None:
     decoder.leftover.copy_(lacking.square().mean(0).sqrt().clamp_min(_LEAST).view_as(decoder.mean))
     encoder.vector_spread[:count] = 2.0 * (_UNCERTAIN / deviations).log().clamp_max(0.0)
     encoder.map_spread.copy_(2.0 * (_UNCERTAIN / decoder.leftover).log())
-    encoder.mean.copy_(mean)
-    encoder.directions[:count] = directions / deviations[:, None]
 
 
 def _principal(rows: Tensor, at_most: int) -> tuple[Tensor, Tensor]:
@@ -258,7 +264,7 @@ def fit_prior(network: FaceVae, batches: Iterable[Tensor]) -> None:
     """
     means, variances = [], []
     for pictures in batches:
-        mean, spread = network.encoder.of_vector(downscale(pictures))
+        mean, spread = network.encoder.of_vector(network.decoder.projected(downscale(pictures)))
         means.append(mean.double())
         variances.append(spread.double().exp())
     every = torch.cat(means)

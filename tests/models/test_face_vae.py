@@ -23,8 +23,10 @@ def vae(latent_dim: int = 5, height: int = 8, width: int = 12) -> FaceVae:
     network = FaceVae(decoder, FaceEncoder(decoder))
     for parameter in network.parameters():  # some begin at zero, and would hide what they do
         torch.nn.init.normal_(parameter, std=0.1)
-    for buffer in (decoder.components, network.encoder.directions):
-        torch.nn.init.normal_(buffer, std=0.1)
+    # Orthogonal, as principal components are, and of different lengths.
+    orthogonal = torch.linalg.qr(torch.randn(3 * height * width, latent_dim)).Q.T
+    lengths = torch.linspace(0.5, 2.0, latent_dim)[:, None]
+    decoder.components.copy_((lengths * orthogonal).view_as(decoder.components))
     return network
 
 
@@ -97,10 +99,10 @@ def test_components_are_those_of_the_small_faces_and_their_mirrored_ones(num: in
     values = torch.linalg.eigvalsh(torch.cov(centred.T, correction=0)).flip(0)[:4]
     scaled = decoder.components.flatten(1).double()
     torch.testing.assert_close(scaled @ scaled.T, values.diag(), atol=1e-5, rtol=1e-4)
-    # The numbers of these faces have variance 1, and components and directions are each other's inverse.
-    numbers = centred @ encoder.directions.double().T
+    # The numbers of these faces have variance 1.
+    numbers = torch.linalg.lstsq(scaled.T, centred.T).solution.T
     torch.testing.assert_close(torch.cov(numbers.T, correction=0), torch.eye(4).double(), atol=1e-4, rtol=0)
-    torch.testing.assert_close(encoder.directions @ decoder.components.flatten(1).T, torch.eye(4), atol=1e-4, rtol=0)
+    torch.testing.assert_close(decoder.projected(torch.cat([small, small.flip(3)])).double(), numbers, atol=1e-4, rtol=0)
     lacking = (centred - numbers @ scaled).square().mean(0).sqrt()
     torch.testing.assert_close(decoder.leftover.flatten().double(), lacking, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(decoder.mean.flatten().double(), rows.mean(0), atol=1e-6, rtol=0)
@@ -111,13 +113,33 @@ def test_components_are_those_of_the_small_faces_and_their_mirrored_ones(num: in
     torch.testing.assert_close(pixels, torch.full((3, 8, 12), 1 / 255), atol=1e-6, rtol=1e-4)
 
 
+def test_the_latents_of_a_small_picture_give_it_back() -> None:
+    decoder = vae().decoder
+    decoder.leftover.uniform_(0.02, 0.1)
+    decoder.prior_mean.normal_()
+    decoder.prior_factor.copy_(torch.eye(5) + 0.3 * torch.ones(5, 5).tril())
+    small = torch.rand(2, 3, 8, 12)
+    numbers, maps = decoder.latents_of(small)
+    vector = decoder.vector_of(numbers)
+    rebuilt = decoder.small(vector) + decoder.leftover * maps[0]
+    torch.testing.assert_close(rebuilt, small, atol=1e-5, rtol=0)
+    # The vector is the least-squares one: the maps hold nothing that components could.
+    scaled = decoder.components.flatten(1)
+    nearest = torch.linalg.lstsq(scaled.T, (small - decoder.mean).flatten(1).T).solution.T
+    torch.testing.assert_close(vector, nearest, atol=1e-4, rtol=1e-4)
+    decoder.components[2] = 0.0  # as where there are fewer faces than numbers
+    assert float(decoder.projected(small)[:, 2].abs().max()) == 0.0
+
+
 def test_directions_without_variance_do_not_blow_up() -> None:
     network = vae(latent_dim=20)
     set_components(network, [torch.full((3, 3, 32, 48), 0.25)])
-    buffers = (network.decoder.components, network.decoder.leftover, network.encoder.directions)
-    assert all(bool(part.isfinite().all()) for part in buffers)
-    assert float(network.encoder.directions[:6].norm(dim=1).max()) == pytest.approx(100.0, rel=1e-4)
-    assert float(network.decoder.leftover.min()) == pytest.approx(0.01)
+    decoder = network.decoder
+    assert all(bool(part.isfinite().all()) for part in (decoder.components, decoder.leftover))
+    # Of three faces and their mirrored ones there are six components; a tenth of a number moves no vector by more.
+    lengths = decoder.components.flatten(1).norm(dim=1)
+    torch.testing.assert_close(lengths[:6], torch.full((6,), 0.01), atol=0, rtol=1e-4)
+    assert float(decoder.leftover.min()) == pytest.approx(0.01)
 
 
 def test_the_maps_are_what_the_drawn_vector_lacks() -> None:
@@ -129,9 +151,7 @@ def test_the_maps_are_what_the_drawn_vector_lacks() -> None:
     torch.manual_seed(8)
     vector = mean + torch.randn_like(mean) * torch.exp(0.5 * spread)
     torch.testing.assert_close(0.05 * maps, downscale(pictures) - network.decoder.small(vector))
-    torch.testing.assert_close(
-        mean, (downscale(pictures).flatten(1) - network.encoder.mean) @ network.encoder.directions.T
-    )
+    torch.testing.assert_close(mean, network.decoder.projected(downscale(pictures)))
 
 
 def test_the_fit_has_mean_and_covariance_of_what_the_encoder_draws() -> None:

@@ -5,6 +5,9 @@ portraits of the generator's own. Its strength is the one with the smallest leav
 open, so a start is what the encoder says plus the error that it made, left out, on one of its portraits, which the seed
 picks: for a joint normal distribution that is a draw of the latent given the input, and other seeds begin elsewhere.
 
+A generator whose latents can be read off an input (`Guesses`) needs no such fit. Its seeds begin at inputs that would
+have been rounded to the same grey levels.
+
 Source: an encoder's guess that a search improves: Zhu et al., "Generative visual manipulation on the natural image
 manifold", arXiv 1609.03552, section 3.1; leave-one-out error of ridge regression in closed form: Allen's PRESS, as in
 Golub, Heath and Wahba, Technometrics 21 (1979).
@@ -14,6 +17,7 @@ import contextlib
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +33,7 @@ from facesr.protocols import LatentGenerator
 from facesr.weights import read_state_dict
 
 STARTS = ("random", "encoder")
+_KEY, _ADVICE = "pulse.start=encoder", "give pulse.start=random"
 # Larger inputs are averaged down to at most so many pixels a side: more tell a linear encoder nothing new.
 MAX_SIDE = 32
 # Far from the small seeds that portraits for studies are made of.
@@ -40,6 +45,15 @@ AT_ONCE = 4
 
 # Encoders of this process: a search asks once a batch.
 _FITTED: dict[str, "Encoder"] = {}
+
+
+@runtime_checkable
+class Guesses(Protocol):
+    """A generator that knows by itself which latents belong to an input."""
+
+    def guess(self, low: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Returns latents (N, L, D) and all noise maps for inputs (N, 3, h, w) in [0, 1]."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -72,6 +86,18 @@ def features(low: Tensor) -> Tensor:
     return F.adaptive_avg_pool2d(low.float(), (height, width)).flatten(1)
 
 
+def check_start(generator: LatentGenerator) -> None:
+    """Raises ConfigError where a search of the generator cannot begin at an encoder's guess."""
+    if not isinstance(generator, Guesses):
+        check_mapping(generator, _KEY, _ADVICE)
+
+
+def unrounded(low: Tensor, draws: Sequence[int]) -> Tensor:
+    """Returns inputs (N, 3, h, w) that round to the grey levels of `low`, each decided by its whole number."""
+    noises = [torch.rand(low.shape[1:], generator=torch.Generator().manual_seed(draw)) - 0.5 for draw in draws]
+    return low + torch.stack(noises).to(low) / 255.0
+
+
 def encoder_for(generator: LatentGenerator, operator: Operator, num_pairs: int) -> Encoder:
     """Returns the encoder of a generator and a downscaling, fitted to `num_pairs` portraits; kept in the cache.
 
@@ -79,7 +105,7 @@ def encoder_for(generator: LatentGenerator, operator: Operator, num_pairs: int) 
         ConfigError: the generator has no mapping network.
         WeightsError: its portraits or latents are not finite.
     """
-    space = check_mapping(generator, "pulse.start=encoder", "give pulse.start=random")
+    space = check_mapping(generator, _KEY, _ADVICE)
     digest = hashlib.sha256(operator.name.encode())
     for part in (space.mapped_mean, space.mapped_std):
         digest.update(part.detach().cpu().float().numpy().tobytes())

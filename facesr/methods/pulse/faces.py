@@ -19,6 +19,7 @@ from facesr.errors import ConfigError, WeightsError
 from facesr.methods.pulse.style_space import dimension
 from facesr.models.face_vae import FaceDecoder
 from facesr.ranges import Range
+from facesr.resample import resize
 from facesr.snapshots.rules import SHIPPED_FACES
 from facesr.snapshots.snapshot import digests_beside
 from facesr.weights import load_into, read_state_dict, sha256_of
@@ -85,6 +86,12 @@ class Faces(nn.Module):
         pictures: Tensor = self.network(mapped[:, 0], [self.map_spread * noise for noise in noises])
         return pictures
 
+    def guess(self, low: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Returns latents (N, 1, D) and maps whose small pictures are the inputs (N, 3, h, w), enlarged if need be."""
+        height, width = self.noise_shapes[0][1:]
+        numbers, maps = self.network.latents_of(low if low.shape[-2:] == (height, width) else resize(low, height, width))
+        return numbers[:, None] / self.spread, [one / self.map_spread for one in maps]
+
 
 def decoder_of(path: Path) -> FaceDecoder:
     """Returns the decoder of a file, of whatever widths it holds.
@@ -110,6 +117,11 @@ def decoder_of(path: Path) -> FaceDecoder:
     except ConfigError as error:
         raise WeightsError(f"{path} does not fit {_WHAT}: {error}") from error
     load_into(network, state, path)
+    factor = network.prior_factor
+    if bool((factor.triu(1) != 0).any()) or not bool((factor.diagonal() > 0).all()):
+        raise WeightsError(f"{path} does not fit {_WHAT}: 'prior_factor' is not a Cholesky factor.")
+    if not bool((network.leftover > 0).all()):
+        raise WeightsError(f"{path} does not fit {_WHAT}: 'leftover' has to be above 0.")
     return network
 
 

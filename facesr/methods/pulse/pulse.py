@@ -27,7 +27,7 @@ from facesr.image import to_float, to_uint8
 from facesr.log import Console
 from facesr.methods.method import PULSE, Method
 from facesr.methods.pulse.covariance import check_mapping
-from facesr.methods.pulse.encoder import STARTS
+from facesr.methods.pulse.encoder import STARTS, check_start
 from facesr.methods.pulse.kept import Kept, key_of
 from facesr.methods.pulse.operator import OPERATORS, Operator, operator_for
 from facesr.methods.pulse.originals import KEY, REMARK, Originals, check_originals, open_originals
@@ -161,7 +161,7 @@ def open_pulse(settings: EvaluateSettings | SubmitSettings, device: torch.device
             f"generator={generator.name} are not; leave it 0, or give pulse.covariance_weight."
         )
     if settings.pulse.start == "encoder":
-        check_mapping(generator, "pulse.start=encoder", "give pulse.start=random")
+        check_start(generator)
     caveat = getattr(generator, "caveat", "")
     if caveat and settings.low is not None:
         Console().say(f"note: {caveat}")

@@ -17,7 +17,7 @@ from facesr.config import PulseSettings
 from facesr.errors import ImageError
 from facesr.image import to_uint8
 from facesr.methods.pulse.covariance import inverse_covariance
-from facesr.methods.pulse.encoder import encoder_for
+from facesr.methods.pulse.encoder import Guesses, encoder_for, unrounded
 from facesr.methods.pulse.objective import Objective
 from facesr.methods.pulse.operator import Operator
 from facesr.methods.pulse.originals import Wanted
@@ -46,6 +46,7 @@ class Found:
         downscaled: uint8 (h, w, 3), its downscaling.
         restored: uint8 (4h, 4w, 3), the framed picture.
         best_l2: mean square between downscaling and input, in [0, 1] squared, before rounding.
+        measure: what the best step and the best of several seeds are chosen by: the loss with a prior, else best_l2.
         best_step: the step that it belongs to, from 0.
         num_steps: steps that were taken.
         seed: the seed that won.
@@ -60,6 +61,7 @@ class Found:
     downscaled: NDArray[np.uint8]
     restored: NDArray[np.uint8]
     best_l2: float
+    measure: float
     best_step: int
     num_steps: int
     seed: int
@@ -101,7 +103,7 @@ def search(
         rows = _search_rows(generator, operator, low[part], starts[first : first + at_once], settings, watcher, some)
         for number, found in zip(part, rows, strict=True):
             before = best[number]
-            if before is None or found.best_l2 < before.best_l2:
+            if before is None or found.measure < before.measure:
                 best[number] = found
             if settings.spread and found.converged:
                 moments[number].add(found.picture)
@@ -181,6 +183,10 @@ def _begun(
     num_vectors = 1 if settings.tiled_latents else generator.num_latents
     draws = [hashlib.sha256(digest + str(seed).encode()).digest()[:8] for digest, seed in starts]
     numbers = [int.from_bytes(draw, "big") >> 1 for draw in draws]
+    if settings.start == "encoder" and isinstance(generator, Guesses):
+        guessed, guessed_maps = generator.guess(unrounded(low, numbers))
+        num_trained = min(settings.num_trained_noises, len(guessed_maps))
+        return Variables(guessed, guessed_maps, num_trained, on_spheres=not settings.prior_weight)
     latents: list[Tensor] = []
     noises: list[list[Tensor]] = []
     for number in numbers:
@@ -195,7 +201,7 @@ def _begun(
     maps = [torch.stack(column).to(low.device) for column in zip(*noises, strict=True)]
     if settings.prior_weight:
         # From near the mean face, without anything in the maps: what is unlikely has to be asked for.
-        begun = NEAR * begun if settings.start == "random" else begun
+        begun = NEAR * begun
         num_trained = min(settings.num_trained_noises, len(maps))
         return Variables(begun, [torch.zeros_like(one) for one in maps], num_trained, on_spheres=False)
     if maps:
@@ -267,11 +273,12 @@ class _Best:
                 downscaled=downscaled[row],
                 restored=restored[row],
                 best_l2=square,
+                measure=measure,
                 best_step=self._step[row],
                 num_steps=self._taken[row],
                 seed=seeds[row],
                 converged=square <= eps,
                 latents=latents[row],
             )
-            for row, square in enumerate(self._square.tolist())
+            for row, (square, measure) in enumerate(zip(self._square.tolist(), self._measure.tolist(), strict=True))
         ]

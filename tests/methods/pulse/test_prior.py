@@ -110,3 +110,15 @@ def test_seeds_begin_elsewhere_near_the_mean(toy, settings) -> None:
         )  # fmt: skip
     assert not torch.equal(*starts)
     assert all(0.05 < float(start.square().mean().sqrt()) < 0.15 for start in starts)
+
+
+def test_the_likeliest_of_several_seeds_is_kept(toy, settings) -> None:
+    operator = operator_for("auto", toy.size, (4, 4))
+    low = torch.rand(3, 3, 4, 4, generator=torch.Generator().manual_seed(2))
+    # Few steps, so that seeds end apart: the most consistent is not the likeliest everywhere.
+    few = replace(settings, prior_weight=40.0, learning_rate=0.3, schedule="fixed", steps=4, num_seeds=4)
+    single = [search(toy, operator, low, replace(few, seed=seed, num_seeds=1)) for seed in range(4)]
+    kept = search(toy, operator, low, few)
+    likeliest = [min(range(4), key=lambda seed: single[seed][face].measure) for face in range(3)]
+    fitting = [min(range(4), key=lambda seed: single[seed][face].best_l2) for face in range(3)]
+    assert [one.seed for one in kept] == likeliest != fitting
