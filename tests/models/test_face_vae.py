@@ -102,7 +102,9 @@ def test_components_are_those_of_the_small_faces_and_their_mirrored_ones(num: in
     # The numbers of these faces have variance 1.
     numbers = torch.linalg.lstsq(scaled.T, centred.T).solution.T
     torch.testing.assert_close(torch.cov(numbers.T, correction=0), torch.eye(4).double(), atol=1e-4, rtol=0)
-    torch.testing.assert_close(decoder.projected(torch.cat([small, small.flip(3)])).double(), numbers, atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        decoder.projected(torch.cat([small, small.flip(3)])).double(), numbers, atol=1e-4, rtol=0
+    )
     lacking = (centred - numbers @ scaled).square().mean(0).sqrt()
     torch.testing.assert_close(decoder.leftover.flatten().double(), lacking, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(decoder.mean.flatten().double(), rows.mean(0), atol=1e-6, rtol=0)

@@ -78,7 +78,9 @@ def own() -> PulseSettings:
 
 
 @pytest.mark.parametrize("factors", [(1.0, 1.0), (1.5, 0.5)])
-def test_by_its_own_settings_a_search_begins_at_the_input(file: Path, own: PulseSettings, factors: tuple[float, float]) -> None:
+def test_by_its_own_settings_a_search_begins_at_the_input(
+    file: Path, own: PulseSettings, factors: tuple[float, float]
+) -> None:
     generator = Faces(file, *factors)
     assert own.start == "encoder" and own.prior_weight > 0
     assert own.num_trained_noises == len(generator.noise_shapes)
