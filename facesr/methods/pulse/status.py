@@ -115,4 +115,5 @@ def write_status(folder: Path, rows: Sequence[Row]) -> str:
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror}.") from error
     num_found = sum(row[3] == "yes" for row in ordered)
-    return f"pulse: {num_found} of {len(ordered)} faces were found within eps, the others are the closest: {path}"
+    rest = "" if num_found == len(ordered) else ", the others are the closest"
+    return f"pulse: {num_found} of {len(ordered)} faces were found within eps{rest}: {path}"

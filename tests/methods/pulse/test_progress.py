@@ -7,6 +7,7 @@ import torch
 
 from facesr.methods.pulse import progress as module
 from facesr.methods.pulse.progress import SearchProgress
+from facesr.methods.pulse.status import STATUS, write_status
 
 
 class Bar:
@@ -55,3 +56,15 @@ def test_starts_searched_in_turn_are_one_bar(progress):
     progress.watch(0, rows(1), 0.5)
     progress.watch(0, rows(1), 0.5)
     assert progress._bar.told == [1, 10]
+
+
+@pytest.mark.parametrize(
+    ("ends", "sentence"),
+    [
+        (["yes", "yes"], "2 of 2 faces were found within eps: "),
+        (["yes", "no"], "1 of 2 faces were found within eps, the others are the closest: "),
+    ],
+)
+def test_the_sentence_speaks_of_others_only_where_there_are_any(tmp_path, ends, sentence):
+    rows = [(str(number), "1e-4", "40.00", end, "9", "8", "0", "", "") for number, end in enumerate(ends)]
+    assert write_status(tmp_path, rows) == f"pulse: {sentence}{tmp_path / STATUS}"
