@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from facesr.errors import CheckpointError
 from facesr.training.step import GanState
@@ -98,13 +99,13 @@ def unpack_state(state: dict[str, Any], gan: GanState, *config_sha256: str) -> C
     """
     if state.get("format") != STATE_FORMAT or state.get("config_sha256") not in config_sha256:
         raise CheckpointError("the saved training state belongs to another configuration; choose another name=....")
-    gan.generator.load_state_dict(state["generator"])
-    gan.average.load_state_dict(state["average"])
+    _load(gan.generator, state["generator"])
+    _load(gan.average, state["average"])
     gan.generator_optimizer.load_state_dict(state["generator_optimizer"])
     gan.scaler.load_state_dict(state["scaler"])
     gan.num_steps = state["num_steps"]
     if gan.discriminator is not None and gan.discriminator_optimizer is not None:
-        gan.discriminator.load_state_dict(state["discriminator"])
+        _load(gan.discriminator, state["discriminator"])
         gan.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
     rng = state["rng"]
     torch.set_rng_state(rng["torch"])
@@ -114,6 +115,17 @@ def unpack_state(state: dict[str, Any], gan: GanState, *config_sha256: str) -> C
     np.random.set_state((name, np.array(keys, np.uint32), *rest))
     random.setstate(_as_tuples(rng["python"]))
     return Clock(**state["clock"])
+
+
+def _load(network: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Puts saved tensors into a network, which an earlier version may have built otherwise."""
+    wanted = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    if wanted != {name: tensor.shape for name, tensor in tensors.items()}:
+        raise CheckpointError(
+            f"the saved training state holds another {type(network).__name__} than this version of facesr builds; "
+            "choose another name=..., or finish the run with the version that began it."
+        )
+    network.load_state_dict(tensors)
 
 
 def _as_lists(value: Any) -> Any:

@@ -175,6 +175,20 @@ def test_a_state_of_another_run_or_version_is_refused(change: dict[str, Any]) ->
     assert gan.num_steps == 20
 
 
+@pytest.mark.parametrize("network", ["generator", "average", "discriminator"])
+@pytest.mark.parametrize("change", ["more", "fewer", "shape"])
+def test_a_state_of_a_network_of_another_version_is_refused(network: str, change: str) -> None:
+    state = pack_state(gan_of(1, True), Clock(), "a")
+    if change == "more":
+        state[network]["other"] = torch.zeros(1)
+    elif change == "fewer":
+        del state[network]["weight"]
+    else:
+        state[network]["weight"] = torch.zeros(7, 7)
+    with pytest.raises(CheckpointError, match="holds another Linear than this version of facesr builds; choose"):
+        unpack_state(state, gan_of(2, True), "a")
+
+
 # Before a run
 
 
