@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from facesr.errors import CheckpointError
+from facesr.errors import CheckpointError, WeightsError
 from facesr.training.step import GanState
+from facesr.weights import load_into
 
 STATE_FORMAT = 1
 
@@ -119,13 +120,13 @@ def unpack_state(state: dict[str, Any], gan: GanState, *config_sha256: str) -> C
 
 def _load(network: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Puts saved tensors into a network, which an earlier version may have built otherwise."""
-    wanted = {name: tensor.shape for name, tensor in network.state_dict().items()}
-    if wanted != {name: tensor.shape for name, tensor in tensors.items()}:
+    try:
+        load_into(network, tensors, "the saved training state")
+    except WeightsError as error:
         raise CheckpointError(
             f"the saved training state holds another {type(network).__name__} than this version of facesr builds; "
             "choose another name=..., or finish the run with the version that began it."
-        )
-    network.load_state_dict(tensors)
+        ) from error
 
 
 def _as_lists(value: Any) -> Any:

@@ -138,7 +138,7 @@ def test_directions_without_variance_do_not_blow_up() -> None:
     set_components(network, [torch.full((3, 3, 32, 48), 0.25)])
     decoder = network.decoder
     assert all(bool(part.isfinite().all()) for part in (decoder.components, decoder.leftover))
-    # Of three faces and their mirrored ones there are six components; a tenth of a number moves no vector by more.
+    # Of three faces and their mirrored ones there are at most six components; none is shorter than the least deviation.
     lengths = decoder.components.flatten(1).norm(dim=1)
     torch.testing.assert_close(lengths[:6], torch.full((6,), 0.01), atol=0, rtol=1e-4)
     assert float(decoder.leftover.min()) == pytest.approx(0.01)

@@ -89,9 +89,7 @@ class Faces(nn.Module):
     def guess(self, low: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Returns latents (N, 1, D) and maps whose small pictures are the inputs (N, 3, h, w), enlarged if need be."""
         height, width = self.noise_shapes[0][1:]
-        numbers, maps = self.network.latents_of(
-            low if low.shape[-2:] == (height, width) else resize(low, height, width)
-        )
+        numbers, maps = self.network.latents_of(resize(low, height, width))
         return numbers[:, None] / self.spread, [one / self.map_spread for one in maps]
 
 
