@@ -248,8 +248,10 @@ class _Bounds:
         given = self.pictures(names[0])
         if axes is None or len(axes) != 1:
             return given
-        sides = list(given)
-        sides[axes[0] - 1] = _extent(starts, ends, sides[axes[0] - 1])
+        sides, axis = list(given), axes[0] - 1
+        if axis not in (0, 1, 2):
+            raise ValueError("axes")
+        sides[axis] = _extent(starts, ends, sides[axis])
         return _Pictures(*sides)
 
     def border(self, names: list[str], attributes: dict[str, Any]) -> _Pictures:

@@ -84,6 +84,23 @@ def enlarged(model: Model) -> None:
         first.input[0] = name
 
 
+def wide(axis: int) -> Change:
+    """Enlarges columns fourfold, over and over, and says in between by a cut along an axis that they are few."""
+
+    def change(model: Model) -> None:
+        scales = constant(model, "by", np.array([1, 1, 1, 4], np.float32))
+        ends = [constant(model, name, np.array([number])) for name, number in (("z", 0), ("e", 1), ("a", axis))]
+        for number in range(4):  # more would take all memory where this is let through
+            instead(model, "Slice", ends)
+            instead(model, "Resize", ["", scales], mode="nearest")
+            for made in model.graph.node[-3:-1]:
+                made.output[0] += str(number) + made.op_type
+            model.graph.node[-2].input[0] = model.graph.node[-3].output[0]
+            model.graph.node[-1].input[0] = model.graph.node[-2].output[0]
+
+    return change
+
+
 def slow(model: Model) -> None:
     """One kernel of 16 million values, used over and over."""
     kernel = constant(model, "kernel", np.zeros((3, 3, 1001, 1001), np.float32))
@@ -164,6 +181,8 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "doubling": (doubled, "more memory than a generator needs"),
     "many large ones": (many, "more memory than a generator needs"),
     "enlarging": (enlarged, "more memory than a generator needs"),
+    "wide by a cut of the batch": (wide(0), "its Slice is not as"),
+    "wide by a cut from the end": (wide(-1), "its Slice is not as"),
     "slow": (slow, "more time than a generator needs"),
     "wide border": (
         lambda model: instead(model, "Pad", [constant(model, "pads", [0, 0, 9999, 0, 0, 0, 0, 0])], mode="edge"),
