@@ -19,7 +19,7 @@ from facesr.leaderboard.line import Line
 from facesr.leaderboard.queue import Job, Outcome
 from facesr.leaderboard.references import MAX_BYTES, unpack
 from facesr.leaderboard.reports import MAX_PICTURE_BYTES
-from facesr.names import one_line, shown_path
+from facesr.names import is_unsafe, one_line, shown_path
 from facesr.png import decode_png
 from facesr.submission.exchange import Answer
 from facesr.web.strict import Strict
@@ -130,7 +130,7 @@ class RemoteDesk:
         self._nonce = secrets.token_hex(16)
         if found is None:
             return None
-        if found.phase not in rounds:
+        if found.phase not in rounds or any("/" in face or is_unsafe(face) for face in found.examples):
             raise self._no_board()
         return Job(
             submission_id=0,

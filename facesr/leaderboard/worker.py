@@ -22,6 +22,7 @@ from facesr.leaderboard.faults import NotAllowed
 from facesr.leaderboard.queue import Job, Outcome
 from facesr.leaderboard.sandbox import verify_apart
 from facesr.leaderboard.scoring import Scorer, protocol_named
+from facesr.names import shown
 
 _FOLDERS = "facesr-board-"
 # No submission takes so long.
@@ -152,6 +153,9 @@ class Worker:
             verified = verify_apart(archive, self._desk.low(phase), protocol_named(phase.protocol), Path(folder))
             require_team(job, str(verified.facts.get("team", "")))
             scored = ready.scorer.score(Path(folder))
+            if strange := set(job.examples) - set(scored.ids):
+                # A board elsewhere names them, and no word of it may lead out of the archive's folder.
+                raise FaceSRError(f"the job asks for pictures that are no faces of the phase: {shown(sorted(strange))}")
             pictures = {face: (Path(folder) / f"{face}.png").read_bytes() for face in job.examples}
         outcome = Outcome(
             columns=scored.columns,

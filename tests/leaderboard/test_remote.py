@@ -4,6 +4,7 @@ import contextlib
 import shutil
 import threading
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from facesr.leaderboard.faults import NotAllowed
 from facesr.leaderboard.line import Line
 from facesr.leaderboard.remote import RemoteDesk
 from facesr.leaderboard.worker import Worker
+from facesr.submission.exchange import Answer
 from tests.leaderboard.elsewhere import Bad, Contest, contest, num_held
 
 
@@ -173,6 +175,23 @@ def test_files_of_a_board_are_believed_by_their_digest_alone(board: Contest, tmp
     with pytest.raises(FaceSRError, match="facesr board rescore"):
         found.round_of(wanted.model_copy(update={"round": None}), None)  # type: ignore[arg-type]
     Worker(LocalDesk(board.place, board.database, "beside")).run(threading.Event(), until_idle=True)
+
+
+@pytest.mark.parametrize("face", ["/home/somebody/photo", "../../photo", "high/photo", "a\\b", "C:photo", ""])
+def test_a_board_names_no_file_of_the_worker(
+    board: Contest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, face: str
+) -> None:
+    found = desk(board, "named" + sha256(face.encode()).hexdigest()[:8], tmp_path)
+    job = {"code": "c", "phase": "final", "archive_sha256": "0" * 64, "num_bytes": 1, "lease": "1" * 64}
+    job |= {"attempt": 1, "team": None, "lease_seconds": 60.0}
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(found._line, "once", lambda *_: Answer(200, {"job": {**job, "examples": asked["faces"]}}))
+    asked["faces"] = ["000001", "ein Gesicht"]
+    claimed = found.claim({"final": 1})
+    assert claimed is not None and claimed.examples == ("000001", "ein Gesicht")
+    asked["faces"] = ["000001", face]
+    with pytest.raises(DataError, match="none of a board of this version"):
+        found.claim({"final": 1})
 
 
 @pytest.mark.parametrize(

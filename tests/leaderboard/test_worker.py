@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -109,6 +110,17 @@ def test_example_pictures_are_public_ones_and_kept(
     assert sorted(examples) == wanted != []
     for key, digest in examples.items():
         assert place.store().path(digest).read_bytes() == b"picture " + key.encode()
+
+
+@pytest.mark.parametrize("face", ["/home/somebody/photo", "../photo", "5"])
+def test_only_pictures_of_the_phase_are_read(
+    place: Place, database: Database, phase: Phase, bench: Bench, monkeypatch: pytest.MonkeyPatch, face: str
+) -> None:
+    code = sent(place, database, phase)
+    monkeypatch.setattr(LocalDesk, "with_examples", lambda self, session, job: replace(job, examples=(face,)))
+    bench.worker.step()
+    row = row_of(database, code)
+    assert row.state != "scored" and "no faces of the phase" in row.note and "FileNotFound" not in row.note
 
 
 def test_refusal_is_for_the_team_and_failure_for_the_organiser(
