@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from facesr.errors import DataError
 from facesr.files import require_new, whole_file, whole_folder
 from facesr.leaderboard.checking import first_fault
-from facesr.leaderboard.competition import KEY, SETTINGS, SQLITE, STORE, Place
+from facesr.leaderboard.competition import KEY, SETTINGS, SQLITE, STORE, Phase, Place
 from facesr.leaderboard.operations import opened
 from facesr.leaderboard.schema import upgrade
 from facesr.leaderboard.tables import Base, Event, Upload
@@ -48,9 +48,12 @@ def backup(options: argparse.Namespace) -> None:
                 with os.fdopen(handle, "wb") as file, tarfile.open(fileobj=file, mode="w") as tar:
                     num_rows = _write_rows(tar, database)
                     num_files = _write_files(tar, place)
+            bare = _without_references(place)
         except OSError as error:
             raise DataError(f"{shown_path(path)} cannot be written ({error.strerror or error}).") from error
     print(f"{shown_path(path)}: {num_rows} rows and {num_files} files; keep it secret, it holds the competition's key")
+    for phase in bare:
+        print(f"it holds no references of phase {phase.name}: {phase.references}/ has none")
 
 
 def restore(options: argparse.Namespace) -> None:
@@ -67,6 +70,7 @@ def restore(options: argparse.Namespace) -> None:
                 num_rows = _load(database, rows)
                 with database.read() as session:
                     fault = first_fault(session, place.store())
+                bare = _without_references(place)
             finally:
                 database.close()
             if fault is not None:
@@ -75,6 +79,9 @@ def restore(options: argparse.Namespace) -> None:
         raise DataError(f"{shown_path(options.file)} cannot be brought back: {error}.") from error
     if options.database is not None:
         print(f"set database: in {folder}/{SETTINGS} to the new address")
+    for phase in bare:
+        where = f"{shown_path(folder)}/{phase.references}"
+        print(f"put high/ and low/ of phase {phase.name} into {where}: the backup has none")
     print(f"{shown_path(folder)}: {num_rows} rows, the log is whole; next: facesr board serve {shown_path(folder)}")
 
 
@@ -119,15 +126,35 @@ def _value(plain: Any) -> Any:
 
 def _write_files(tar: tarfile.TarFile, place: Place) -> int:
     """Adds the settings, the key, the references and the store; what is being received belongs to no row yet."""
-    count = 0
+    files: dict[str, Path] = {}
     for path in sorted(place.folder.rglob("*")):
         name = path.relative_to(place.folder)
         if not path.is_file() or path.is_symlink() or name.parts[:2] == (STORE, "incoming") or name.name[0] == ".":
             continue
         if name.parts[0] in (SETTINGS, KEY, STORE, "references"):
-            tar.add(path, f"files/{name.as_posix()}", recursive=False)
-            count += 1
-    return count
+            files[name.as_posix()] = path
+    # A phase may have its references anywhere in the folder, and links to them: pictures are kept, not links.
+    for folder in _references(place):
+        for path in sorted(folder.glob("*")):
+            if path.is_file():
+                files[path.relative_to(place.folder).as_posix()] = path.resolve()
+    for target, path in files.items():
+        tar.add(path, f"files/{target}", recursive=False)
+    return len(files)
+
+
+def _references(place: Place) -> list[Path]:
+    return [folder(phase) for phase in place.competition.phases for folder in (place.high, place.low)]
+
+
+def _without_references(place: Place) -> list[Phase]:
+    """Returns the phases that lack originals or low-resolution pictures."""
+
+    def has_pictures(folder: Path) -> bool:
+        return any(path.suffix.lower() == ".png" for path in folder.glob("*"))
+
+    phases = place.competition.phases
+    return [phase for phase in phases if not (has_pictures(place.high(phase)) and has_pictures(place.low(phase)))]
 
 
 def _unpack(path: Path, to: Path) -> Mapping[str, Any]:

@@ -92,6 +92,45 @@ def test_backup_comes_back_whole(filled: Place, tmp_path: Path, capsys: pytest.C
     assert fault_of(tmp_path / "again") is None
 
 
+def pictures_of(place: Place) -> dict[str, bytes]:
+    phase = place.competition.phases[0]
+    return {
+        f"{folder.name}/{path.name}": path.read_bytes()
+        for folder in (place.high(phase), place.low(phase))
+        for path in folder.iterdir()
+    }
+
+
+def test_references_come_back_wherever_they_lie(
+    filled: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a folder of another name, and as links out of the competition's."""
+    wanted = pictures_of(filled)
+    assert len(wanted) == 2 * len(IDS)
+    (filled.folder / "references" / "final").rename(filled.folder / "faces")
+    (filled.folder / "faces" / "high").rename(tmp_path / "high elsewhere")
+    (filled.folder / "faces" / "high").symlink_to(tmp_path / "high elsewhere")
+    one = filled.folder / "faces" / "low" / f"{IDS[0]}.png"
+    one.rename(tmp_path / "one.png")
+    one.symlink_to(tmp_path / "one.png")
+    settings = filled.folder / "competition.yaml"
+    settings.write_text(settings.read_text().replace("references/final", "faces"))
+    call(copies.backup, folder=filled.folder, file=tmp_path / "b.tar")
+    call(copies.restore, file=tmp_path / "b.tar", folder=tmp_path / "again", database=None)
+    assert pictures_of(Place(tmp_path / "again")) == wanted
+    assert not [path for path in (tmp_path / "again").rglob("*") if path.is_symlink()]
+    assert "of phase" not in capsys.readouterr().out
+
+
+def test_a_backup_without_references_says_so(filled: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in filled.low(filled.competition.phases[0]).iterdir():
+        path.unlink()
+    call(copies.backup, folder=filled.folder, file=tmp_path / "b.tar")
+    assert "it holds no references of phase final: references/final/ has none" in capsys.readouterr().out
+    call(copies.restore, file=tmp_path / "b.tar", folder=tmp_path / "again", database=None)
+    assert "put high/ and low/ of phase final into" in capsys.readouterr().out
+
+
 @pytest.mark.postgres
 @pytest.mark.slow
 def test_backup_moves_to_postgresql_and_back(filled: Place, tmp_path: Path, postgres: str) -> None:
