@@ -4,7 +4,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from facesr.clips.stream import FULL_RANGE, About
+from facesr.clips.stream import FULL_RANGE, About, is_rgb
 
 Plane = NDArray[np.uint8]
 # Matrices that swscale knows by these numbers (its SWS_CS_*, equal to ITU-T H.273); what is unspecified is BT.601.
@@ -26,15 +26,17 @@ def enlarged(frame: VideoFrame, about: About, scale: int) -> VideoFrame:
     size = (frame.width * scale, frame.height * scale)
     if scale == 1 and frame.format.name.replace("yuvj", "yuv") == about.layout:
         return frame
-    given = {"src_color_range": _range(about), "dst_color_range": _range(about)}
-    if not frame.format.is_rgb:
-        given |= {"src_colorspace": _matrix(about), "dst_colorspace": _matrix(about)}
+    given = {"dst_color_range": _range(about), "dst_colorspace": _matrix(about)}
+    if is_rgb(frame):
+        given |= {"src_color_range": FULL_RANGE}
+    else:
+        given |= {"src_color_range": _range(about), "src_colorspace": _matrix(about)}
     return frame.reformat(size[0], size[1], about.layout, interpolation="BICUBIC", **given)
 
 
 def to_rgb(frame: VideoFrame, about: About) -> Plane:
     """Returns a frame as uint8 (H, W, 3) RGB, by its own matrix and range."""
-    if frame.format.is_rgb:
+    if is_rgb(frame):
         return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
     moved = frame.reformat(
         format="rgb24",

@@ -40,6 +40,7 @@ _OPTIONS: dict[str, dict[str, str]] = {
 }
 _THREADS = 4
 _MOST_UNITS = 10_000_000  # a second, so that a film of hours fits the 32 bits of an edit
+_MOST_MPEG4_UNITS = 65_535  # a second; ISO/IEC 14496-2 has 16 bits for it
 _MPEG4_QUALITY = 2 * 118  # a quantiser of 2, in units of FFmpeg's FF_QP2LAMBDA
 _LENGTH = struct.Struct("<Q")
 _OWN_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder")
@@ -58,7 +59,9 @@ class Coded:
 def _set_up(context: Any, about: About, scale: int) -> None:
     context.width, context.height = about.width * scale, about.height * scale
     context.pix_fmt = about.layout
-    context.time_base, context.framerate = about.time_base, about.rate
+    # Timestamps are the container's; what MPEG-4 itself says of times is close, and players of AVI do not ask it.
+    base = about.time_base.limit_denominator(_MOST_MPEG4_UNITS) if about.codec == "mpeg4" else about.time_base
+    context.time_base, context.framerate = base, about.rate
     context.sample_aspect_ratio = about.aspect
     context.color_primaries, context.color_trc, context.colorspace, context.color_range = about.colours
     context.thread_count = _THREADS
@@ -82,7 +85,7 @@ class Encoder:
 
     def add(self, frame: VideoFrame, pts: int, duration: int) -> None:
         """Codes a frame that is shown at `pts` for `duration`."""
-        frame.pts, frame.time_base = pts, self._about.time_base
+        frame.pts, frame.time_base = pts, self._context.time_base
         self._durations[pts] = duration
         self._take(self._context.encode(frame))
 

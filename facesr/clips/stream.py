@@ -22,6 +22,8 @@ _HDR = {16: "PQ", 18: "HLG"}
 _KEPT = ("yuv420p", "yuv422p", "yuv444p", "gray")
 _RANGED = {"yuvj420p": "yuv420p", "yuvj422p": "yuv422p", "yuvj444p": "yuv444p"}
 UNSPECIFIED, FULL_RANGE = 2, 2
+# What RGB is written as: the matrix of BT.601 (ITU-T H.273, table 4) and the range of 16 to 235.
+_BT601_MATRIX, _VIDEO_RANGE = 6, 1
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,12 @@ def _about(path: Path, stream: VideoStream, frame: VideoFrame) -> About:
     layout = _RANGED.get(frame.format.name, frame.format.name)
     full = frame.format.name in _RANGED
     if layout not in _KEPT:
-        layout = "yuv444p" if frame.format.is_rgb or frame.format.has_palette else "yuv420p"
+        layout = "yuv444p" if is_rgb(frame) else "yuv420p"
     if found == "avi" or (found == "webm" and layout == "gray"):
         layout = "yuv420p"
-    colours = (int(frame.color_primaries), int(frame.color_trc), int(frame.colorspace), int(frame.color_range))
+    # The tags say how samples are to be read as they are written, and those of RGB are converted.
+    tags = (_BT601_MATRIX, _VIDEO_RANGE) if is_rgb(frame) else (int(frame.colorspace), int(frame.color_range))
+    colours = (int(frame.color_primaries), int(frame.color_trc), *tags)
     given: Any = frame.side_data.get("DISPLAYMATRIX")
     matrix = None if given is None else tuple(memoryview(bytes(given)).cast("i"))
     return About(
@@ -122,6 +126,11 @@ def _about(path: Path, stream: VideoStream, frame: VideoFrame) -> About:
         matrix,
         stream.frames,
     )
+
+
+def is_rgb(frame: VideoFrame) -> bool:
+    """Returns whether a frame holds red, green and blue, perhaps by a palette."""
+    return bool(frame.format.is_rgb or frame.format.has_palette)
 
 
 def frames_of(path: Path, span: tuple[int, int | None] = (0, None)) -> Iterator[VideoFrame]:

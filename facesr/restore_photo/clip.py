@@ -18,9 +18,11 @@ from facesr.clips.segments import Encoder, join, told_by, write_segment
 from facesr.clips.steady import REACH, Crop, steadied
 from facesr.clips.stream import About, frames_of
 from facesr.clips.track import Follower, Tracklet, from_plain, is_cut, linked, thumbnail, to_plain
+from facesr.errors import DataError
 from facesr.files import whole_file
 from facesr.image import to_float, to_uint8
 from facesr.metrics.identity_similarity import embed
+from facesr.names import shown_path
 from facesr.photos.crop import cut
 from facesr.photos.paste import Patch, matched, paste, pitch_of, scaled
 from facesr.photos.search import FoundFace
@@ -140,6 +142,9 @@ def follow(work: Work, means: Means, wishes: Wishes) -> Followed:
             follower.add(rgb, after_cut)
         work.say("finding faces", number + 1, work.about.num_frames)
     _keep_stretch(path, follower, tracklets)
+    if not times:  # where the file does not say how many it has, reading it tells
+        first, _ = work.span
+        raise DataError(f"{shown_path(work.source)} has no frame {first}; give smaller numbers to frames=.")
     return Followed(times, _durations(times, durations), cuts, linked(tracklets, cuts))
 
 

@@ -31,6 +31,8 @@ def restore_film(
     Raises:
         FaceSRError: it cannot be decoded or written, or something else lies where it would go.
     """
+    import av
+
     from facesr.restore_photo.clip import Work, restore_clip
 
     if target.exists():
@@ -48,6 +50,10 @@ def restore_film(
             restored = restore_clip(work, temporary, means, wishes, REMARK, settings.metadata)
             _tell(target, temporary, settings, origin, restored)
         remove_state(state)
+    except av.error.FFmpegError as error:  # reading tells its own; some are OSError or ValueError, too
+        raise DataError(
+            f"{shown_path(source)} cannot be written as {about.format.upper()} ({error.strerror}); convert it to MP4."
+        ) from error
     except OSError as error:
         raise DataError(f"{shown_path(target)} cannot be written: {error.strerror or error}.") from error
     done = [plan for plan in restored.plans if not plan.reason]

@@ -1,7 +1,9 @@
 """A film restored with a made method and made faces: timestamps, sound, colours, memory, and going on after a kill."""
 
 import json
+from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -109,6 +111,62 @@ def test_a_film_of_an_even_rate_in_avi(tmp_path: Path) -> None:
     write_film(source, frames(), codec="mpeg4", audio="pcm_s16le", options={}, colours=(2, 2, 2, 0))
     restored(source, target, scale=2)
     assert times_of(target) == times_of(source) and packets_of(target, "audio") == packets_of(source, "audio")
+
+
+def test_a_film_of_microseconds_in_avi(tmp_path: Path) -> None:
+    """AVI of cameras that count in microseconds: 33333 of them a frame, which MPEG-4 has no time base for."""
+    source, target = tmp_path / "a.avi", tmp_path / "out.avi"
+    with av.open(str(source), "w") as made:
+        video = made.add_stream("mjpeg", rate=Fraction(1_000_000, 33_333))
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuvj420p"
+        for picture in frames():
+            made.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        made.mux(video.encode(None))
+    assert probe(source).time_base == Fraction(33_333, 1_000_000)
+    restored(source, target)
+    assert times_of(target) == times_of(source) and len(times_of(target)) == COUNT
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_a_film_of_rgb_keeps_its_colours(tmp_path: Path, scale: int) -> None:
+    source, target = tmp_path / "a.mkv", tmp_path / "out.mkv"
+    flat = np.full((HEIGHT, WIDTH, 3), (200, 40, 60), np.uint8)
+    options = {"crf": "0", "preset": "ultrafast"}
+    write_film(source, [flat] * 3, codec="libx264rgb", layout="rgb24", options=options, colours=(1, 1, 0, 2))
+    assert probe(source).layout == "yuv444p"
+    restored(source, target, scale=scale)
+    with av.open(str(target)) as opened:
+        for frame in opened.decode(video=0):
+            # The face is elsewhere. Read as a player does, by the tags of the frame itself.
+            seen = frame.to_ndarray(format="rgb24", src_colorspace=int(frame.colorspace))[:4, :4].astype(int)
+            assert np.abs(seen - (200, 40, 60)).max() <= 3, seen[0, 0]
+            assert frame.format.name == "yuv444p" and (int(frame.colorspace), int(frame.color_range)) == (6, 1)
+
+
+def test_a_span_behind_the_end_is_told(tmp_path: Path) -> None:
+    source = tmp_path / "a.mkv"
+    write_film(source, frames(3), audio=None)
+    assert probe(source).num_frames == 0
+    with pytest.raises(DataError, match=r"a\.mkv has no frame 100; give smaller numbers to frames="):
+        restored(source, tmp_path / "out.mkv", span=(100, 200))
+
+
+def test_what_cannot_be_coded_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from facesr.restore_photo import clip_command
+
+    def fails(*_: object) -> None:
+        raise av.error.ArgumentError(22, "Invalid argument")
+
+    monkeypatch.setattr(clip, "restore_clip", fails)
+    monkeypatch.setattr(clip_command, "_state_for", lambda target, origin: tmp_path)
+    source = tmp_path / "a.avi"
+    write_film(source, frames(2), codec="mpeg4", audio=None, options={}, colours=(2, 2, 2, 0))
+    origin, settings = SimpleNamespace(settings={"scale": 1}), SimpleNamespace(frames=None, overwrite=False)
+    settings.faces, settings.min_face_px, settings.max_turn, settings.strength = "all", 10.0, 60.0, 1.0
+    settings.metadata = True
+    with pytest.raises(DataError, match=r"a\.avi cannot be written as AVI \(Invalid argument\); convert it to MP4\."):
+        clip_command.restore_film(source, probe(source), tmp_path / "out.avi", settings, None, origin)  # type: ignore[arg-type]
+    assert not (tmp_path / "out.avi").exists()
 
 
 def test_a_killed_command_goes_on_and_gives_the_same_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
