@@ -51,9 +51,11 @@ def jobs_of(settings: RestoreSettings) -> list[Job]:
             raise DataError(f"{shown_path(source)} does not exist; give a photograph or a folder of them.")
     taken: dict[str, Path] = {}
     jobs = [_named_by_content(job) for job in jobs]
+    sources = {_identity(job.source): job.source for job in jobs}
     for job in jobs:
-        if job.target.exists() and job.target.samefile(job.source):
-            raise ConfigError(f"{shown_path(job.source)} would be written over; give another folder as out.")
+        lost = sources.get(_identity(job.target)) if job.target.exists() else None
+        if lost is not None:
+            raise ConfigError(f"{shown_path(lost)} would be written over; give another folder as out.")
         other = taken.setdefault(folded(str(job.target)), job.source)
         if other is not job.source:
             raise ConfigError(
@@ -61,6 +63,12 @@ def jobs_of(settings: RestoreSettings) -> list[Job]:
                 "rename one of them, or restore them into two folders."
             )
     return jobs
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Returns what two names of one file have in common."""
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def _named_by_content(job: Job) -> Job:

@@ -273,6 +273,26 @@ def test_a_name_says_what_the_file_is(photos: Path, tmp_path: Path) -> None:
     )
 
 
+def test_no_photograph_of_the_call_is_written_over(photos: Path, tmp_path: Path) -> None:
+    """A target may be another job's source: a folder of the same name inside, or a name that the content changes."""
+    data = (photos / "a.png").read_bytes()
+    (tmp_path / "year" / "year").mkdir(parents=True)
+    new = tmp_path / "new"
+    new.mkdir()
+    for path in (tmp_path / "year" / "a.png", tmp_path / "year" / "year" / "a.png", new / "a.jpg"):
+        path.write_bytes(data)
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(tmp_path / "a.png", format="JPEG")
+    cases = [
+        ([str(tmp_path / "year")], r"year/a\.png would be written over"),
+        ([str(new / "a.jpg"), str(tmp_path / "a.png")], r"a\.png would be written over"),
+    ]
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for inputs, sentence in cases:
+        with pytest.raises(FaceSRError, match=sentence):
+            run(*inputs, f"out={tmp_path}", "overwrite=true", "method=bicubic")
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
