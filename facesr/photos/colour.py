@@ -17,6 +17,7 @@ from PIL import Image, ImageCms
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 STRIP_PIXELS = 1 << 20
+_DAMAGED = "a damaged profile"
 # XYZ relative to D50 -> linear sRGB: the inverse of the colorants of sRGB profiles (Bradford-adapted).
 _FROM_D50 = np.linalg.inv([[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]])
 
@@ -137,15 +138,12 @@ def to_srgb(pixels: Pixels, profile: bytes | None, is_grey: bool) -> Pixels:
 
 
 def _deep_to_srgb(profile: bytes) -> Callable[[NDArray[np.uint16]], NDArray[np.uint16]]:
-    tags = _tags(profile)
-    if b"A2B0" in tags or not (b"kTRC" in tags or b"rTRC" in tags):
-        raise ValueError("a profile of tables")
-    if b"kTRC" in tags:
-        curves, matrix = [_curve(tags[b"kTRC"])] * 3, np.eye(3)
-    else:
-        curves = [_curve(tags[kind]) for kind in (b"rTRC", b"gTRC", b"bTRC")]
-        columns = [_fixed(tags[kind][8:20]) for kind in (b"rXYZ", b"gXYZ", b"bXYZ")]
-        matrix = _FROM_D50 @ np.array(columns).T
+    try:
+        curves, matrix = _parts(profile)
+    except (LookupError, ArithmeticError, struct.error) as error:
+        raise ValueError(_DAMAGED) from error
+    if not all(np.isfinite(part).all() for part in (*curves, matrix)):
+        raise ValueError(_DAMAGED)
     by_matrix = matrix.astype(np.float32)
 
     def convert(pixels: NDArray[np.uint16]) -> NDArray[np.uint16]:
@@ -157,26 +155,42 @@ def _deep_to_srgb(profile: bytes) -> Callable[[NDArray[np.uint16]], NDArray[np.u
     return convert
 
 
+def _parts(profile: bytes) -> tuple[list[NDArray[np.float32]], NDArray[np.float64]]:
+    """Returns the three curves of a profile and the matrix (3, 3) from their values to linear sRGB."""
+    tags = _tags(profile)
+    if b"A2B0" in tags or not (b"kTRC" in tags or b"rTRC" in tags):
+        raise ValueError("a profile of tables")
+    if b"kTRC" in tags:
+        return [_curve(tags[b"kTRC"])] * 3, np.eye(3)
+    columns = np.concatenate([_fixed(tags[kind][8:20]) for kind in (b"rXYZ", b"gXYZ", b"bXYZ")])
+    if columns.size != 9:
+        raise ValueError(_DAMAGED)
+    return [_curve(tags[kind]) for kind in (b"rTRC", b"gTRC", b"bTRC")], _FROM_D50 @ columns.reshape(3, 3).T
+
+
 def _tags(profile: bytes) -> dict[bytes, bytes]:
     try:
         (count,) = struct.unpack_from(">I", profile, 128)
         found = [struct.unpack_from(">4sII", profile, 132 + 12 * index) for index in range(min(count, 100))]
     except struct.error as error:
-        raise ValueError("a damaged profile") from error
+        raise ValueError(_DAMAGED) from error
     return {kind: profile[at : at + length] for kind, at, length in found}
 
 
 def _fixed(data: bytes) -> NDArray[np.float64]:
     """Returns numbers of the type s15Fixed16."""
-    return np.frombuffer(data, ">i4") / 65536.0
+    return np.frombuffer(data[: len(data) // 4 * 4], ">i4") / 65536.0  # a whole number of them
 
 
+@np.errstate(all="ignore")  # what is not finite in the end is refused
 def _curve(tag: bytes) -> NDArray[np.float32]:
     """Returns the linear value, float32 (65536,), of every level of a curve."""
     level = np.arange(65536) / 65535.0
     if tag[:4] == b"curv":
         count = int.from_bytes(tag[8:12], "big")
-        points = np.frombuffer(tag[12 : 12 + 2 * count], ">u2")
+        if 12 + 2 * count > len(tag):
+            raise ValueError(_DAMAGED)
+        points = np.frombuffer(tag[12 : 12 + 2 * count], ">u2") if count else np.empty(0)
         if count > 1:
             return np.interp(level, np.linspace(0, 1, len(points)), points / 65535.0).astype(np.float32)
         return np.asarray(level ** (points[0] / 256.0) if count else level, np.float32)
@@ -184,6 +198,8 @@ def _curve(tag: bytes) -> NDArray[np.float32]:
         raise ValueError("a curve of an unknown kind")
     function = int.from_bytes(tag[8:10], "big")
     count = {0: 1, 1: 3, 2: 4, 3: 5, 4: 7}[function]
+    if 12 + 4 * count > len(tag):
+        raise ValueError(_DAMAGED)
     g, a, b, c, d, e, f = np.pad(_fixed(tag[12 : 12 + 4 * count]), (0, 7 - count)).tolist()
     if function == 0:
         return np.asarray(level**g, np.float32)

@@ -250,6 +250,8 @@ def with_software(block: bytes | None, text: str) -> bytes:
     directory = read(block)
     software = text_entry(SOFTWARE, text)
     entries = [entry for entry in directory.entries if entry.tag != SOFTWARE] + [software]
+    if len(entries) > 0xFFFF:
+        raise ValueError("its EXIF data holds more entries than a directory can")
     # Values stay where they are; only the new one lies behind the new directory.
     start = len(block) + len(block) % 2
     end = start + 2 + 12 * len(entries) + 4

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
+from facesr.errors import ImageError
 from facesr.photos.photo_file import Photo, read_photo, write_photo
 from facesr.png import png_remark
 from tests.photos.made import (
@@ -214,6 +215,50 @@ def grey_profile() -> bytes:
     header = struct.pack(">I4sI4s4s4s", size, b"lcms", 0x02100000, b"mntr", b"GRAY", b"XYZ ") + bytes(12)
     header += b"acsp" + bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
     return header.ljust(128, b"\0") + table + body
+
+
+def with_tag(kind: bytes, name: bytes | None, content: bytes | None) -> bytes:
+    """Returns the wide profile with another name or other content for a tag."""
+    profile = bytearray(WIDE)
+    at = next(place for place in range(132, 132 + 12 * profile[131], 12) if profile[place : place + 4] == kind)
+    if name is not None:
+        profile[at : at + 4] = name
+    if content is not None:
+        profile[at + 4 : at + 12] = struct.pack(">II", len(profile), len(content))
+        profile += content
+    return bytes(profile)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "content"),
+    [
+        (b"gTRC", b"none", None),
+        (b"gXYZ", b"none", None),
+        (b"gXYZ", None, b"XYZ \0\0\0\0\0\0"),
+        (b"rTRC", None, b"para\0\0\0\0\0\1\0\0" + struct.pack(">3i", 1 << 16, 0, 1 << 16)),
+        (b"rTRC", None, b"para\0\0\0\0\0\4\0\0" + bytes(8)),
+        (b"rTRC", None, b"para\0\0\0\0\0\7\0\0" + bytes(28)),
+        (b"rTRC", None, b"para\0\0\0\0\0\0\0\0" + struct.pack(">i", -(1 << 16))),
+        (b"rTRC", None, b"curv\0\0\0\0" + struct.pack(">I", 1 << 31)),
+    ],
+)
+def test_damaged_profiles_of_sixteen_bits_are_one_sentence(
+    tmp_path: Path, kind: bytes, name: bytes | None, content: bytes | None, recwarn: pytest.WarningsRecorder
+) -> None:
+    photo = Photo(RGB, None, False, "PNG", icc=with_tag(kind, name, content))
+    with pytest.raises(ImageError, match="16 bits and a damaged profile; keep the metadata"):
+        write_photo(tmp_path / "a.png", photo, metadata=False)
+    assert list(tmp_path.iterdir()) == [] and not recwarn.list
+    write_photo(tmp_path / "a.png", photo)
+
+
+def test_a_directory_without_room_for_the_remark_is_one_sentence(tmp_path: Path) -> None:
+    entries = b"".join(struct.pack("<HHII", 0x1000, 1, 1, 0) for _ in range(0xFFFF))
+    full = b"II*\0" + struct.pack("<IH", 8, 0xFFFF) + entries + bytes(4)
+    photo = Photo(EIGHT[..., :3].copy(), None, False, "WEBP", exif=full)
+    with pytest.raises(ImageError, match="EXIF data holds more entries than a directory can"):
+        write_photo(tmp_path / "a.webp", photo, remark=REMARK)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("depth", [8, 16])
