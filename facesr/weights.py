@@ -172,7 +172,7 @@ def from_eight_bits(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, value in state.items():
         scale = state.get(name + _SCALE)
         if scale is not None:
-            if value.dtype != torch.int8 or value.ndim == 0 or scale.shape != value.shape[:1]:
+            if value.dtype != torch.int8 or value.ndim < 2 or scale.shape != value.shape[:1]:
                 raise ValueError(f"{name!r} and its scales do not fit")
             value = (value.flatten(1).float() * scale.float()[:, None]).view(value.shape)
         if not name.endswith(_SCALE):

@@ -151,6 +151,7 @@ def test_what_would_be_refused_is_not_written(tmp_path: Path) -> None:
         lambda w: {name: value.to(torch.complex64) for name, value in w.items()},
         lambda w: {name: value[None] for name, value in w.items()},
         lambda w: {**w, "a": torch.tensor(1, dtype=torch.int8), "a.scale_of_rows": torch.tensor(1.0)},
+        lambda w: {**w, "a": torch.ones(3, dtype=torch.int8), "a.scale_of_rows": torch.ones(3)},
         lambda w: {"a.scale_of_rows": torch.zeros(1)},
     ],
 )
