@@ -37,7 +37,10 @@ COMMANDS = {
     "export": ("facesr.export.command", "write a snapshot as an ONNX file"),
     "niqe": ("facesr.metrics.perceptual.niqe", "score pictures by NIQE, or fit its model"),
     "eigenfaces": ("facesr.methods.pulse.eigenfaces", "fit the face generator that method=pulse searches"),
-    "face-generator": ("facesr.training.face_generator.program", "train a style-based face generator for method=pulse"),
+    "face-generator": (
+        "facesr.training.face_generator.program",
+        "train a face generator (VAE or GAN) for method=pulse",
+    ),
     "distill": ("facesr.training.distill.distill", "train and measure the built-in judge"),
     "sheet": ("facesr.data.synthetic.face.render", "draw a sheet of synthetic faces"),
 }

@@ -300,6 +300,31 @@ def test_architecture_maps_every_module() -> None:
     assert sorted(mapped) == names, "docs/architecture.md names every module once"
 
 
+def test_contributing_names_every_benchmark() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    named = re.findall(r"^\| `uv run [^`]*?benchmarks/(\w+)\.py", text, re.MULTILINE)
+    programs = [path.stem for path in (ROOT / "benchmarks").glob("*.py") if "__main__" in path.read_text("utf-8")]
+    assert sorted(named) == sorted(programs)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "group"),
+    [
+        ("training.md", "experiment", "experiment"),
+        ("training.md", "recipe", "recipe"),
+        ("judges.md", "embedder", "embedder"),
+        ("pulse.md", "generator", "latent_generator"),
+    ],
+)
+def test_a_table_of_choices_names_every_one(name: str, key: str, group: str) -> None:
+    text = (ROOT / "docs" / name).read_text("utf-8")
+    (table,) = re.findall(rf"^\| `{key}=` \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE)
+    listed = [
+        word for cell in re.findall(r"^\| ([^|]*) \|", table, re.MULTILINE) for word in re.findall(r"`(\w+)`", cell)
+    ]
+    assert sorted(listed) == known_names(group)
+
+
 def test_changelog_states_every_metrics_version() -> None:
     text = (ROOT / "CHANGELOG.md").read_text("utf-8")
     newest = dict(re.findall(r"^\|[^|]*\| `([\w/<>]+)` \| (\d+) \|$", text, re.MULTILINE))

@@ -142,7 +142,7 @@ def _deep_to_srgb(profile: bytes) -> Callable[[NDArray[np.uint16]], NDArray[np.u
         curves, matrix = _parts(profile)
     except (LookupError, ArithmeticError, struct.error) as error:
         raise ValueError(_DAMAGED) from error
-    if not all(np.isfinite(part).all() for part in (*curves, matrix)):
+    if not (np.isfinite(matrix).all() and all(np.isfinite(curve).all() for curve in curves)):
         raise ValueError(_DAMAGED)
     by_matrix = matrix.astype(np.float32)
 
