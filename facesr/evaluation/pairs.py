@@ -89,6 +89,16 @@ def list_pictures(folder: Path) -> dict[str, Path]:
     return dict(sorted((unicodedata.normalize("NFC", key), path) for key, path in list_png(folder).items()))
 
 
+def file_of(folder: Path, key: str) -> Path:
+    """Returns the PNG file of an id in a folder: an id is in Unicode form C where the file's name may be in form D.
+
+    Raises:
+        DataError: see `facesr.png.list_png`; KeyError: the folder holds no picture of that id.
+    """
+    path = folder / f"{key}.png"
+    return path if path.is_file() else list_pictures(folder)[key]
+
+
 def require_same_names(first: dict[str, Path], folder: Path, second: dict[str, Path], other: Path) -> None:
     """Raises DataError naming the first pictures that are in one of two folders only."""
     for names, holder, lacking in (

@@ -27,6 +27,8 @@ def check(settings: TrainSettings) -> None:
     learning_rate_factor(settings.schedule, 0.0, settings.duration_kimg)
     if not settings.losses:
         raise ConfigError("losses is empty; give at least one term, for example losses.pixel.")
+    if all(node.get("start_kimg", 0) > 0 for node in settings.losses.values()):
+        raise ConfigError("no term of losses takes part from the first image on; give one of them start_kimg=0.")
     if settings.start_from is not None:
         check_start(settings.start_from)
     check_gradient_sync(settings.gradient_sync, settings.gradient_precision)

@@ -7,15 +7,16 @@ import time
 
 from facesr import dist
 from facesr.config import TrainSettings
-from facesr.errors import EXIT_REQUEUE, TrainingError
+from facesr.errors import EXIT_REQUEUE
 from facesr.log import Progress, shown_kimg
 from facesr.methods.restore import restore_batch
-from facesr.snapshots.snapshot import newest_state, write_state
+from facesr.snapshots.snapshot import write_state
+from facesr.training.health import is_finite, roll_back
 from facesr.training.outcome import finish, validate
 from facesr.training.report import Ticker, count_energy, report
 from facesr.training.run import Run, set_up
 from facesr.training.schedule import learning_rate_factor
-from facesr.training.state import Part, pack_state, unpack_state
+from facesr.training.state import Part, pack_state
 from facesr.training.step import train_step, update_average
 from facesr.training.stop import StopRequest
 from facesr.training.validation import Scores
@@ -62,26 +63,36 @@ def train(settings: TrainSettings, part: Part | None = None) -> int:
             ticker.add(figures)
             finished = clock.num_images >= total_images
 
-            # Say how it goes; a loss that is not finite or explodes ends the run or takes it back once.
+            validates = finished or due(before, clock.num_images, settings.validation_every_kimg)
+            saves = finished or due(before, clock.num_images, settings.state_every_kimg)
+
+            # Say how it goes; a loss that is not finite or explodes ends the run or takes it back once. What is not
+            # finite is neither validated nor saved, between two reports either.
+            healthy = True
             if finished or due(before, clock.num_images, settings.log_every_kimg):
                 run.require_folder()
                 healthy = report(run, ticker, progress, before_first=before == 0)
-                if not healthy:
-                    roll_back(run)
-                    batches = run.feed.batches(clock.num_images)
-                    ticker.reset(clock.num_images)
-                    continue
             elif progress.shown:
                 progress.advance(clock.num_images - before)
+            if (validates or saves) and healthy:
+                healthy = is_finite(run, ticker.means())
+            if not healthy:
+                roll_back(run)
+                batches = run.feed.batches(clock.num_images)
+                ticker.reset(clock.num_images)
+                continue
 
             # Validate the averaged generator; keep its weights, and the best ones.
-            if finished or due(before, clock.num_images, settings.validation_every_kimg):
+            if validates:
                 scores = validate(run)
                 ticker.restart_clock()
 
             # Save the state, so that the same command can go on from here.
             asked = stop.agreed(gan.num_steps, device)
-            if finished or asked or due(before, clock.num_images, settings.state_every_kimg):
+            if asked and not saves and not is_finite(run, ticker.means()):
+                run.console.say("asked to stop: the loss is not finite, so the same command resumes at the last state.")
+                return EXIT_REQUEUE
+            if saves or asked:
                 save_state(run, ticker)
                 ticker.restart_clock()
             if asked and not finished:
@@ -112,28 +123,6 @@ def set_learning_rates(run: Run) -> None:
         for group in optimizer.param_groups if optimizer is not None else []:
             group.setdefault("initial_lr", group["lr"])
             group["lr"] = group["initial_lr"] * factor
-
-
-def roll_back(run: Run) -> None:
-    """Returns to the last saved state at half the learning rate, once; raises TrainingError where it cannot."""
-    bad_kimg = run.clock.kimg
-    advice = "lower generator_optimizer.lr, or set gradient_clip_norm"
-    found = newest_state(run.folder / "state")
-    if not run.settings.rollback or run.clock.num_rollbacks > 0 or found is None:
-        raise TrainingError(
-            f"run {run.settings.name}: the loss is not finite or exploded at {shown_kimg(bad_kimg)} kimg; {advice}, "
-            "and start under another name."
-        )
-    earlier = unpack_state(found[1], run.gan, *run.state_digests)
-    earlier.rate_factor, earlier.num_rollbacks = earlier.rate_factor * 0.5, earlier.num_rollbacks + 1
-    earlier.joules, earlier.seconds = run.clock.joules, run.clock.seconds  # spent all the same
-    vars(run.clock).update(vars(earlier))
-    # What was told beyond that state will be told again.
-    run.open_records()
-    run.console.say(
-        f"the loss is not finite or exploded at {shown_kimg(bad_kimg)} kimg: back to "
-        f"{shown_kimg(run.clock.kimg)} kimg at half the learning rate (once); if it happens again, {advice}."
-    )
 
 
 def save_state(run: Run, ticker: Ticker) -> None:

@@ -12,10 +12,8 @@ from facesr import dist
 from facesr.energy import Reading, total_joules
 from facesr.log import Progress, shown_kimg
 from facesr.processes import peak_memory_mib
+from facesr.training.health import is_healthy
 from facesr.training.run import Run
-
-# Share of a new loss in the smoothed one; about the last 50 reports.
-SMOOTHING = 0.02
 
 
 class Ticker:
@@ -75,7 +73,9 @@ class Ticker:
         self.start = self.mark - packed["seconds"]
 
     def means(self) -> dict[str, float]:
-        """Returns each figure's mean over steps and ranks; this waits for the device."""
+        """Returns each figure's mean over steps and ranks; this waits for the device, and all ranks have to ask."""
+        if not self.sums:
+            return {}
         names = sorted(self.sums)
         values = torch.stack([self.sums[name].double() / self.counts[name] for name in names])
         return dict(zip(names, dist.average_scalars(values).tolist(), strict=True))
@@ -113,8 +113,9 @@ def report(run: Run, ticker: Ticker, progress: Progress, before_first: bool) -> 
         terms = "  ".join(f"{n.split('/')[1]} {v:.4f}" for n, v in figures.items() if n.startswith("loss/"))
         remaining = f"{eta(left)} left  {f'{whole} in all  ' if whole else ''}"
         run.console.say(f"{shown_kimg(clock.kimg):>9} kimg  {speed:6.0f} img/s  {remaining}{terms}")
+    before = ticker.num_images
     ticker.reset(clock.num_images)
-    return is_healthy(run, figures)
+    return is_healthy(run, figures, before)
 
 
 def eta(seconds: float) -> str:
@@ -148,23 +149,3 @@ def count_energy(run: Run) -> float:
     run.clock.joules += total
     run.meter.start()
     return total
-
-
-def is_healthy(run: Run, figures: dict[str, float]) -> bool:
-    """Returns whether every figure is finite and the smoothed loss has not exploded; updates the smoothed loss."""
-    clock, factor = run.clock, run.settings.explosion_factor
-    watched = {name: value for name, value in figures.items() if name.startswith(("loss/", "gradient_norm/"))}
-    # GradScaler meets infinite gradients by design and lowers its scale; then only the losses count.
-    if run.gan.scaler.is_enabled():
-        watched = {name: value for name, value in watched.items() if name.startswith("loss/")}
-    if not all(math.isfinite(value) for value in watched.values()):
-        return False
-    # The adversarial term may be negative and swings by design: an explosion shows in what remains without it.
-    loss = figures["loss/total"]
-    if run.gan.adversarial is not None:
-        loss -= run.gan.adversarial.weight * figures.get("loss/adversarial", 0.0)
-    clock.smoothed_loss = loss if math.isnan(clock.smoothed_loss) else clock.smoothed_loss + SMOOTHING * (
-        loss - clock.smoothed_loss
-    )  # fmt: skip
-    clock.lowest_loss = min(clock.lowest_loss, abs(clock.smoothed_loss))
-    return not (factor > 0 and abs(loss) > factor * max(clock.lowest_loss, 1e-6))

@@ -206,7 +206,8 @@ def open_judges(settings: TrainSettings) -> list[Embedder]:
         node = load_group("embedder", name)
         if not node:
             raise ConfigError(f"judges names {name}, which is no judge; leave it out.")
-        judges.append(build(node, Place.EMBEDDER))
+        if name not in [judge.name for judge in judges]:
+            judges.append(build(node, Place.EMBEDDER))
     return judges
 
 
@@ -226,10 +227,16 @@ def build_players(settings: TrainSettings, device: torch.device) -> GanState:
     dist.copy_from_main(generator)
     terms: dict[str, LossTerm] = {}
     adversarial: Adversarial | None = None
+    key_of_adversarial = ""
     for name, node in settings.losses.items():
         term = build(with_chosen_precision(node, device), Place.LOSS, key=f"losses.{name}").to(device)
         if isinstance(term, Adversarial):
-            adversarial = term
+            if adversarial is not None:
+                raise ConfigError(
+                    f"{key_of_adversarial} and losses.{name} are both adversarial, and there is one discriminator; "
+                    f"leave one of them out, for example with ~{key_of_adversarial}."
+                )
+            adversarial, key_of_adversarial = term, f"losses.{name}"
         else:
             terms[name] = term
         missing = sorted(set(term.needs) - set(getattr(generator, "extras", ())))

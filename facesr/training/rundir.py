@@ -34,7 +34,14 @@ LATER_KEYS: dict[str, Any] = {
     "data.pose_shares": [],
     "generator.rms_limit": None,
     "generator.hidden_rms_limit": None,
+    "data.train.shares": None,
+    "data.augmentation.hard": 0.0,
+    "data.augmentation.hard_light": 0.0,
+    "data.augmentation.hard_saturation": 1.0,
+    "data.augmentation.hard_noise": 0.0,
 }
+# Those of them that states which were saved before the others were listed have in their digests.
+_LISTED_LATER = ("data.train.shares", *(key for key in LATER_KEYS if key.startswith("data.augmentation.")))
 # Where things were defined when runs were begun that are still the same runs: today's name -> the one of then.
 MOVED_TARGETS = {
     f"facesr.data.packed.reader.{new}": f"facesr.data.prepared.{old}"
@@ -53,11 +60,28 @@ def plain_config(settings: TrainSettings) -> dict[str, Any]:
 
 def identity_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the part of a configuration that makes a run what it is."""
+    kept = dict(config)
+    if config.get("start_from") is not None:
+        kept["start_from"] = _from_runs(config["start_from"], config.get("runs_dir"))
+    return _identity_of(kept, LATER_KEYS)
+
+
+def _identity_of(config: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in config.items() if key not in FREE_KEYS}
-    for key, value in LATER_KEYS.items():
+    for key, value in later.items():
         kept = _without(kept, key.split("."), value)
     found: dict[str, Any] = _as_named_then(kept)
     return found
+
+
+def _from_runs(start_from: Any, runs_dir: Any) -> Any:
+    """Returns what a run starts from; another run beside it as below `runs`, wherever both lie."""
+    if isinstance(start_from, list | tuple):
+        return [_from_runs(one, runs_dir) for one in start_from]
+    if not isinstance(start_from, str) or not isinstance(runs_dir, str):
+        return start_from
+    path, folder = Path(start_from).expanduser(), Path(runs_dir).expanduser()
+    return (Path("runs") / path.relative_to(folder)).as_posix() if path.is_relative_to(folder) else start_from
 
 
 def _as_named_then(value: Any) -> Any:
@@ -151,10 +175,13 @@ def state_digests(config: Mapping[str, Any], earlier: Mapping[str, Any] | None) 
     """Returns the digests of configurations that a run's states may carry; the first one is for new states.
 
     That one is the same however long the run is to be. Older states carry the digest of a whole configuration, of this
-    one or of the one that the run was last started with.
+    one or of the one that the run was last started with, or have in it what is left out by now.
     """
     whole = [one for one in (config, earlier) if one is not None]
-    return (digest_of(_but_extending(identity_of(config))), *(digest_of(identity_of(one)) for one in whole))
+    then = {key: value for key, value in LATER_KEYS.items() if key not in _LISTED_LATER}
+    of_then = [_identity_of(one, then) for one in whole]
+    forms = [*map(identity_of, whole), *of_then, *map(_but_extending, of_then)]
+    return tuple(dict.fromkeys(digest_of(form) for form in (_but_extending(identity_of(config)), *forms)))
 
 
 def _but_extending(config: Mapping[str, Any]) -> dict[str, Any]:

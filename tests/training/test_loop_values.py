@@ -16,10 +16,11 @@ from facesr.config import ScheduleSettings, TrainSettings
 from facesr.energy import EnergyLog
 from facesr.errors import CheckpointError, ConfigError, DataError, TrainingError
 from facesr.training import check as check_module
-from facesr.training import loop
+from facesr.training import health, loop
 from facesr.training import run as run_module
 from facesr.training.check import check, check_parts
-from facesr.training.loop import due, roll_back, save_state, set_learning_rates
+from facesr.training.health import roll_back
+from facesr.training.loop import due, save_state, set_learning_rates
 from facesr.training.run import check_landmarks, judges_in_losses, open_judges
 from facesr.training.state import Clock, pack_state, unpack_state
 from facesr.training.step import GanState
@@ -71,8 +72,8 @@ def test_a_rollback_takes_the_state_but_not_what_was_spent(monkeypatch: pytest.M
     asked: list[Any] = []
     told: list[Any] = []
     earlier = Clock(num_images=3000, seconds=5.0, best_score=0.5, lowest_loss=2.0, joules=7.0, rate_factor=0.5)
-    monkeypatch.setattr(loop, "newest_state", lambda folder: asked.append(folder) or ("file", "state"))
-    monkeypatch.setattr(loop, "unpack_state", lambda *given: asked.append(given) or earlier)
+    monkeypatch.setattr(health, "newest_state", lambda folder: asked.append(folder) or ("file", "state"))
+    monkeypatch.setattr(health, "unpack_state", lambda *given: asked.append(given) or earlier)
     clock = Clock(num_images=4500, seconds=9.0, best_score=0.75, joules=11.0)
     roll_back(run_with(clock, told))
     assert asked == [Path("folder/state"), ("state", "gan", "c" * 64)]
@@ -91,7 +92,7 @@ def test_a_rollback_takes_the_state_but_not_what_was_spent(monkeypatch: pytest.M
 def test_a_rollback_that_cannot_be_ends_the_run(
     monkeypatch: pytest.MonkeyPatch, rollback: bool, num_rollbacks: int, found: bool
 ) -> None:
-    monkeypatch.setattr(loop, "newest_state", lambda folder: ("file", "state") if found else None)
+    monkeypatch.setattr(health, "newest_state", lambda folder: ("file", "state") if found else None)
     told: list[Any] = []
     with pytest.raises(
         TrainingError, match=r"^run mine: the loss is not finite or exploded at 4\.5 kimg; lower .*name"
@@ -216,6 +217,7 @@ def two_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"accumulation_steps": 8}, "accumulation_steps=8 does not divide the 4 faces of a rank"),
         ({"accumulation_steps": 3}, "accumulation_steps=3 does not divide the 4 faces"),
         ({"losses": {}}, "losses is empty"),
+        ({"losses": {"a": {"start_kimg": 1}, "b": {"start_kimg": 0.5}}}, "no term of losses takes part from the first"),
         ({"start_from": []}, "start_from=.* has to be a snapshot, or a list"),
         ({"gradient_sync": "ring"}, "gradient_sync=ring is unknown; choose flat or overlap"),
         ({"gradient_precision": "fp8"}, "gradient_precision=fp8 is unknown; choose fp32 or bf16"),
@@ -247,10 +249,13 @@ def test_every_part_is_checked_at_its_place(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_ranking_judge_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_module, "build", lambda node, place: (node, place.name))
-    monkeypatch.setattr(run_module, "load_group", lambda group, name: {} if name == "none" else f"{group} {name}")
-    settings: Any = SimpleNamespace(embedder="first", judges=["b", "a"])
-    assert open_judges(settings) == [("first", "EMBEDDER"), ("embedder b", "EMBEDDER"), ("embedder a", "EMBEDDER")]
+    monkeypatch.setattr(run_module, "build", lambda node, place: SimpleNamespace(name=node, place=place.name))
+    monkeypatch.setattr(run_module, "load_group", lambda group, name: {} if name == "none" else name)
+    # One that is asked for twice is asked once: its scores would be counted twice.
+    settings: Any = SimpleNamespace(embedder="first", judges=["b", "a", "first", "b"])
+    assert [(one.name, one.place) for one in open_judges(settings)] == [  # type: ignore[attr-defined]
+        ("first", "EMBEDDER"), ("b", "EMBEDDER"), ("a", "EMBEDDER"),
+    ]  # fmt: skip
     settings = SimpleNamespace(embedder={}, judges=["none"])
     with pytest.raises(ConfigError, match="judges names none, which is no judge"):
         open_judges(settings)

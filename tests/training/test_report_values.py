@@ -11,7 +11,8 @@ import torch
 from facesr import dist
 from facesr.energy import EnergyLog, Reading
 from facesr.training import report as module
-from facesr.training.report import Ticker, count_energy, eta, is_healthy, memory_mib, report
+from facesr.training.health import is_healthy
+from facesr.training.report import Ticker, count_energy, eta, memory_mib, report
 from facesr.training.state import Clock, Part
 
 CPU = torch.device("cpu")
@@ -44,13 +45,16 @@ class Bar:
         self.moves.append((count, figures))
 
 
+TERMS = {"pixel": 0.0, "late": 0.196}
+
+
 def run_of(clock: Clock, meter: Meter, device: torch.device = CPU, **gan: Any) -> Any:
     """A run of 10 kimg in batches of 4, whose explosions are a hundredfold, and what it has told so far."""
     told: list[Any] = []
     optimizer = SimpleNamespace(param_groups=[{"lr": 0.25}, {"lr": 9.0}])
     players = {
         "generator_optimizer": optimizer, "discriminator_optimizer": None, "adversarial": None,
-        "scaler": SimpleNamespace(is_enabled=lambda: False),
+        "scaler": SimpleNamespace(is_enabled=lambda: False), "terms": {},
     }  # fmt: skip
     return SimpleNamespace(
         settings=SimpleNamespace(duration_kimg=10.0, batch_size=4, explosion_factor=100.0),
@@ -164,33 +168,58 @@ def test_energy_is_unknown_where_nothing_was_read() -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_losses_and_gradients_must_be_finite(name: str, scaled: bool, healthy: bool, value: float) -> None:
     run = run_of(Clock(), Meter(), scaler=SimpleNamespace(is_enabled=lambda: scaled))
-    assert is_healthy(run, {"loss/total": 1.0, name: value}) is healthy
+    assert is_healthy(run, {"loss/total": 1.0, name: value}, 0) is healthy
 
 
 def test_the_loss_is_smoothed_over_fifty_reports_and_explodes_against_the_lowest() -> None:
     run = run_of(Clock(), Meter())
-    assert is_healthy(run, {"loss/total": 2.0})
+    assert is_healthy(run, {"loss/total": 2.0}, 0)
     assert (run.clock.smoothed_loss, run.clock.lowest_loss) == (2.0, 2.0)
-    assert is_healthy(run, {"loss/total": 1.0})
+    assert is_healthy(run, {"loss/total": 1.0}, 0)
     assert run.clock.smoothed_loss == pytest.approx(2.0 - 0.02) and run.clock.lowest_loss == pytest.approx(1.98)
-    assert is_healthy(run, {"loss/total": 198.0}) and run.clock.lowest_loss == pytest.approx(1.98)
-    assert not is_healthy(run, {"loss/total": 198.1}) and not is_healthy(run, {"loss/total": -198.1})
+    assert is_healthy(run, {"loss/total": 198.0}, 0) and run.clock.lowest_loss == pytest.approx(1.98)
+    assert not is_healthy(run, {"loss/total": 198.1}, 0) and not is_healthy(run, {"loss/total": -198.1}, 0)
     run.settings.explosion_factor = 0.0
-    assert is_healthy(run, {"loss/total": 1e9}), "0 is for no limit"
+    assert is_healthy(run, {"loss/total": 1e9}, 0), "0 is for no limit"
 
 
 def test_an_explosion_shows_in_what_is_not_adversarial() -> None:
     run = run_of(Clock(), Meter(), adversarial=SimpleNamespace(weight=0.5))
-    assert is_healthy(run, {"loss/total": 7.0, "loss/adversarial": 12.0})
+    assert is_healthy(run, {"loss/total": 7.0, "loss/adversarial": 12.0}, 0)
     assert run.clock.smoothed_loss == 1.0
-    assert is_healthy(run, {"loss/total": 1000.0, "loss/adversarial": 1800.0})
-    assert not is_healthy(run, {"loss/total": 101.0}), "before the adversarial term has begun"
+    assert is_healthy(run, {"loss/total": 1000.0, "loss/adversarial": 1800.0}, 0)
+    assert not is_healthy(run, {"loss/total": 101.0}, 0), "before the adversarial term has begun"
+
+
+def test_a_term_that_begins_is_no_explosion() -> None:
+    """A term of 0.9 joins one of 0.02 in the middle of the second report: 45 times the lowest, with a limit of 20."""
+    terms = {name: SimpleNamespace(active=lambda kimg, start=start: kimg >= start) for name, start in TERMS.items()}
+    run = run_of(Clock(num_images=100), Meter(), terms=terms)
+    run.settings.explosion_factor = 20.0
+    assert is_healthy(run, {"loss/total": 0.02}, 0) and run.clock.lowest_loss == 0.02
+    # Steps of 4 at 100, 104 ... 196: those from 196 on have the term, one of the 25.
+    run.clock.num_images = 200
+    assert is_healthy(run, {"loss/total": 0.02 + 0.9 / 25}, 100)
+    run.clock.num_images = 300
+    assert is_healthy(run, {"loss/total": 0.92}, 200) and run.clock.lowest_loss == 0.92
+    run.clock.num_images = 400
+    assert not is_healthy(run, {"loss/total": 18.5}, 300)
+
+
+def test_a_term_is_seen_in_the_step_that_begins_with_it() -> None:
+    """At 200 images it is due, and the last step, from 196 on, was without it: the next report is the first with it."""
+    terms = {"late": SimpleNamespace(active=lambda kimg: kimg >= 0.2)}
+    run = run_of(Clock(num_images=200, smoothed_loss=0.02, lowest_loss=0.02), Meter(), terms=terms)
+    run.settings.explosion_factor = 20.0
+    assert is_healthy(run, {"loss/total": 0.02}, 100) and run.clock.lowest_loss == 0.02
+    run.clock.num_images = 300
+    assert is_healthy(run, {"loss/total": 0.92}, 200)
 
 
 def test_a_loss_of_almost_nothing_does_not_explode_at_once() -> None:
     run = run_of(Clock(), Meter())
-    assert is_healthy(run, {"loss/total": -1e-9}) and run.clock.lowest_loss == 1e-9
-    assert is_healthy(run, {"loss/total": 0.99e-4}) and not is_healthy(run, {"loss/total": 1.01e-4})
+    assert is_healthy(run, {"loss/total": -1e-9}, 0) and run.clock.lowest_loss == 1e-9
+    assert is_healthy(run, {"loss/total": 0.99e-4}, 0) and not is_healthy(run, {"loss/total": 1.01e-4}, 0)
 
 
 def test_what_a_state_had_summed_goes_to_the_device() -> None:

@@ -1,6 +1,8 @@
 """Resuming and rolling back: what a stopped run leaves is what an uninterrupted one would have left."""
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -181,6 +183,42 @@ def test_a_rollback_halves_the_rate_for_good(bare: Make, monkeypatch: pytest.Mon
         path.unlink()
     assert train(settings) == 0
     assert told(settings)[-2]["learning_rate/generator"] == 0.002
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stops", [False, True])
+def test_what_is_not_finite_is_neither_saved_nor_validated(
+    bare: Make, monkeypatch: pytest.MonkeyPatch, stops: bool
+) -> None:
+    """Weights are destroyed at 12, as a step on a GPU may, where a state is due or a stop asked for, and no report."""
+    rare = ("log_every_kimg=0.02", "duration_kimg=0.02")
+    often = ("state_every_kimg=0.008",) if stops else ("state_every_kimg=0.004", "validation_every_kimg=0.012")
+    settings = bare("name=lost", *rare, *often)
+    plain = loop.train_step
+    left = [1]
+
+    def step(gan: Any, parts: Any, kimg: float, *more: Any) -> Any:
+        figures = plain(gan, parts, kimg, *more)
+        if kimg >= 0.008 and left:
+            left.pop()
+            with torch.no_grad():
+                next(gan.generator.parameters()).fill_(float("nan"))
+            if stops:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return {**figures, "gradient_norm/generator": torch.tensor(float("nan"))}
+        return figures
+
+    monkeypatch.setattr(loop, "train_step", step)
+    assert train(settings) == (EXIT_REQUEUE if stops else 0)
+    folder = Path(settings.runs_dir) / "lost"
+    log = (folder / "log.txt").read_text()
+    if stops:
+        assert "asked to stop: the loss is not finite, so the same command resumes at the last state" in log
+        assert sorted(path.name for path in (folder / "state").glob("*.pt")) == ["000000008.pt"]
+        assert train(settings) == 0
+    else:
+        assert "not finite or exploded at 0.012 kimg: back to 0.008 kimg" in log
+    assert all(torch.isfinite(value).all() for value in final_state(settings)["generator"].values())
 
 
 def test_a_second_loss_that_is_not_finite_ends_the_run(bare: Make, monkeypatch: pytest.MonkeyPatch) -> None:

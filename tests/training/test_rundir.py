@@ -11,6 +11,7 @@ import yaml
 
 from facesr.config import TrainSettings
 from facesr.errors import ConfigError
+from facesr.snapshots.snapshot import digest_of
 from facesr.training import rundir
 from facesr.training.loop import train
 from facesr.training.rundir import (
@@ -21,6 +22,7 @@ from facesr.training.rundir import (
     extension_of,
     identity_of,
     recorded_start,
+    state_digests,
 )
 
 
@@ -59,6 +61,41 @@ def test_later_keys_are_left_out_at_the_value_of_before_alone() -> None:
     assert identity_of({"pose_shares": [], "data": 5, "rms_limit": None}) == {
         "pose_shares": [], "data": 5, "rms_limit": None,
     }  # fmt: skip
+
+
+def test_augmentation_and_shares_of_before_are_left_out() -> None:
+    hard = {"hard": 0.0, "hard_light": 0.0, "hard_saturation": 1.0, "hard_noise": 0.0}
+    data = {"train": {"path": "faces", "shares": None}, "augmentation": {"flip": 0.5, **hard}}
+    assert identity_of({"data": data}) == {"data": {"train": {"path": "faces"}, "augmentation": {"flip": 0.5}}}
+    changed = {"train": {"path": "faces", "shares": [1, 2]}, "augmentation": {"flip": 0.5, "hard": 0.1}}
+    assert identity_of({"data": changed}) == {"data": changed}
+
+
+def test_a_state_keeps_its_run_when_more_keys_are_left_out() -> None:
+    """States of before have digests with keys in them that are left out by now, or with where runs lay."""
+    config = {"seed": 1, "duration_kimg": 2.0, "runs_dir": "/data/runs", "start_from": "/data/runs/first"}
+    config["data"] = {"train": {"shares": None}, "augmentation": {"hard": 0.0, "flip": 0.5}}
+    then = {"seed": 1, "start_from": "/data/runs/first", "data": config["data"]}
+    now = {"seed": 1, "start_from": "runs/first", "data": {"train": {}, "augmentation": {"flip": 0.5}}}
+    found = state_digests(config, None)
+    assert found[0] == digest_of(now) and digest_of(then) in found
+    assert digest_of({**then, "duration_kimg": 2.0}) in found and digest_of({**now, "duration_kimg": 2.0}) in found
+    assert digest_of({**now, "seed": 2}) not in found
+
+
+def test_a_run_that_starts_from_one_beside_it_may_be_moved_with_it(tmp_path: Path) -> None:
+    def of(runs_dir: str, *start_from: str) -> dict[str, Any]:
+        start = start_from[0] if len(start_from) == 1 else list(start_from)
+        return identity_of({"seed": 1, "runs_dir": runs_dir, "start_from": start})
+
+    one = of("runs", "runs/first/snapshots/best.safetensors")
+    assert one == {"seed": 1, "start_from": "runs/first/snapshots/best.safetensors"}
+    assert of(str(tmp_path), f"{tmp_path}/first/snapshots/best.safetensors") == one
+    # Another run, a file elsewhere and what ships are what they are called.
+    assert of("runs", "runs/second") != of("runs", "runs/first")
+    assert of(str(tmp_path), "runs/first") != of(str(tmp_path), str(tmp_path / "first") + "s/first")
+    assert of("a", "pretrained:wild", "a/first")["start_from"] == ["pretrained:wild", "runs/first"]
+    assert identity_of({"runs_dir": "a", "start_from": None}) == {"start_from": None}
 
 
 @pytest.mark.parametrize(

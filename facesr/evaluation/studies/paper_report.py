@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from facesr.config import EvaluateSettings
 from facesr.evaluation.bootstrap import Statistics, describe
 from facesr.evaluation.out_folder import SUMMARY, write_bytes, write_text
+from facesr.evaluation.pairs import file_of
 from facesr.evaluation.report.tables import aligned
 from facesr.evaluation.result import environment
 from facesr.evaluation.studies.paper_faces import Faces
@@ -189,7 +190,7 @@ def methods_sheet(paper: Paper) -> bytes:
     keys = paper.faces.ids[: max(paper.settings.num_examples, 1)]
     rows = []
     for key in keys:
-        pictures = [(one.row.name, read_png(one.row.folder / f"{key}.png")) for one in paper.rows]
+        pictures = [(one.row.name, read_png(file_of(one.row.folder, key))) for one in paper.rows]
         rows.append((key, [Cell(name, [], [picture]) for name, picture in pictures]))
     return sheet_png(rows, zoom=_ZOOM)
 
@@ -201,7 +202,7 @@ def degraded_sheet(paper: Paper) -> bytes:
         place = paper.faces.ids.index(key)
         cells = []
         for one in paper.searches:
-            low, picture = read_png(one.low / f"{key}.png"), read_png(one.folder / f"{key}.png")
+            low, picture = read_png(file_of(one.low, key)), read_png(one.folder / f"{key}.png")
             cells.append(Cell(f"{one.name}: {one.values[CONSISTENCY][place]:.1f} dB", [low], [picture]))
         rows.append((key, cells))
     return sheet_png(rows, zoom=_ZOOM)

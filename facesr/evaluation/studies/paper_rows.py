@@ -16,7 +16,7 @@ from torch import Tensor
 from facesr import dist
 from facesr.config import EvaluateSettings
 from facesr.errors import DataError, WeightsError
-from facesr.evaluation.pairs import list_pictures, png_size, require_same_names
+from facesr.evaluation.pairs import file_of, list_pictures, png_size, require_same_names
 from facesr.evaluation.studies.paper_faces import PRISTINE, Faces, write_portraits
 from facesr.evaluation.studies.study import Job
 from facesr.evaluation.studies.tradeoff_entries import Entry, entries_of
@@ -136,7 +136,7 @@ def copy_pictures(source: Path, folder: Path, faces: Faces) -> None:
         make_empty(folder)
         for key in faces.ids:
             try:
-                shutil.copyfile(source / f"{key}.png", folder / f"{key}.png")
+                shutil.copyfile(file_of(source, key), folder / f"{key}.png")
             except OSError as error:
                 raise DataError(
                     f"{source / f'{key}.png'} cannot be copied: {error.strerror}; give reuse=false to make it anew."
@@ -238,7 +238,7 @@ class Scorer:
         for key in self._faces.ids:
             path = folder / f"{key}.png"
             picture = self._read(path)
-            given = self._read(low / f"{key}.png")
+            given = self._read(file_of(low, key))
             shrunk = round_to_grey_levels(self._faces.operator.downscale(picture))
             if with_niqe and self._model is not None:
                 value = niqe(read_grey(path, "grey"), self._model, self._strip_blocks)[0]
@@ -253,7 +253,7 @@ class Scorer:
     def _original(self, judge: Embedder, key: str) -> NDArray[np.float32]:
         assert self._faces.high is not None
         if (judge.name, key) not in self._originals:
-            self._originals[judge.name, key] = embed(judge, self._view(self._read(self._faces.high / f"{key}.png")))
+            self._originals[judge.name, key] = embed(judge, self._view(self._read(file_of(self._faces.high, key))))
         return self._originals[judge.name, key]
 
     def _read(self, path: Path) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from facesr import dist
 from facesr.errors import ConfigError, DataError
-from facesr.evaluation.pairs import list_pictures
+from facesr.evaluation.pairs import file_of, list_pictures
 from facesr.evaluation.studies.operators import Case, cases_of, degradation_of, write_low
 from facesr.evaluation.studies.paper_faces import Faces, write_framed
 from facesr.evaluation.studies.paper_rows import Scorer, Values
@@ -183,12 +183,12 @@ def compare_known(
     rows: list[Known] = []
     device = pulse.generator.mapped_mean.device
     for number, key in enumerate(faces.ids):
-        found = pulse.result_of(read_png(faces.low / f"{key}.png"), device)
+        found = pulse.result_of(read_png(file_of(faces.low, key)), device)
         if found is None:  # kept on another machine
             continue
         own = faces.latents[list(faces.seeds).index(key)]
         distance = direction_distance(torch.from_numpy(found.latents), own) / chance_distance(own, seed)
-        difference = read_png(searched.folder / f"{key}.png").astype(np.float64) - read_png(faces.high / f"{key}.png")
+        difference = read_png(searched.folder / f"{key}.png").astype(np.float64) - read_png(file_of(faces.high, key))
         rms = float(np.sqrt(np.mean(difference**2)))
         rows.append(Known(key, distance, float(cosines[number]), rms))
     return rows

@@ -19,6 +19,7 @@ import torch
 
 from facesr.evaluation.flow import evaluate
 from facesr.evaluation.out_folder import SUMMARY, write_bytes, write_text
+from facesr.evaluation.pairs import file_of
 from facesr.evaluation.report.study_page import Sheet, study_page
 from facesr.evaluation.report.tables import aligned, digits
 from facesr.evaluation.result import Evaluation, environment, guard_facts, guard_warnings, warnings_of
@@ -142,13 +143,13 @@ def robustness_sheet(scores: Sequence[Score], num_examples: int, seed: int) -> b
         values = [float(evaluation.scores.values[column][place]) for place in chosen]
         return Cell(
             f"{caption}: {', '.join(f'{value:.2f}' for value in values)}",
-            [read_png(evaluation.low / f"{key}.png") for key in shown],
-            [read_png(evaluation.subject.folder / f"{key}.png") for key in shown],
+            [read_png(file_of(evaluation.low, key)) for key in shown],
+            [read_png(file_of(evaluation.subject.folder, key)) for key in shown],
         )
 
     plain = [score for score in scores if score.case.level == 0]
     high = scores[0].evaluation.high
-    originals = [read_png(high / f"{ids[place]}.png") for place in chosen]
+    originals = [read_png(file_of(high, ids[place])) for place in chosen]
     rows = [("downscaling", [Cell("original", [], originals), *(cell(score, score.case.operator) for score in plain)])]
     for name in dict.fromkeys(score.case.operator for score in scores if score.case.level > 0):
         own = [score for score in scores if score.case.operator == name]

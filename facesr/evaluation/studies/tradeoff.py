@@ -21,6 +21,7 @@ import numpy as np
 from facesr.errors import ConfigError
 from facesr.evaluation.flow import evaluate
 from facesr.evaluation.out_folder import SUMMARY, write_bytes, write_text
+from facesr.evaluation.pairs import file_of
 from facesr.evaluation.perceptual import Perceptual
 from facesr.evaluation.report.examples import window
 from facesr.evaluation.report.study_page import Sheet, study_page
@@ -134,13 +135,13 @@ def tradeoff_sheet(points: Sequence[Point], num_examples: int, seed: int) -> byt
     chosen = sorted(int(place) for place in np.random.default_rng(seed).permutation(len(ids))[:num_examples])
     if not chosen:
         return None
-    originals = {ids[place]: read_png(first.high / f"{ids[place]}.png") for place in chosen}
+    originals = {ids[place]: read_png(file_of(first.high, ids[place])) for place in chosen}
     corners = {key: window(picture) for key, picture in originals.items()}
 
     def shown(folder: Path, key: str, scale: int = 1) -> Picture:
         top, left = (place // scale for place in corners[key])
         side = MOST_PIXELS // scale
-        return read_png(folder / f"{key}.png")[top : top + side, left : left + side]
+        return read_png(file_of(folder, key))[top : top + side, left : left + side]
 
     rows = []
     for point in points:

@@ -45,11 +45,18 @@ class Entry:
 def entries_of_study(settings: EvaluateSettings) -> list[Entry]:
     """Returns the entries that the settings ask for; synthetic pictures, without folders, are low-resolution too."""
     with_low = settings.low is not None or settings.high is None
-    return entries_of(settings.entries, settings.method, settings.interpolate_with, settings.curve_weights, with_low)
+    return entries_of(
+        settings.entries, settings.method, settings.interpolate_with, settings.curve_weights, with_low, settings.study
+    )
 
 
 def entries_of(
-    specs: Sequence[str], method: str | None, interpolate_with: str | None, shares: Sequence[float], with_low: bool
+    specs: Sequence[str],
+    method: str | None,
+    interpolate_with: str | None,
+    shares: Sequence[float],
+    with_low: bool,
+    study: str | None = "tradeoff",
 ) -> list[Entry]:
     """Returns the entries of the study: bicubic, then `specs`, then the curve from `method` to `interpolate_with`.
 
@@ -59,6 +66,7 @@ def entries_of(
         interpolate_with: its end.
         shares: of `interpolate_with`, along the curve.
         with_low: whether methods have something to restore.
+        study: its name.
 
     Raises:
         ConfigError: there is nothing to show, or a method and no low-resolution pictures.
@@ -89,7 +97,7 @@ def entries_of(
             name = _unlike(f"{first}+{share:g}*{second}", [entry.name for entry in entries])
             entries.append(Entry(name, method=method, share=float(share), family=family))
     if not entries:
-        raise ConfigError("study=tradeoff has nothing to show; give entries=[DIR,...] or low=DIR.")
+        raise ConfigError(f"study={study} has nothing to show; give entries=[DIR,...] or low=DIR.")
     return entries
 
 

@@ -11,7 +11,7 @@ network, and what it could have at most.
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from facesr.evaluation.bootstrap import Estimate
 from facesr.evaluation.flow import find_pairs
 from facesr.evaluation.identities import read_identities
 from facesr.evaluation.out_folder import SUMMARY, write_bytes, write_text
-from facesr.evaluation.pairs import list_pictures
+from facesr.evaluation.pairs import MOST_BATCH_PIXELS, list_pictures
 from facesr.evaluation.report.study_page import study_page
 from facesr.evaluation.report.tables import aligned
 from facesr.evaluation.result import environment
@@ -37,7 +37,7 @@ from facesr.evaluation.studies.tradeoff_entries import entries_of_study, subject
 from facesr.evaluation.studies.verification_rates import Verified, can_be_measured, rates
 from facesr.evaluation.subjects import pairs_to_score, progress, say
 from facesr.figures.charts import Axes, curves_png
-from facesr.image import to_float
+from facesr.image import Picture, to_float
 from facesr.metrics.identity_similarity import embed
 from facesr.names import shown_path
 from facesr.png import read_png
@@ -151,8 +151,11 @@ def embedded(
         rows = []
         for start in places:
             some = ids[start : start + batch_size]
-            batch = to_float(np.stack([read_png(paths[key]) for key in some])).to(device)
-            rows.append((start, [embed(judge, batch) for judge in judges]))
+            parts = [
+                [embed(judge, to_float(batch).to(device)) for judge in judges]
+                for batch in _of_one_size(read_png(paths[key]) for key in some)
+            ]
+            rows.append((start, [np.concatenate(of_judge) for of_judge in zip(*parts, strict=True)]))
             on_batch(len(some))
         return rows
 
@@ -161,6 +164,18 @@ def embedded(
         return None
     rows = sorted((row for part in gathered for row in part), key=lambda row: row[0])
     return {judge.name: np.concatenate([row[1][number] for row in rows]) for number, judge in enumerate(judges)}
+
+
+def _of_one_size(pictures: Iterable[Picture]) -> Iterator[NDArray[np.uint8]]:
+    """Yields neighbouring pictures of one size together, (N, H, W, 3), no more than MOST_BATCH_PIXELS of them."""
+    held: list[Picture] = []
+    for picture in pictures:
+        if held and (picture.shape != held[0].shape or (len(held) + 1) * picture[..., 0].size > MOST_BATCH_PIXELS):
+            yield np.stack(held)
+            held = []
+        held.append(picture)
+    if held:
+        yield np.stack(held)
 
 
 def similarities(probes: Embeddings, originals: Embeddings) -> NDArray[np.float64]:
