@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from facesr.errors import DataError, ImageError
-from facesr.evaluation.pairs import batches, read_batch, strict_pairs
+from facesr.evaluation.pairs import batches, file_of, list_pictures, read_batch, strict_pairs
 from facesr.png import write_png
 
 
@@ -28,6 +28,16 @@ def test_accents_pair_in_either_unicode_form(faces, protocol):
     (faces.high / "a.png").rename(faces.high / unicodedata.normalize("NFC", "Zo\u00eb.png"))
     (faces.restored / "a.png").rename(faces.restored / unicodedata.normalize("NFD", "Zo\u00eb.png"))
     assert "Zo\u00eb" in [pair.id for pair in strict_pairs(faces.restored, faces.high, None, protocol).items]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_file_is_found_by_its_id_in_either_unicode_form(tmp_path, form):
+    name = unicodedata.normalize(form, "J\u00fcrgen.png")
+    write_png(tmp_path / name, np.zeros((4, 4, 3), np.uint8))
+    ((key, path),) = list_pictures(tmp_path).items()
+    assert file_of(tmp_path, key).samefile(path) and file_of(tmp_path, "J\u00fcrgen").samefile(path)
+    with pytest.raises(KeyError):
+        file_of(tmp_path, "Anna")
 
 
 def test_batches_hold_one_size_and_at_most_so_many(make_faces, tmp_path, any_size):

@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import unicodedata
 from dataclasses import replace
 from io import BytesIO
 
@@ -15,6 +16,8 @@ from facesr.errors import ConfigError, DataError
 from facesr.evaluation.flow import Options, evaluate
 from facesr.evaluation.report.examples import window
 from facesr.evaluation.result import Subject
+from facesr.evaluation.studies.operators import cases_of
+from facesr.evaluation.studies.robustness import Score, robustness_sheet
 from facesr.evaluation.studies.tradeoff import (
     point_of,
     tradeoff_csv,
@@ -117,6 +120,19 @@ def places_of(part: np.ndarray, whole: np.ndarray) -> int:
     height, width = part.shape[:2]
     corners = np.argwhere((whole[: whole.shape[0] - height + 1, : whole.shape[1] - width + 1] == part[0, 0]).all(-1))
     return sum(np.array_equal(whole[y : y + height, x : x + width], part) for y, x in corners)
+
+
+def test_the_sheet_finds_names_in_either_unicode_form(faces, protocol, judge):
+    """A ZIP file made on macOS has its names in form D; an id is in form C."""
+    for folder in (faces.high, faces.low, faces.restored):
+        for number, path in enumerate(sorted(folder.iterdir())):
+            path.rename(folder / unicodedata.normalize("NFD", f"J\u00fcrgen {number}.png"))
+    evaluation = evaluate(Subject("restored", "x", faces.restored), faces.high, faces.low, protocol, [judge], OPTIONS)
+    assert evaluation is not None and all(unicodedata.is_normalized("NFC", key) for key in evaluation.scores.ids)
+    point = point_of(Entry("x", folder=faces.restored), evaluation)
+    assert tradeoff_sheet([point], 2, seed=0) is not None
+    case = next(case for case in cases_of([]) if case.level == 0)
+    assert robustness_sheet([Score(case, evaluation)], 2, seed=0) is not None
 
 
 def test_of_large_pictures_the_sheet_shows_one_window(any_size, judge, make_faces, tmp_path):

@@ -175,6 +175,32 @@ def test_a_judge_of_the_training_loss_is_marked() -> None:
     assert "judge,0.01,trained,true," in verification.csv_of(found)
 
 
+def test_pictures_of_several_sizes_are_embedded_by_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes: list[tuple[int, ...]] = []
+
+    class Mean:
+        name = "mean"
+
+        def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+            shapes.append(tuple(batch.shape))
+            return batch.mean((2, 3))
+
+    sides = {"a": (8, 8), "b": (8, 8), "c": (8, 4), "d": (8, 8), "e": (8, 8), "f": (8, 8)}
+    for number, (key, (height, width)) in enumerate(sides.items()):
+        write_png(tmp_path / f"{key}.png", np.full((height, width, 3), 40 * number, np.uint8))
+    # Two pictures of 64 pixels fit a batch, a third does not.
+    monkeypatch.setattr(verification, "MOST_BATCH_PIXELS", 128)
+    found = embedded(tmp_path, list(sides), [Mean()], CPU, 32, lambda count: None)  # type: ignore[list-item]
+    assert shapes == [(2, 3, 8, 8), (1, 3, 8, 4), (2, 3, 8, 8), (1, 3, 8, 8)]
+    assert found is not None
+    assert np.allclose(found["mean"], np.arange(6)[:, None] * 40 / 255, atol=1e-6)
+
+
+def test_nothing_to_show_is_told_by_the_studys_own_name(run: Callable[..., Path], synthetic: Path) -> None:
+    with pytest.raises(ConfigError, match="study=verification has nothing to show"):
+        run(high=synthetic / "high", identities=synthetic / "identities.csv")
+
+
 @pytest.mark.parametrize(
     ("keys", "reason"),
     [
