@@ -12,6 +12,7 @@ from string import Template
 
 from facesr.config import SubmitSettings
 from facesr.errors import ConfigError, DataError
+from facesr.evaluation.pairs import list_pictures
 from facesr.files import require_new, whole_folder
 from facesr.leaderboard import chain, entries, phases, teams
 from facesr.leaderboard.competition import KEY, SETTINGS, Phase, Place
@@ -192,7 +193,7 @@ def _copy_references(to: Path, high: Path | None, low: Path | None, protocol: st
 
         export_synthetic(to, DEMO_FACES)
         return
-    pairs = {"high": list_png(high), "low": list_png(low)}
+    pairs = {"high": list_pictures(high), "low": list_pictures(low)}
     if set(pairs["high"]) != set(pairs["low"]):
         raise DataError(f"{high} and {low} do not hold the same names; both need exactly the same ones.")
     LowPictures.open(low)

@@ -1,15 +1,19 @@
 """competition.yaml: what is wrong in it is one sentence that names the key."""
 
 import re
+import unicodedata
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from facesr.errors import ConfigError, DataError, FaceSRError
+from facesr.leaderboard import scores
 from facesr.leaderboard.competition import KEY, SETTINGS, Place, read_competition
 from facesr.leaderboard.founding import make_competition
 from facesr.leaderboard.operations import opened
+from facesr.png import write_png
 
 GOOD = {
     "title": "T",
@@ -139,6 +143,24 @@ def test_init_refuses_before_it_writes(tmp_path: Path) -> None:
             make_competition(**arguments)  # type: ignore[arg-type]
         assert not (tmp_path / "new").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full"]
+
+
+def test_names_in_unicode_form_d_are_written_in_form_c(tmp_path: Path) -> None:
+    """As in a ZIP file of macOS; ids are in form C everywhere else."""
+    for name, side in (("low", (24, 28)), ("high", (96, 112))):
+        (tmp_path / name).mkdir()
+        picture = np.zeros((side[1], side[0], 3), np.uint8)
+        write_png(tmp_path / name / unicodedata.normalize("NFD", "J\u00fcrgen.png"), picture)
+    make_competition(tmp_path / "c", high=tmp_path / "high", low=tmp_path / "low", title="Names")
+    found = [path.name for path in (tmp_path / "c" / "references").rglob("*.png")]
+    assert found == ["J\u00fcrgen.png"] * 2
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_faces_file_is_found_in_either_unicode_form(tmp_path: Path, form: str) -> None:
+    path = tmp_path / unicodedata.normalize(form, "J\u00fcrgen.png")
+    path.write_bytes(b"x")
+    assert scores._file(tmp_path, "J\u00fcrgen") == path
 
 
 def test_init_makes_a_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
