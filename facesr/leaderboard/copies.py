@@ -14,7 +14,7 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from sqlalchemy import Table, func, insert, select, text
 from sqlalchemy.orm import Session
@@ -45,7 +45,7 @@ def backup(options: argparse.Namespace) -> None:
         try:
             with whole_file(path, durably=True) as temporary:
                 handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                with os.fdopen(handle, "wb") as file, tarfile.open(fileobj=file, mode="w") as tar:
+                with os.fdopen(handle, "wb") as file, _tar(file) as tar:
                     num_rows = _write_rows(tar, database)
                     num_files = _write_files(tar, place)
             bare = _without_references(place)
@@ -83,6 +83,11 @@ def restore(options: argparse.Namespace) -> None:
         where = f"{shown_path(folder)}/{phase.references}"
         print(f"put high/ and low/ of phase {phase.name} into {where}: the backup has none")
     print(f"{shown_path(folder)}: {num_rows} rows, the log is whole; next: facesr board serve {shown_path(folder)}")
+
+
+def _tar(file: BinaryIO) -> tarfile.TarFile:
+    """Returns a new archive that holds files where there are links: `restore` takes no links, hard ones neither."""
+    return tarfile.open(fileobj=file, mode="w", dereference=True)
 
 
 def _tables() -> list[Table]:
@@ -137,7 +142,7 @@ def _write_files(tar: tarfile.TarFile, place: Place) -> int:
     for folder in _references(place):
         for path in sorted(folder.glob("*")):
             if path.is_file():
-                files[path.relative_to(place.folder).as_posix()] = path.resolve()
+                files[path.relative_to(place.folder).as_posix()] = path
     for target, path in files.items():
         tar.add(path, f"files/{target}", recursive=False)
     return len(files)

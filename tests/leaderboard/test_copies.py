@@ -113,6 +113,9 @@ def test_references_come_back_wherever_they_lie(
     one = filled.folder / "faces" / "low" / f"{IDS[0]}.png"
     one.rename(tmp_path / "one.png")
     one.symlink_to(tmp_path / "one.png")
+    hard = filled.folder / "faces" / "low" / f"{IDS[1]}.png"
+    hard.unlink()
+    hard.hardlink_to(filled.folder / "faces" / "low" / f"{IDS[2]}.png")
     settings = filled.folder / "competition.yaml"
     settings.write_text(settings.read_text().replace("references/final", "faces"))
     call(copies.backup, folder=filled.folder, file=tmp_path / "b.tar")
