@@ -28,7 +28,7 @@ def convolution(num_in: int, num_out: int) -> nn.Sequential:
 
 
 class SeparateBlocks(nn.ConvTranspose2d):
-    """Transposed convolution 2x2 of stride 2. Its blocks do not overlap, so there are no checkerboard artifacts."""
+    """Transposed convolution 2x2 of stride 2. Its blocks do not overlap, but may show as a grid."""
 
     def __init__(self, num_in: int, num_out: int) -> None:
         super().__init__(num_in, num_out, 2, stride=2)
