@@ -153,6 +153,7 @@ def test_a_folder_that_is_taken_away_ends_the_run(bare: Make, monkeypatch: pytes
         (("data.residency=moon",), ConfigError, "residency=moon"),
         (("schedule.kind=wave",), ConfigError, "schedule.kind=wave"),
         (("start_from=missing.safetensors",), CheckpointError, "missing.safetensors"),
+        (("+loss@losses.second=adversarial_vanilla",), ConfigError, r"losses\.second are both adversarial"),
     ],
 )
 def test_bad_settings_are_one_sentence(bare: Make, overrides: tuple[str, ...], error: type, words: str) -> None:
