@@ -92,11 +92,10 @@ def list_pictures(folder: Path) -> dict[str, Path]:
 def file_of(folder: Path, key: str) -> Path:
     """Returns the PNG file of an id in a folder: an id is in Unicode form C where the file's name may be in form D.
 
-    Raises:
-        DataError: see `facesr.png.list_png`; KeyError: the folder holds no picture of that id.
+    Where there is neither, it is the plain name, so that whoever reads it says which file is missing.
     """
-    path = folder / f"{key}.png"
-    return path if path.is_file() else list_pictures(folder)[key]
+    plain, decomposed = (folder / f"{unicodedata.normalize(form, key)}.png" for form in ("NFC", "NFD"))
+    return decomposed if not plain.is_file() and decomposed.is_file() else plain
 
 
 def require_same_names(first: dict[str, Path], folder: Path, second: dict[str, Path], other: Path) -> None:

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from facesr.evaluation.bootstrap import Estimate
 from facesr.evaluation.over_set import difference_of, figure_of, over_set
+from facesr.evaluation.pairs import file_of
 from facesr.leaderboard.access import Viewer
 from facesr.leaderboard.board import Board, PhaseNow
 from facesr.leaderboard.entries import SCORED
@@ -185,7 +185,7 @@ def example_files(
     """Returns the files of the example faces, as they are there: low-resolution input, restored picture, original."""
     low, high = board.place.low(phase.settings), board.place.high(phase.settings)
     files = [
-        (_file(low, face), board.store.path(example.restored), _file(high, face))
+        (file_of(low, face), board.store.path(example.restored), file_of(high, face))
         for face, example in _examples(board, session, submission, phase)
     ]
     return [three for three in files if all(file.is_file() for file in three)]
@@ -219,7 +219,7 @@ def given_picture(board: Board, session: Session, sha256: str, viewer: Viewer) -
         for face, (low, high) in _references(board, phase, tuple(_agreed(board, this, phase))).items():
             if sha256 in (low, high):
                 folder = board.place.low(settings) if sha256 == low else board.place.high(settings)
-                return _file(folder, face)
+                return file_of(folder, face)
     raise NotFound("there is no such picture.")
 
 
@@ -241,12 +241,6 @@ def restored_picture(board: Board, session: Session, code: str, sha256: str, vie
     return board.store.path(sha256)
 
 
-def _file(folder: Path, face: str) -> Path:
-    """Returns the file of a face, whose id is in Unicode form C; an organiser's file may have its name in form D."""
-    path = folder / f"{face}.png"
-    return path if path.is_file() else folder / f"{unicodedata.normalize('NFD', face)}.png"
-
-
 def _agreed(board: Board, this: Round, phase: PhaseNow) -> list[str]:
     settings = phase.settings
     return list(example_ids(board.place.key, settings.name, this.ids, settings.public_share, settings.num_examples))
@@ -261,7 +255,7 @@ def _digests(low: Path, high: Path, faces: tuple[str, ...]) -> dict[str, tuple[s
     """Returns face -> sha256 of its low-resolution and its original file, for those that are there."""
     found = {}
     for face in faces:
-        files = _file(low, face), _file(high, face)
+        files = file_of(low, face), file_of(high, face)
         if all(file.is_file() for file in files):
             first, second = (hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
             found[face] = (first, second)

@@ -10,7 +10,7 @@ import pytest
 
 from facesr.errors import DataError, ImageError
 from facesr.evaluation.pairs import batches, file_of, list_pictures, read_batch, strict_pairs
-from facesr.png import write_png
+from facesr.png import read_png, write_png
 
 
 def picture(width: int, height: int) -> np.ndarray:
@@ -36,8 +36,10 @@ def test_a_file_is_found_by_its_id_in_either_unicode_form(tmp_path, form):
     write_png(tmp_path / name, np.zeros((4, 4, 3), np.uint8))
     ((key, path),) = list_pictures(tmp_path).items()
     assert file_of(tmp_path, key).samefile(path) and file_of(tmp_path, "J\u00fcrgen").samefile(path)
-    with pytest.raises(KeyError):
-        file_of(tmp_path, "Anna")
+    # One that is not there has its plain name, and reading it says so.
+    assert file_of(tmp_path, "Anna") == tmp_path / "Anna.png"
+    with pytest.raises(ImageError, match=r"Anna\.png"):
+        read_png(file_of(tmp_path, "Anna"))
 
 
 def test_batches_hold_one_size_and_at_most_so_many(make_faces, tmp_path, any_size):

@@ -160,7 +160,7 @@ def test_names_in_unicode_form_d_are_written_in_form_c(tmp_path: Path) -> None:
 def test_a_faces_file_is_found_in_either_unicode_form(tmp_path: Path, form: str) -> None:
     path = tmp_path / unicodedata.normalize(form, "J\u00fcrgen.png")
     path.write_bytes(b"x")
-    assert scores._file(tmp_path, "J\u00fcrgen") == path
+    assert scores.file_of(tmp_path, "J\u00fcrgen") == path
 
 
 def test_init_makes_a_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,10 +151,9 @@ def embedded(
         rows = []
         for start in places:
             some = ids[start : start + batch_size]
-            parts = [
-                [embed(judge, to_float(batch).to(device)) for judge in judges]
-                for batch in _of_one_size(read_png(paths[key]) for key in some)
-            ]
+            pictures = (read_png(paths[key]) for key in some)
+            batches = (to_float(batch).to(device) for batch in _of_one_size(pictures))
+            parts = [[embed(judge, batch) for judge in judges] for batch in batches]
             rows.append((start, [np.concatenate(of_judge) for of_judge in zip(*parts, strict=True)]))
             on_batch(len(some))
         return rows
