@@ -4,6 +4,7 @@ What batches of floats are made of and rounded to is in `facesr.image`.
 """
 
 import itertools
+import unicodedata
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -212,6 +213,15 @@ def list_png(folder: Path) -> dict[str, Path]:
     if not found:
         raise DataError(f"{folder} holds no PNG files; give the folder that holds the pictures.")
     return found
+
+
+def file_of(folder: Path, key: str) -> Path:
+    """Returns the PNG file of an id in a folder: an id is in Unicode form C where the file's name may be in form D.
+
+    Where there is neither, it is the plain name, so that whoever reads it says which file is missing.
+    """
+    plain, decomposed = (folder / f"{unicodedata.normalize(form, key)}.png" for form in ("NFC", "NFD"))
+    return decomposed if not plain.is_file() and decomposed.is_file() else plain
 
 
 def stack_pictures(paths: Iterable[Path]) -> NDArray[np.uint8]:

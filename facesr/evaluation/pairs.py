@@ -89,15 +89,6 @@ def list_pictures(folder: Path) -> dict[str, Path]:
     return dict(sorted((unicodedata.normalize("NFC", key), path) for key, path in list_png(folder).items()))
 
 
-def file_of(folder: Path, key: str) -> Path:
-    """Returns the PNG file of an id in a folder: an id is in Unicode form C where the file's name may be in form D.
-
-    Where there is neither, it is the plain name, so that whoever reads it says which file is missing.
-    """
-    plain, decomposed = (folder / f"{unicodedata.normalize(form, key)}.png" for form in ("NFC", "NFD"))
-    return decomposed if not plain.is_file() and decomposed.is_file() else plain
-
-
 def require_same_names(first: dict[str, Path], folder: Path, second: dict[str, Path], other: Path) -> None:
     """Raises DataError naming the first pictures that are in one of two folders only."""
     for names, holder, lacking in (

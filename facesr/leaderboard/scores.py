@@ -13,7 +13,6 @@ from sqlalchemy.orm import Session
 
 from facesr.evaluation.bootstrap import Estimate
 from facesr.evaluation.over_set import difference_of, figure_of, over_set
-from facesr.evaluation.pairs import file_of
 from facesr.leaderboard.access import Viewer
 from facesr.leaderboard.board import Board, PhaseNow
 from facesr.leaderboard.entries import SCORED
@@ -23,6 +22,7 @@ from facesr.leaderboard.split import example_ids
 from facesr.leaderboard.standing import shown_round
 from facesr.leaderboard.steps import Shown, first_scored, steps_of
 from facesr.leaderboard.tables import Evaluation, Round, Submission, Team
+from facesr.png import file_of
 
 RESAMPLES, SEED = 2000, 0
 

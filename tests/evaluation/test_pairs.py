@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from facesr.errors import DataError, ImageError
-from facesr.evaluation.pairs import batches, file_of, list_pictures, read_batch, strict_pairs
-from facesr.png import read_png, write_png
+from facesr.evaluation.pairs import batches, list_pictures, read_batch, strict_pairs
+from facesr.png import file_of, read_png, write_png
 
 
 def picture(width: int, height: int) -> np.ndarray:

@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 from facesr.config import EvaluateSettings
 from facesr.evaluation.bootstrap import Statistics, describe
 from facesr.evaluation.out_folder import SUMMARY, write_bytes, write_text
-from facesr.evaluation.pairs import file_of
 from facesr.evaluation.report.tables import aligned
 from facesr.evaluation.result import environment
 from facesr.evaluation.studies.paper_faces import Faces
 from facesr.evaluation.studies.paper_rows import CONSISTENCY, Row, Values
 from facesr.evaluation.studies.paper_search import Known, Searched
 from facesr.figures.sheet import Cell, sheet_png
-from facesr.png import read_png
+from facesr.png import file_of, read_png
 from facesr.web.page import png_address, render
 
 PAPER_FORMAT = 1

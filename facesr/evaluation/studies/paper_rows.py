@@ -16,7 +16,7 @@ from torch import Tensor
 from facesr import dist
 from facesr.config import EvaluateSettings
 from facesr.errors import DataError, WeightsError
-from facesr.evaluation.pairs import file_of, list_pictures, png_size, require_same_names
+from facesr.evaluation.pairs import list_pictures, png_size, require_same_names
 from facesr.evaluation.studies.paper_faces import PRISTINE, Faces, write_portraits
 from facesr.evaluation.studies.study import Job
 from facesr.evaluation.studies.tradeoff_entries import Entry, entries_of
@@ -32,7 +32,7 @@ from facesr.metrics.perceptual.niqe import FILE_NAME, PUBLISHED, NiqeModel, fit,
 from facesr.metrics.perceptual.scene_statistics import num_blocks
 from facesr.metrics.psnr import psnr_rgb
 from facesr.photos.crop import REFERENCE_HEIGHT, REFERENCE_WIDTH
-from facesr.png import read_png, write_png
+from facesr.png import file_of, read_png, write_png
 from facesr.protocols import Embedder, LatentGenerator
 from facesr.resample import resize
 from facesr.task import SCALE

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from facesr import dist
 from facesr.errors import ConfigError, DataError
-from facesr.evaluation.pairs import file_of, list_pictures
+from facesr.evaluation.pairs import list_pictures
 from facesr.evaluation.studies.operators import Case, cases_of, degradation_of, write_low
 from facesr.evaluation.studies.paper_faces import Faces, write_framed
 from facesr.evaluation.studies.paper_rows import Scorer, Values
@@ -23,7 +23,7 @@ from facesr.methods.method import Method
 from facesr.methods.pulse.pulse import Pulse
 from facesr.methods.pulse.status import GENERATED, STATUS
 from facesr.names import shown_path
-from facesr.png import read_png
+from facesr.png import file_of, read_png
 
 # As in the paper's figure: motion blur and noise. More of study=robustness by operators=[...].
 DEFAULT_OPERATORS = ("motion_blur", "gaussian_noise")

@@ -19,7 +19,6 @@ import torch
 
 from facesr.evaluation.flow import evaluate
 from facesr.evaluation.out_folder import SUMMARY, write_bytes, write_text
-from facesr.evaluation.pairs import file_of
 from facesr.evaluation.report.study_page import Sheet, study_page
 from facesr.evaluation.report.tables import aligned, digits
 from facesr.evaluation.result import Evaluation, environment, guard_facts, guard_warnings, warnings_of
@@ -29,7 +28,7 @@ from facesr.evaluation.subjects import pairs_to_score, progress, restored_by, sa
 from facesr.figures.plane import Marker, Plane, plane_png
 from facesr.figures.sheet import Cell, sheet_png
 from facesr.names import shown_path
-from facesr.png import read_png
+from facesr.png import file_of, read_png
 
 STUDY_FORMAT = 1
 NUM_SHOWN = 2  # faces in a cell of the sheet, at most

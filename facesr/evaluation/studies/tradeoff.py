@@ -21,7 +21,6 @@ import numpy as np
 from facesr.errors import ConfigError
 from facesr.evaluation.flow import evaluate
 from facesr.evaluation.out_folder import SUMMARY, write_bytes, write_text
-from facesr.evaluation.pairs import file_of
 from facesr.evaluation.perceptual import Perceptual
 from facesr.evaluation.report.examples import window
 from facesr.evaluation.report.study_page import Sheet, study_page
@@ -34,7 +33,7 @@ from facesr.figures.plane import Marker, Plane, plane_png
 from facesr.figures.sheet import MOST_PIXELS, Cell, sheet_png
 from facesr.image import Picture
 from facesr.names import shown_path
-from facesr.png import read_png
+from facesr.png import file_of, read_png
 
 STUDY_FORMAT = 1
 
