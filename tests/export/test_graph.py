@@ -57,6 +57,7 @@ NETWORKS = {
     "hourglasses": lambda: small(num_hourglass_blocks=1),
     "hourglasses and limits": lambda: small(num_hourglass_blocks=1, rms_limit=2.0, hidden_rms_limit=1.5),
     "features at the output": lambda: small(channels_out=32, rms_limit=2.0),
+    "no middle block": lambda: small(rms_limit=2.0, hidden_rms_limit=1.5, middle_block=False),
     "a cleaner": lambda: small(rms_limit=2.0, hidden_rms_limit=1.5, cleaner_channels=16),
     "srresnet": lambda: SRResNet(num_channels=16, num_blocks=2),
     "rrdbnet": lambda: RRDBNet(num_channels=16, num_blocks=1, growth=8),

@@ -35,6 +35,25 @@ def test_every_weight_learns() -> None:
         assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
 
 
+def test_without_a_middle_block_no_layer_is_at_twice_the_size_but_the_colours() -> None:
+    network, low = FaceSR(**SMALL, middle_block=False), torch.rand(2, 3, 8, 12)
+    # Two 3x3 convolutions of 32 channels at 16x24.
+    assert count_macs(FaceSR(**SMALL), 8, 12) - count_macs(network, 8, 12) == 16 * 24 * 2 * 32 * 32 * 9
+    assert not any(name.startswith("middle") for name in network.state_dict())
+    torch.testing.assert_close(network(low), upscale(low))
+
+
+@pytest.mark.parametrize("middle_block", [True, False])
+def test_what_the_colours_are_made_of_is_within_the_limit(middle_block: bool) -> None:
+    torch.manual_seed(0)
+    network, seen = FaceSR(**SMALL, rms_limit=0.6, middle_block=middle_block), []
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.15)
+    network.to_rgb.register_forward_pre_hook(lambda _layer, inputs: seen.append(inputs[0].square().mean(1).sqrt()))
+    network(50.0 * torch.randn(1, 3, 8, 8))
+    assert 0.5 < seen[0].max().item() <= 0.6001
+
+
 def test_a_group_starts_as_a_plain_residual_group() -> None:
     features = torch.rand(1, 32, 8, 12)
     assert torch.equal(Hourglass(32, 1)(features), features)

@@ -81,9 +81,9 @@ def test_blocks_and_hourglasses(limit: float | None) -> None:
 
 
 @pytest.mark.parametrize("limit", [None, 0.5])
-@pytest.mark.parametrize(("blocks", "out"), [(1, 32), (0, 0)])
-def test_the_generator(limit: float | None, blocks: int, out: int) -> None:
-    network = FaceSR(32, 2, 2, blocks, 32, out, limit)
+@pytest.mark.parametrize(("blocks", "out", "middle"), [(1, 32, True), (0, 0, True), (1, 0, False)])
+def test_the_generator(limit: float | None, blocks: int, out: int, middle: bool) -> None:
+    network = FaceSR(32, 2, 2, blocks, 32, out, limit, middle_block=middle)
     # Large enough that the clamp without a limit is reached.
     randomised(network, 0.2)
     low = torch.rand(2, 3, 7, 6, generator=torch.Generator().manual_seed(2))
@@ -100,7 +100,7 @@ def test_the_generator(limit: float | None, blocks: int, out: int) -> None:
             change = change.clamp(-8.0, 8.0)
     features = features + conv(last, change)
     features = silu(F.pixel_shuffle(conv(network.up_first, features), 2))
-    features = block(network.middle, features, limit)
+    features = block(network.middle, features, limit) if network.middle is not None else limited(features, limit)
     if out:
         features = silu(F.pixel_shuffle(conv(network.up_second[0], features), 2))  # type: ignore[index]
         features = block(network.last, features, limit)
