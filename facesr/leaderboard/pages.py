@@ -125,7 +125,7 @@ def board_page(
             max_markers=MAX_MARKERS,
         )
 
-    return kept(asked, request, table_mark(table, phase), make)
+    return kept(asked, request, (table_mark(table, phase), view, sort, baselines), make)
 
 
 def _is_stepped(sight: Sight, view: str) -> bool:
@@ -195,7 +195,8 @@ def log_page(
             older=last if last > 1 else None,
         )
 
-    return kept(asked, request, head, make)
+    # Those before a line that is not there yet are those before the newest.
+    return kept(asked, request, (head, before is None, lines[0].seq if lines else 0), make)
 
 
 def _told(data: str) -> list[tuple[str, str]]:

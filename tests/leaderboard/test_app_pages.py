@@ -104,7 +104,7 @@ def test_hostile_text_is_escaped_on_every_page(made: Made) -> None:
 
 
 def test_pages_are_kept_by_etag_and_not_for_who_is_signed_in(made: Made) -> None:
-    site, app, _ = made
+    site, app, codes = made
     reader, member = Client(app), Client(app).sign_in(site.tokens["First"])
     for address in ("/", "/phases/final", "/log", "/feed.atom"):
         answer = reader.get(address)
@@ -113,6 +113,26 @@ def test_pages_are_kept_by_etag_and_not_for_who_is_signed_in(made: Made) -> None
     pages = len(app.state.board.rendered._pages)
     assert reader.get("/phases/final?other=1").headers["etag"] == reader.get("/phases/final").headers["etag"]
     assert len(app.state.board.rendered._pages) == pages
+    # What another page asks is nothing to this one.
+    for address, other in (
+        ("/", "view=x"),
+        ("/phases/final", "a=1&before=2"),
+        ("/phases/final/plane.png", "a=1&b=2&sort=score&baselines=0&view=public"),
+        ("/log", "sort=1"),
+        ("/log?before=9999998", "before=9999999"),
+        (f"/submissions/{codes['best']}", "view=1&sort=1&before=1"),
+    ):
+        path, _, asks = address.partition("?")
+        first = reader.get(address).headers["etag"]
+        pages = len(app.state.board.rendered._pages)
+        asks = "" if other.startswith("before=999") else f"{asks}&"
+        assert reader.get(f"{path}?{asks}{other}").headers["etag"] == first, address
+        assert len(app.state.board.rendered._pages) == pages
+    differing = ("", "?sort=score", "?sort=-score", "?baselines=0", "?view=public", "?sort=score&baselines=0")
+    assert len({reader.get(f"/phases/final{one}").headers["etag"] for one in differing}) == len(differing)
+    assert len({reader.get(f"/log{one}").headers["etag"] for one in ("", "?before=2", "?before=3")}) == 3
+    ways = [(codes["best"], codes["other"]), (codes["other"], codes["best"]), (codes["best"], codes["old"])]
+    assert len({reader.get(f"/compare?a={a}&b={b}").headers["etag"] for a, b in ways}) == 3
     assert member.get("/").headers["cache-control"] == "no-store" and "etag" not in member.get("/").headers
     assert "Your team" in member.get("/").text and "Your team" not in reader.get("/").text
 
