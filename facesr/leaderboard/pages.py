@@ -95,10 +95,8 @@ def board_page(
     phase = one_phase(asked, name)
     shown = phase.sight.view(view)
     table = asked.board.standings.get(phase.settings, shown, is_over=phase.sight.is_over)
-    others: dict[int, float] = {}
-    if shown != PUBLIC:
-        public = asked.board.standings.get(phase.settings, PUBLIC, is_over=phase.sight.is_over)
-        others = {one.submission.id: one.means[public.ranking_metric or ""] for one in public.entries}
+    # Of the rows shown: in the public view another submission of a team may count.
+    others = {} if shown == PUBLIC else {one.submission.id: one.public_score for one in table.entries}
 
     def make() -> str:
         address = _address(name, view, baselines)

@@ -137,6 +137,21 @@ def test_pages_are_kept_by_etag_and_not_for_who_is_signed_in(made: Made) -> None
     assert "Your team" in member.get("/").text and "Your team" not in reader.get("/").text
 
 
+def test_the_closed_table_has_the_public_score_of_the_submission_that_it_shows(tmp_path: Path) -> None:
+    """Another one of the two that a team chose leads the public view."""
+    site = make_site(tmp_path / "board", "rank_rule: chosen\n    num_chosen: 2")
+    team = site.team("First")
+    codes = [site.scored(team, 1, (0.81, 0.52)), site.scored(team, 2, (0.63, 0.94))]
+    with site.database.write() as session:
+        for code in codes:
+            entries.choose(site.database, session, entries.submission_of(session, code), site.phase, chosen=True)
+        phases.close(site.database, session, "final", "test")
+    text = Client(create_app(site.place, site.database)).get("/phases/final").text
+    (row,) = re.findall(r"<tr.*?</tr>", text, re.DOTALL)[1:]
+    site.database.close()
+    assert codes[1] in row and "0.9400" in row and "0.6300" in row
+
+
 def test_example_pictures_are_shown_and_no_others(made: Made) -> None:
     site, app, codes = made
     client = Client(app)
