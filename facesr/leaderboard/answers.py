@@ -19,7 +19,6 @@ from facesr.web.sessions import MAX_AGE_SECONDS
 # Where the script of a team's page sends the pieces of an archive.
 TEAM_PIECES = "/team/pieces/"
 _TITLES = {400: "Not understood", 401: "Sign in", 403: "Refused", 404: "Not found", 409: "Not now", 413: "Too large"}
-_QUESTIONS = ("view", "sort", "baselines", "before", "a", "b")
 _MAX_VISITOR_SECONDS = 24 * 3600
 
 
@@ -50,13 +49,12 @@ def kept(
     Args:
         asked: who asks; what was made for one scope is not shown to another.
         request: its If-None-Match saves sending what the client has.
-        mark: all that the page is made of.
+        mark: all that the page is made of beside its path, with the checked values of the query that it takes.
         make: makes the page.
         kind: its type.
     """
-    # Other questions change nothing, so they are no way to have a page made anew.
-    questions = tuple(request.query_params.get(name, "") for name in _QUESTIONS)
-    key = (asked.path, questions, asked.viewer.scope, mark)
+    # Questions that a page does not ask change nothing, so they are no way to have it made anew.
+    key = (asked.path, asked.viewer.scope, mark)
     name = f'"{hash_of(key)}"'
     headers = {"vary": "Cookie", "cache-control": "no-store" if asked.viewer.scope else "no-cache"}
     if not asked.viewer.scope:

@@ -44,15 +44,25 @@ class Allowance:
         return min(self.scored_left, self.refused_left, self.in_all_left, self.waiting_left) > 0
 
 
-def allowance(database: Database, session: Session, team: Team, phase: Phase) -> Allowance:
-    """Returns what a team may still send; a failure of the organiser's counts for nothing."""
-    now = database.now(session)
-    day = now.replace(hour=0, minute=0, second=0, microsecond=0)
+def allowance(
+    database: Database, session: Session, team: Team, phase: Phase, received: datetime | None = None
+) -> Allowance:
+    """Returns what a team may still send; a failure of the organiser's counts for nothing.
+
+    Args:
+        database: of the board.
+        session: of the database.
+        team: that sends.
+        phase: that it sends to.
+        received: a moment of the day that counts, in UTC; None is now.
+    """
+    day = (received or database.now(session)).replace(hour=0, minute=0, second=0, microsecond=0)
+    resets = day + timedelta(days=1)
 
     def count(states: Sequence[str], since: datetime | None = None) -> int:
         rule = [Submission.team_id == team.id, Submission.phase == phase.name, Submission.state.in_(states)]
         if since is not None:
-            rule.append(Submission.received >= since)
+            rule += [Submission.received >= since, Submission.received < resets]
         return session.scalar(select(func.count()).select_from(Submission).where(*rule)) or 0
 
     limits = phase.limits
@@ -61,7 +71,7 @@ def allowance(database: Database, session: Session, team: Team, phase: Phase) ->
         refused_left=max(0, limits.refused_per_day - count([REFUSED], day)),
         in_all_left=max(0, limits.scored_in_all - count([QUEUED, SCORED])),
         waiting_left=max(0, limits.waiting - _num_waiting(session, team, phase)),
-        resets=day + timedelta(days=1),
+        resets=resets,
     )
 
 
@@ -71,18 +81,21 @@ def _num_waiting(session: Session, team: Team, phase: Phase) -> int:
     return session.scalar(found) or 0
 
 
-def require_allowance(database: Database, session: Session, team: Team, phase: Phase) -> None:
-    """Checks that an archive of a team would be taken now.
+def require_allowance(
+    database: Database, session: Session, team: Team, phase: Phase, received: datetime | None = None
+) -> None:
+    """Checks that an archive of a team would be taken; `received` is when its last byte came, None is now.
 
     Raises:
-        NotNow: the phase is not open.
+        NotNow: the phase was not open at that moment.
         NotAllowed: the team is disqualified.
         OverLimit: a limit is reached; the sentence says which, and when it ends.
     """
-    require_open(times_of(session, phase.name), database.now(session))
+    received = received or database.now(session)
+    require_open(times_of(session, phase.name), received)
     if team.disqualified:
         raise NotAllowed("this team is disqualified; write to the organiser.")
-    left, limits = allowance(database, session, team, phase), phase.limits
+    left, limits = allowance(database, session, team, phase, received), phase.limits
     until = f"it begins anew at {left.resets:%Y-%m-%d %H:%M} UTC"
     if left.in_all_left == 0:
         raise OverLimit(f"the limit of {limits.scored_in_all} scored submissions in this phase is reached.")
@@ -95,12 +108,20 @@ def require_allowance(database: Database, session: Session, team: Team, phase: P
 
 
 def receive(
-    database: Database, session: Session, team: Team, phase: Phase, stored: Stored, *, is_baseline: bool = False
+    database: Database,
+    session: Session,
+    team: Team,
+    phase: Phase,
+    stored: Stored,
+    *,
+    received: datetime | None = None,
+    is_baseline: bool = False,
 ) -> Submission:
     """Returns the submission of an archive that lies in the store; the same archive again is the same submission.
 
     So a client that has lost the answer sends it again without harm. One that failed by the organiser's fault is
-    queued again. A baseline of the organiser's has neither limits nor a time.
+    queued again. A baseline of the organiser's has neither limits nor a time. `received` is when the last byte came,
+    in UTC, which decides about the phase's end and the limits of the day; None is now.
 
     Raises:
         BoardError: see `require_allowance`; or the same archive was withdrawn.
@@ -108,14 +129,15 @@ def receive(
     known = same_archive(session, team, phase, stored.sha256)
     if known is not None and known.state != FAILED:
         return known
+    received = received or database.now(session)
     if not is_baseline:
-        require_allowance(database, session, team, phase)
+        require_allowance(database, session, team, phase, received)
     if known is None:
         known = Submission(
             code=secrets.token_urlsafe(12),
             team_id=team.id,
             phase=phase.name,
-            received=database.now(session),
+            received=received,
             archive_sha256=stored.sha256,
             num_bytes=stored.num_bytes,
             state=QUEUED,
@@ -123,7 +145,7 @@ def receive(
         )
         session.add(known)
     else:
-        known.state, known.attempts, known.problem, known.received = QUEUED, 0, "", database.now(session)
+        known.state, known.attempts, known.problem, known.received = QUEUED, 0, "", received
     session.flush()
     data = {"submission": known.code, "phase": phase.name, "archive": stored.sha256, "bytes": stored.num_bytes}
     chain.append(database, session, f"team {team.name}", "archive received", data)

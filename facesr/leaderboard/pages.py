@@ -95,10 +95,8 @@ def board_page(
     phase = one_phase(asked, name)
     shown = phase.sight.view(view)
     table = asked.board.standings.get(phase.settings, shown, is_over=phase.sight.is_over)
-    others: dict[int, float] = {}
-    if shown != PUBLIC:
-        public = asked.board.standings.get(phase.settings, PUBLIC, is_over=phase.sight.is_over)
-        others = {one.submission.id: one.means[public.ranking_metric or ""] for one in public.entries}
+    # Of the rows shown: in the public view another submission of a team may count.
+    others = {} if shown == PUBLIC else {one.submission.id: one.public_score for one in table.entries}
 
     def make() -> str:
         address = _address(name, view, baselines)
@@ -125,7 +123,7 @@ def board_page(
             max_markers=MAX_MARKERS,
         )
 
-    return kept(asked, request, table_mark(table, phase), make)
+    return kept(asked, request, (table_mark(table, phase), view, sort, baselines), make)
 
 
 def _is_stepped(sight: Sight, view: str) -> bool:
@@ -195,7 +193,8 @@ def log_page(
             older=last if last > 1 else None,
         )
 
-    return kept(asked, request, head, make)
+    # Those before a line that is not there yet are those before the newest.
+    return kept(asked, request, (head, before is None, lines[0].seq if lines else 0), make)
 
 
 def _told(data: str) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import func, select
@@ -26,7 +26,7 @@ from facesr.leaderboard.faults import Elsewhere, NotFound, OverLimit
 from facesr.leaderboard.phases import require_open, times_of
 from facesr.leaderboard.storage import require_quota
 from facesr.leaderboard.tables import Team, Upload
-from facesr.leaderboard.uploads import Receipt, known_code, require_may_send, require_room, take
+from facesr.leaderboard.uploads import Receipt, known_code, moment, require_may_send, require_room, take
 from facesr.web.database import Database
 from facesr.web.security import Refusal
 from facesr.web.store import Store
@@ -57,6 +57,12 @@ def announce(board: Board, viewer: Viewer, phase: Phase, sha256: str, num_bytes:
         limit = board.competition.max_archive_mib
         raise Refusal(413, "too_large", f"an archive has 1 byte or more, and at most {limit} MiB.")
     expire(board.database, board.store)
+    with board.database.read() as session:
+        rule = (Upload.team_id == viewer.team_id, Upload.phase == phase.name, Upload.archive_sha256 == sha256)
+        begun = session.scalar(select(Upload).where(*rule))
+    if begun is not None and begun.num_received == begun.num_bytes == num_bytes:
+        # It came in time, or did not: `finish` says so, perhaps when the phase is over.
+        return begun, False
     require_may_send(board, viewer, phase, num_bytes, (phase.name, sha256))
     with board.database.write() as session:
         team = team_of(session, viewer)
@@ -123,10 +129,10 @@ async def append(board: Board, viewer: Viewer, code: str, offset: int, pieces: A
         upload = await run_in_threadpool(_at, board, viewer, code, offset)
         path = _folder(board.store, code) / f"{secrets.token_hex(8)}.new"
         try:
-            num_bytes, broken = await _write(path, board.pace.of(pieces), upload.num_bytes - offset)
+            num_bytes, broken, received = await _write(board, path, board.pace.of(pieces), upload.num_bytes - offset)
             is_enough = num_bytes >= MIN_PIECE_BYTES or offset + num_bytes == upload.num_bytes
             if num_bytes and is_enough:
-                upload = await run_in_threadpool(_count, board, viewer, code, offset, path, num_bytes)
+                upload = await run_in_threadpool(_count, board, viewer, code, offset, path, num_bytes, received)
             elif broken is None and not is_enough:
                 least = MIN_PIECE_BYTES // 1024
                 raise Refusal(400, "small_piece", f"a piece has at least {least} KiB, unless it is the last one.")
@@ -141,7 +147,9 @@ async def append(board: Board, viewer: Viewer, code: str, offset: int, pieces: A
 def _at(board: Board, viewer: Viewer, code: str, offset: int) -> Upload:
     with board.database.read() as session:
         upload = upload_of(board.database, session, code, viewer)
-        require_open(times_of(session, upload.phase), board.database.now(session))
+        is_complete = upload.num_received == upload.num_bytes
+        came = _last_byte(upload) if is_complete else board.database.now(session)
+        require_open(times_of(session, upload.phase), came)
     if upload.num_received != offset:
         raise _elsewhere(upload)
     require_room(board, 2 * (upload.num_bytes - offset))
@@ -156,8 +164,15 @@ def _elsewhere(upload: Upload) -> Elsewhere:
     return Elsewhere(f"this upload goes on at byte {upload.num_received}; send from there.")
 
 
-async def _write(path: Path, pieces: AsyncIterator[bytes], most: int) -> tuple[int, ClientDisconnect | Refusal | None]:
-    """Writes a piece durably; returns how many bytes it has, and what broke it off.
+def _last_byte(upload: Upload) -> datetime:
+    """Returns when the last piece of an upload had come, in UTC."""
+    return upload.expires - timedelta(hours=KEPT_HOURS)
+
+
+async def _write(
+    board: Board, path: Path, pieces: AsyncIterator[bytes], most: int
+) -> tuple[int, ClientDisconnect | Refusal | None, datetime]:
+    """Writes a piece durably; returns how many bytes it has, what broke it off, and when its last byte had come.
 
     Raises:
         Refusal: there are more bytes than `most`; nothing of them counts.
@@ -179,14 +194,17 @@ async def _write(path: Path, pieces: AsyncIterator[bytes], most: int) -> tuple[i
                 if error.status != _TOO_SLOW:
                     raise
                 broken = error
+            received = await run_in_threadpool(moment, board)
             file.flush()
             await run_in_threadpool(os.fsync, file.fileno())
     except OSError as error:
         raise _unwritable(error) from error
-    return num_bytes, broken
+    return num_bytes, broken, received
 
 
-def _count(board: Board, viewer: Viewer, code: str, offset: int, path: Path, num_bytes: int) -> Upload:
+def _count(
+    board: Board, viewer: Viewer, code: str, offset: int, path: Path, num_bytes: int, received: datetime
+) -> Upload:
     with board.database.write() as session:
         upload = upload_of(board.database, session, code, viewer)
         if upload.num_received != offset:
@@ -197,18 +215,23 @@ def _count(board: Board, viewer: Viewer, code: str, offset: int, path: Path, num
         except OSError as error:
             raise _unwritable(error) from error
         upload.num_received = offset + num_bytes
-        upload.expires = board.database.now(session) + timedelta(hours=KEPT_HOURS)
+        # The moment is kept so, too: an upload that is complete has come in time when its last piece has.
+        upload.expires = received + timedelta(hours=KEPT_HOURS)
         return upload
 
 
 def finish(board: Board, viewer: Viewer, phase: Phase, upload: Upload) -> Receipt:
     """Makes a submission of an upload that has all its bytes, which is gone then.
 
+    It counts for the moment and the day at which its last byte came. Where the limits of that day were reached, it
+    counts for today, while the phase is open.
+
     Raises:
         Refusal: its sha256 is not the announced one; it has to be sent again from the beginning.
         BoardError: a limit was reached meanwhile; the upload stays, and can be finished when it ends.
     """
     assert viewer.team_id is not None
+    received = _received(board, viewer, phase, upload)
     with board.slots.taken(viewer.team_id), board.store.incoming(board.max_archive_bytes) as part:
         offset = 0
         try:
@@ -228,9 +251,25 @@ def finish(board: Board, viewer: Viewer, phase: Phase, upload: Upload) -> Receip
             delete(board, upload)
             raise Refusal(400, "bad_digest", "what came has another sha256 than was announced; send it again.")
         part.settle()
-        receipt = take(board, viewer, phase, part, upload.num_bytes)
+        receipt = take(board, viewer, phase, part, upload.num_bytes, received)
     delete(board, upload)
     return receipt
+
+
+def _received(board: Board, viewer: Viewer, phase: Phase, upload: Upload) -> datetime:
+    """Returns the moment that an upload counts for; what would be refused is refused before it is copied."""
+    received = _last_byte(upload)
+    with board.database.read() as session:
+        team = team_of(session, viewer)
+        known = entries.same_archive(session, team, phase, upload.archive_sha256)
+        if known is not None and known.state != entries.FAILED:
+            return received
+        try:
+            entries.require_allowance(board.database, session, team, phase, received)
+        except OverLimit:
+            received = board.database.now(session)
+            entries.require_allowance(board.database, session, team, phase, received)
+    return received
 
 
 def delete(board: Board, upload: Upload) -> None:

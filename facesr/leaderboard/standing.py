@@ -45,6 +45,7 @@ class Entry:
         mean_watts: of the restoration, by its manifest; None where it is not stated.
         within_power_limit: None without a limit or a statement.
         num_entries: scored submissions of the team in the phase.
+        public_score: its own mean over the public faces, in whatever view.
     """
 
     submission: Submission
@@ -56,6 +57,7 @@ class Entry:
     mean_watts: float | None
     within_power_limit: bool | None
     num_entries: int
+    public_score: float
 
     @property
     def num_parameters(self) -> int | None:
@@ -297,6 +299,7 @@ def _entry(
         mean_watts=watts,
         within_power_limit=None if limit is None or watts is None else watts <= limit,
         num_entries=number,
+        public_score=_mean(one, this, PUBLIC),
     )
 
 

@@ -202,7 +202,7 @@ def compare_page(
             views=[(one, f"/compare?a={a}&b={b}&view={one}") for one in phase.sight.views],
         )
 
-    return kept(asked, request, (head, phase.sight), make)
+    return kept(asked, request, (head, phase.sight, a, b, shown), make)
 
 
 def ordered(scores: Scores) -> list[str]:

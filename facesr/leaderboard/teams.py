@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from facesr.leaderboard import chain
 from facesr.leaderboard.faults import BoardError, NotAllowed, NotFound, NotNow
 from facesr.leaderboard.tables import Invitation, Team, Token
-from facesr.submission.manifest import is_team
+from facesr.submission.manifest import is_team, without_unseen
 from facesr.web.database import Database
 from facesr.web.tokens import digest, is_token, new_token
 
@@ -149,7 +149,8 @@ def new_team(
     name = unicodedata.normalize("NFC", name).strip()
     if not is_team(name):
         raise BoardError(
-            "a team's name has 1 to 64 letters and digits, with spaces, dots, _ and - between them; choose another one."
+            "a team's name has 1 to 64 letters and digits, with spaces, dots, _ and - between them, and nothing "
+            "that is not seen; choose another one."
         )
     key = key_of(name)
     if session.scalar(select(Team.id).where(Team.key == key)) is not None:
@@ -166,8 +167,9 @@ def new_team(
 
 
 def key_of(name: str) -> str:
-    """Returns what of a name has to be unique: neither letter case, width, spaces nor the script of look-alikes."""
-    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    """Returns what of a name has to be unique: not letter case, width, spaces, the unseen or look-alikes' script."""
+    # First, because the unseen keeps letters and marks apart that are one character without it.
+    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", without_unseen(name)).casefold())
     return "".join(text.translate(_LOOK_ALIKES).split())[:256]
 
 
@@ -177,7 +179,9 @@ def team_named(session: Session, name: str) -> Team:
     Raises:
         NotFound: there is none of that name.
     """
-    team = session.scalar(select(Team).where(Team.key == key_of(name)))
+    # By the name itself first: keys that were made by older rules stay as they are.
+    team = session.scalar(select(Team).where(Team.name == unicodedata.normalize("NFC", name).strip()))
+    team = team or session.scalar(select(Team).where(Team.key == key_of(name)))
     if team is None:
         raise NotFound(f"there is no team {name[:64]!r}.")
     return team

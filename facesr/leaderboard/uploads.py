@@ -4,6 +4,7 @@ import re
 import shutil
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
@@ -124,16 +125,23 @@ async def receive_archive(
                 buffer.clear()
         if num_bytes == 0:
             raise Refusal(400, "empty", "no archive came; choose a file.")
+        received = await run_in_threadpool(moment, board)
         await run_in_threadpool(part.write, bytes(buffer))
         if sha256 is not None and sha256 != part.sha256:
             raise Refusal(400, "bad_digest", "what came has another sha256 than X-Content-SHA256 says; send it again.")
         # The disk is slow; no other writer has to wait for it.
         await run_in_threadpool(part.settle)
-        return await run_in_threadpool(take, board, viewer, phase, part, num_bytes)
+        return await run_in_threadpool(take, board, viewer, phase, part, num_bytes, received)
 
 
-def take(board: Board, viewer: Viewer, phase: Phase, part: Incoming, num_bytes: int) -> Receipt:
-    """Makes a submission of an archive that has come whole.
+def moment(board: Board) -> datetime:
+    """Returns the time by the database's clock, in UTC."""
+    with board.database.read() as session:
+        return board.database.now(session)
+
+
+def take(board: Board, viewer: Viewer, phase: Phase, part: Incoming, num_bytes: int, received: datetime) -> Receipt:
+    """Makes a submission of an archive that has come whole; `received` is when its last byte came.
 
     Raises:
         BoardError: `facesr.leaderboard.entries` refuses it.
@@ -144,7 +152,7 @@ def take(board: Board, viewer: Viewer, phase: Phase, part: Incoming, num_bytes: 
         known = entries.same_archive(session, team, phase, stored.sha256)
         if known is None:
             require_quota(session, team, board.competition, num_bytes, (phase.name, part.sha256))
-        submission = entries.receive(board.database, session, team, phase, stored)
+        submission = entries.receive(board.database, session, team, phase, stored, received=received)
         # Before the row is committed: a submission has its archive, until that is deleted for good.
         if submission.archive_removed is None:
             part.keep()

@@ -50,6 +50,8 @@ def open_database(study: Study) -> Database:
                     "the database holds answers to another plan than the study's plan.json; bring that file back, or "
                     "give the study a database of its own."
                 )
+        # Of a process that was killed between a withdrawal and this.
+        database.empty_log()
     except BaseException:
         database.close()
         raise
@@ -64,14 +66,3 @@ def config(connection: Connection) -> Config:
 def _delete_for_good(connection: Any, _: Any) -> None:
     # A rater's answers are gone from the file when they are deleted, not merely marked as free.
     connection.execute("PRAGMA secure_delete=ON")
-
-
-def empty_log(database: Database) -> None:
-    """Brings what was deleted out of SQLite's write-ahead log, too; elsewhere there is nothing to do."""
-    if not database.is_sqlite:
-        return
-    connection = database.engine.raw_connection()
-    try:
-        connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    finally:
-        connection.close()

@@ -7,7 +7,6 @@ from datetime import timedelta
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from facesr.opinion.opening import empty_log
 from facesr.opinion.ratings import ANSWERS
 from facesr.opinion.study import Study
 from facesr.opinion.tables import Answer, Fact, RaterRow
@@ -151,7 +150,7 @@ def withdraw(database: Database, rater_id: int) -> None:
         session.execute(delete(Answer).where(Answer.rater_id == rater_id))
         rater.withdrawn = rater.withdrawn or database.now(session)
         rater.slot, rater.finished, rater.seen, rater.language = None, None, None, ""
-    empty_log(database)
+    database.empty_log()
 
 
 @dataclass(frozen=True)

@@ -78,10 +78,12 @@ def _checked(found: dict[str, str], model: Mapping[str, str], name: str) -> dict
             raise ConfigError(f"{name} {what} {shown(sorted(keys))}; its keys are those of the English file.")
     for key, text in found.items():
         try:
-            fields = {field for _, field, spec, _ in string.Formatter().parse(text) if field is not None or spec}
+            parts = [part for part in string.Formatter().parse(text) if part[1] is not None]
         except ValueError:
-            fields = {"{"}
-        if not fields <= _fields(model[key]):
+            parts = [("", "{", "", None)]
+        # A conversion (!r) or a format (:>9) may fail only when a page is made, with the values that it has then.
+        is_plain = all(not spec and conversion is None for _, _, spec, conversion in parts)
+        if not is_plain or not {field for _, field, _, _ in parts} <= _fields(model[key]):
             allowed = ", ".join("{" + field + "}" for field in sorted(_fields(model[key]))) or "nothing"
             raise ConfigError(f"{name}: {key} may have {allowed} in braces; mend it.")
     if found["direction"] not in ("ltr", "rtl"):

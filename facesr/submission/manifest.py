@@ -16,6 +16,27 @@ from facesr.submission.attachment_rules import is_attachment_name
 # Without and with optional keys.
 MANIFEST_FORMATS = ("facesr-submission-1", "facesr-submission-2")
 MAX_TEAM_LENGTH = 64
+# First and last character of what programs show as nothing, although some of it are letters and marks.
+# Source: Default_Ignorable_Code_Point in https://www.unicode.org/Public/UCD/latest/ucd/DerivedCoreProperties.txt
+_IGNORABLE = (
+    (0x00AD, 0x00AD),
+    (0x034F, 0x034F),
+    (0x061C, 0x061C),
+    (0x115F, 0x1160),
+    (0x17B4, 0x17B5),
+    (0x180B, 0x180F),
+    (0x200B, 0x200F),
+    (0x202A, 0x202E),
+    (0x2060, 0x206F),
+    (0x3164, 0x3164),
+    (0xFE00, 0xFE0F),
+    (0xFEFF, 0xFEFF),
+    (0xFFA0, 0xFFA0),
+    (0xFFF0, 0xFFF8),
+    (0x1BCA0, 0x1BCA3),
+    (0x1D173, 0x1D17A),
+    (0xE0000, 0xE0FFF),
+)
 
 
 @dataclass(frozen=True)
@@ -73,14 +94,23 @@ def parse_manifest(data: bytes, label: str, *, has_attachments: bool = False) ->
 
 
 def is_team(value: Any) -> bool:
-    """Returns whether a value is a team name: 1 to 64 letters and digits of any script, spaces and ``._-`` between."""
+    """Returns whether a value is a team name: 1 to 64 letters and digits of any script, spaces and ``._-`` between.
+
+    None of them is one that is not seen.
+    """
     return (
         isinstance(value, str)
         and 0 < len(value) <= MAX_TEAM_LENGTH
         and value == unicodedata.normalize("NFC", value).strip()
         and value[0].isalnum()
         and all(character in " ._-" or unicodedata.category(character)[0] in "LMN" for character in value)
+        and value == without_unseen(value)
     )
+
+
+def without_unseen(text: str) -> str:
+    """Returns a text without the characters that are shown as nothing, such as variation selectors and fillers."""
+    return "".join(one for one in text if not any(first <= ord(one) <= last for first, last in _IGNORABLE))
 
 
 def _is_attachments(value: Any) -> bool:

@@ -10,6 +10,8 @@ Writers take turns (BEGIN IMMEDIATE on SQLite, an advisory lock on PostgreSQL). 
 until it commits: limits, queues and chained logs need no thought about two writers at once.
 """
 
+import contextlib
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -98,6 +100,10 @@ class Database:
         self._writing = self.engine.execution_options(facesr_writes=True)
         self._turn = threading.Lock()
         self._also_closed: list[Callable[[], None]] = []
+        # Whether something deleted may lie in SQLite's write-ahead log yet.
+        self._is_log_due = False
+        if self.is_sqlite:
+            event.listen(self.engine, "checkin", self._empty_due_log)
 
     @property
     def is_sqlite(self) -> bool:
@@ -147,6 +153,30 @@ class Database:
             where = self.engine.url.render_as_string(hide_password=True)
             raise DataError(f"database {where} cannot be opened ({_reason(error)}); check its address.") from error
 
+    def empty_log(self) -> None:
+        """Brings what was deleted out of SQLite's write-ahead log, too; elsewhere there is nothing to do.
+
+        Nobody waits for it: as long as somebody reads an older state the log is in use, and it is tried again whenever
+        this process has read or written, and at the end.
+        """
+        if self.is_sqlite:
+            self._is_log_due = True
+            # It is tried with every connection that goes back to the pool.
+            self.engine.raw_connection().close()
+
+    def _empty_due_log(self, connection: sqlite3.Connection | None, _: Any) -> None:
+        if not self._is_log_due or connection is None:
+            return
+        # Before it is tried: what another thread deletes meanwhile is due again.
+        self._is_log_due = False
+        is_busy = True
+        with contextlib.suppress(sqlite3.OperationalError):
+            connection.execute("PRAGMA busy_timeout=0")
+            is_busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] != 0
+        connection.execute(f"PRAGMA busy_timeout={int(_BUSY_SECONDS * 1000)}")
+        if is_busy:
+            self._is_log_due = True
+
     def also_close(self, close: Callable[[], None]) -> None:
         """Has something called when the database is closed."""
         self._also_closed.append(close)
@@ -155,6 +185,9 @@ class Database:
         """Closes all connections."""
         for close in self._also_closed:
             close()
+        if self._is_log_due:
+            with contextlib.suppress(DBAPIError):
+                self.empty_log()
         self.engine.dispose()
 
 

@@ -2,7 +2,8 @@
 
 The cookie holds the digest of the token that somebody signed in with, when that was, and a random number, all signed.
 So there is no table of sessions: they outlive a restart and hold for every server process of a site, and revoking the
-token ends them, because it is looked up at every request. What is signed out stays on a list until it would have ended.
+token ends them everywhere, because it is looked up at every request. Signing out takes the cookie from the browser; a
+copy of it is refused by the process that was told, from a list in its memory, and elsewhere holds until it ends.
 """
 
 import hashlib
@@ -57,7 +58,10 @@ class Sessions:
             return digest if -60 <= age <= self._max_age_seconds and number not in self._ended else None
 
     def end(self, cookie: str) -> None:
-        """Ends the session of a cookie, also for whoever has a copy of it."""
+        """Ends the session of a cookie in this process, as long as it runs, also for whoever has a copy of it.
+
+        Other server processes take a copy until the session's time is over or its token is revoked.
+        """
         if self.digest_of(cookie) is None:
             return
         now = self._clock()

@@ -281,7 +281,7 @@ def test_a_database_that_is_away_is_told_in_one_sentence(made: Made, monkeypatch
 def test_an_archive_that_is_refused_at_last_leaves_nothing(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     site, app = made
 
-    def late(*_: Any) -> Any:
+    def late(*_: Any, **__: Any) -> Any:
         raise OverLimit("another one was quicker.")
 
     monkeypatch.setattr(entries, "receive", late)

@@ -104,7 +104,7 @@ def test_hostile_text_is_escaped_on_every_page(made: Made) -> None:
 
 
 def test_pages_are_kept_by_etag_and_not_for_who_is_signed_in(made: Made) -> None:
-    site, app, _ = made
+    site, app, codes = made
     reader, member = Client(app), Client(app).sign_in(site.tokens["First"])
     for address in ("/", "/phases/final", "/log", "/feed.atom"):
         answer = reader.get(address)
@@ -113,8 +113,43 @@ def test_pages_are_kept_by_etag_and_not_for_who_is_signed_in(made: Made) -> None
     pages = len(app.state.board.rendered._pages)
     assert reader.get("/phases/final?other=1").headers["etag"] == reader.get("/phases/final").headers["etag"]
     assert len(app.state.board.rendered._pages) == pages
+    # What another page asks is nothing to this one.
+    for address, other in (
+        ("/", "view=x"),
+        ("/phases/final", "a=1&before=2"),
+        ("/phases/final/plane.png", "a=1&b=2&sort=score&baselines=0&view=public"),
+        ("/log", "sort=1"),
+        ("/log?before=9999998", "before=9999999"),
+        (f"/submissions/{codes['best']}", "view=1&sort=1&before=1"),
+    ):
+        path, _, asks = address.partition("?")
+        first = reader.get(address).headers["etag"]
+        pages = len(app.state.board.rendered._pages)
+        asks = "" if other.startswith("before=999") else f"{asks}&"
+        assert reader.get(f"{path}?{asks}{other}").headers["etag"] == first, address
+        assert len(app.state.board.rendered._pages) == pages
+    differing = ("", "?sort=score", "?sort=-score", "?baselines=0", "?view=public", "?sort=score&baselines=0")
+    assert len({reader.get(f"/phases/final{one}").headers["etag"] for one in differing}) == len(differing)
+    assert len({reader.get(f"/log{one}").headers["etag"] for one in ("", "?before=2", "?before=3")}) == 3
+    ways = [(codes["best"], codes["other"]), (codes["other"], codes["best"]), (codes["best"], codes["old"])]
+    assert len({reader.get(f"/compare?a={a}&b={b}").headers["etag"] for a, b in ways}) == 3
     assert member.get("/").headers["cache-control"] == "no-store" and "etag" not in member.get("/").headers
     assert "Your team" in member.get("/").text and "Your team" not in reader.get("/").text
+
+
+def test_the_closed_table_has_the_public_score_of_the_submission_that_it_shows(tmp_path: Path) -> None:
+    """Another one of the two that a team chose leads the public view."""
+    site = make_site(tmp_path / "board", "rank_rule: chosen\n    num_chosen: 2")
+    team = site.team("First")
+    codes = [site.scored(team, 1, (0.81, 0.52)), site.scored(team, 2, (0.63, 0.94))]
+    with site.database.write() as session:
+        for code in codes:
+            entries.choose(site.database, session, entries.submission_of(session, code), site.phase, chosen=True)
+        phases.close(site.database, session, "final", "test")
+    text = Client(create_app(site.place, site.database)).get("/phases/final").text
+    (row,) = re.findall(r"<tr.*?</tr>", text, re.DOTALL)[1:]
+    site.database.close()
+    assert codes[1] in row and "0.9400" in row and "0.6300" in row
 
 
 def test_example_pictures_are_shown_and_no_others(made: Made) -> None:

@@ -182,6 +182,16 @@ def test_registration(database: Database, phase: Phase) -> None:
             teams.holder_of(session, token, [teams.TEAM])
 
 
+def test_a_team_of_an_older_board_is_found_by_its_name(database: Database) -> None:
+    """Names with unseen characters were taken once, with them in the key."""
+    with database.write() as session:
+        old, plain = a_team(database, session, "Beta")[0], a_team(database, session, "Alpha")[0]
+        old.name, old.key = "Alpha\ufe0f", "alpha\ufe0f"
+        session.flush()
+        assert teams.team_named(session, "Alpha\ufe0f").id == old.id
+        assert teams.team_named(session, "Al\u034fpha").id == plain.id and teams.key_of("e\u034f\u0301") == "\u00e9"
+
+
 @pytest.mark.parametrize("name", ["\u0410lpha", "Alph\u0430", "\u0391LPHA", "\uff21lpha", "a l p h a"])
 def test_team_name_that_looks_like_another(database: Database, name: str) -> None:
     with database.write() as session:

@@ -17,15 +17,17 @@ from fastapi import FastAPI
 from sqlalchemy import select, update
 from starlette.requests import ClientDisconnect
 
-from facesr.leaderboard import entries, pieces, uploads
+from facesr.leaderboard import entries, phases, pieces, uploads
 from facesr.leaderboard.access import Viewer
 from facesr.leaderboard.app import create_app
 from facesr.leaderboard.faults import Elsewhere, OverLimit
-from facesr.leaderboard.tables import Submission, Upload
+from facesr.leaderboard.tables import Submission, Team, Upload
+from facesr.web.store import Incoming, Stored
 from tests.leaderboard.site import Client, Site, make_site
 from tests.leaderboard.test_app_api import empty, stored
 from tests.web.serving import served
 
+ZIP = {"Content-Type": "application/zip"}
 UPLOADS = "/api/v1/phases/final/uploads"
 DATA = np.random.default_rng(0).bytes(200_000)
 HALF = 100_000
@@ -256,7 +258,7 @@ def test_a_full_disk_and_a_limit_meanwhile(made: Made, monkeypatch: pytest.Monke
         assert sender.announce(b"2" * HALF).status_code == 201
     receive = entries.receive
 
-    def late(*_: Any) -> Any:
+    def late(*_: Any, **__: Any) -> Any:
         raise OverLimit("another one was quicker.")
 
     monkeypatch.setattr(entries, "receive", late)
@@ -266,6 +268,86 @@ def test_a_full_disk_and_a_limit_meanwhile(made: Made, monkeypatch: pytest.Monke
     assert sender.send(code, len(DATA), b"").json()["submission"]["state"] == "queued"
     with site.database.read() as session:
         assert len(session.scalars(select(Submission)).all()) == 1
+
+
+def end_phase(site: Site) -> None:
+    """The phase ends now."""
+    with site.database.write() as session:
+        phases.times_of(session, "final").ends = site.database.now(session)
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_what_came_in_time_is_taken_though_the_disk_is_slow(
+    made: Made, monkeypatch: pytest.MonkeyPatch, is_whole: bool
+) -> None:
+    site, _, sender = made
+    settle = Incoming.settle
+
+    def slow(part: Incoming) -> None:
+        monkeypatch.setattr(Incoming, "settle", settle)
+        end_phase(site)
+        settle(part)
+
+    monkeypatch.setattr(Incoming, "settle", slow)
+    if is_whole:
+        sent = sender._client.request(
+            "POST", "/api/v1/phases/final/submissions", content=DATA, headers={**sender._token, **ZIP}
+        )
+        assert sent.status_code == 201
+    else:
+        assert sender.send(sender.announce().json()["code"], 0, DATA).json()["submission"] is not None
+    with site.database.read() as session:
+        row = session.scalars(select(Submission)).one()
+        assert row.received < phases.times_of(session, "final").ends
+
+
+def test_what_was_complete_in_time_is_finished_after_the_end(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process is killed between the last piece and the submission; the team comes back when the phase is over."""
+    site, _, sender = made
+    code, part = sender.announce().json()["code"], sender.announce(DATA[:HALF]).json()["code"]
+    with monkeypatch.context() as killed:
+        killed.setattr(pieces, "take", lambda *_: (_ for _ in ()).throw(OverLimit("killed.")))
+        assert sender.send(code, 0, DATA).status_code == 429
+    end_phase(site)
+    assert sender.send(part, 0, DATA[:HALF]).status_code == 409
+    assert sender.announce(DATA[:HALF]).status_code == 409
+    assert sender.announce().json()["offset"] == len(DATA)
+    assert sender.send(code, len(DATA), b"").json()["submission"]["state"] == "queued"
+
+
+def test_a_last_byte_that_came_late_is_refused_before_anything_is_copied(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, _, sender = made
+    code = sender.announce().json()["code"]
+    moment = uploads.moment
+
+    def late(board: Any) -> Any:
+        end_phase(site)
+        return moment(board)
+
+    monkeypatch.setattr(pieces, "moment", late)
+    monkeypatch.setattr(Incoming, "write", lambda *_: pytest.fail("it was copied"))
+    assert sender.send(code, 0, DATA).json()["kind"] == "not_now"
+    assert sender.send(code, len(DATA), b"").json()["kind"] == "not_now"
+
+
+def test_a_limit_of_the_day_on_which_the_last_byte_came(made: Made) -> None:
+    """It counts for that day; where nothing is left of that day, for the one on which it is finished."""
+    site, _, sender = made
+    with site.database.write() as session:
+        yesterday = site.database.now(session) - timedelta(days=1)
+        phases.times_of(session, "final").starts = yesterday - timedelta(days=1)
+        team = session.scalars(select(Team).where(Team.name == "First")).one()
+        phase = site.place.competition.phases[0]
+        for number in range(4):
+            row = entries.receive(site.database, session, team, phase, Stored(f"{number:064d}", 1), received=yesterday)
+            row.state = entries.SCORED
+        assert entries.allowance(site.database, session, team, phase).scored_left == 4
+        assert entries.allowance(site.database, session, team, phase, yesterday).scored_left == 0
+        with pytest.raises(OverLimit, match="4 scored submissions a day"):
+            entries.receive(site.database, session, team, phase, Stored("5" * 64, 1), received=yesterday)
+    assert sender.announce().status_code == 201
 
 
 def test_a_phase_that_is_not_open_announces_nothing(made: Made) -> None:

@@ -247,7 +247,7 @@ def test_two_tabs_that_finish_at_once_make_one_submission(made: Made, monkeypatc
     code = browser.announce().json()["code"]
     receive, board, viewer = entries.receive, app.state.board, Viewer("team", 1)
 
-    def late(*_: Any) -> Any:
+    def late(*_: Any, **__: Any) -> Any:
         raise pieces.OverLimit("a moment.")
 
     with monkeypatch.context() as slow:

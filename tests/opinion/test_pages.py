@@ -5,11 +5,13 @@ import re
 import sqlite3
 import struct
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from facesr.opinion import raters
+from facesr.opinion.opening import open_database
 from facesr.opinion.records import read_records
 from facesr.opinion.study import Study
 from facesr.opinion.tables import RaterRow
@@ -173,6 +175,44 @@ def test_withdrawing_deletes_the_answers_for_good(hall: Hall) -> None:
     other = hall.link()
     hall.joined(other)
     assert hall.slot(other) == slot, "the session is free again"
+
+
+def test_what_was_withdrawn_leaves_the_log_when_nobody_reads_it_any_more(hall: Hall) -> None:
+    client = hall.joined()
+    answer(client, 1, ratio="7.123456789")
+    path = hall.study.folder / "study.sqlite"
+    log = path.with_name("study.sqlite-wal")
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT count(*) FROM answers").fetchone() == (1,)
+        # Nobody waits for the reader, and nothing else fails meanwhile.
+        assert client.form("/withdraw", "/withdraw").status_code == 303
+        assert struct.pack(">d", 7.123456789) in log.read_bytes()
+        assert answer(hall.joined(), 1).status_code == 303
+        with hall.database.engine.connect() as connection:
+            assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 30_000
+        reader.execute("COMMIT")
+    client.get("/")
+    assert log.read_bytes() == b""
+    assert struct.pack(">d", 7.123456789) not in path.read_bytes()
+
+
+def test_a_log_that_was_in_use_is_emptied_at_the_end_and_by_whoever_opens_the_study(hall: Hall) -> None:
+    client = hall.joined()
+    path = hall.study.folder / "study.sqlite"
+    log = path.with_name("study.sqlite-wal")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        for ends in (hall.database.close, lambda: open_database(hall.study).close()):
+            answer(client, 1)
+            assert log.read_bytes() != b""
+            if ends == hall.database.close:
+                other.execute("BEGIN")
+                other.execute("SELECT count(*) FROM answers").fetchone()
+                hall.database.empty_log()
+                assert log.read_bytes() != b""
+                other.execute("COMMIT")
+            ends()
+            assert log.read_bytes() == b""
 
 
 def test_sessions_are_given_in_turn_and_given_again_when_abandoned(hall: Hall) -> None:

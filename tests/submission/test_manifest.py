@@ -222,6 +222,11 @@ def test_bad_teams(team):
     assert not is_team(team)
 
 
+@pytest.mark.parametrize("number", [0x034F, 0x1160, 0x17B4, 0x180B, 0x180F, 0x3164, 0xFE0F, 0xFFA0, 0xE0101])
+def test_nothing_of_a_team_is_unseen(number):
+    assert not is_team(f"Al{chr(number)}pha") and not is_team(f"Alpha{chr(number)}") and not is_team(chr(number))
+
+
 # How large the network is
 
 
