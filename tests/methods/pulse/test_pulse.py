@@ -229,9 +229,7 @@ def test_nothing_is_removed_where_a_result_is_no_longer_kept(restorer, low, tmp_
     result_of, out = partial(restorer.result_of, device=CPU), tmp_path / "out"
     tell(result_of, "", {"a": tmp_path / "low.png"}, out)
     before = {path: path.read_bytes() for path in out.rglob("*.*")}
-    with pytest.raises(
-        FaceSRError, match=r"for 1 of 2 faces is no longer kept, so .*pulse_status\.csv is left as it is"
-    ):
+    with pytest.raises(FaceSRError, match=r"for 1 of 2 faces is no longer kept, so .*status\.csv is left as it is"):
         tell(result_of, "", {"a": tmp_path / "low.png", "b": tmp_path / "lost.png"}, out)
     assert before == {path: path.read_bytes() for path in out.rglob("*.*")} and len(before) == 3
 
