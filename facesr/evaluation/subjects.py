@@ -70,7 +70,7 @@ def restored_by(
     if restored.reused:
         say(f"restored before: {restored.path} (reuse=false restores again)")
     if method.epilogue is not None:
-        say(method.epilogue({Path(name).stem: path for name, path in pictures.paths.items()}, beside))
+        say(method.epilogue(pictures.by_id, beside))
     facts: dict[str, Any] = {
         "path": "" if method.path is None else str(method.path),
         "pictures": str(restored.path / PICTURES),

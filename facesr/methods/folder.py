@@ -89,7 +89,8 @@ def restore_folder(
         low: the pictures to restore.
         options: device, batch size, self-ensemble and tiles.
         kept_in: folder that collects restored folders.
-        reuse: whether an intact folder of the same restoration is taken as it is, measured figures included.
+        reuse: whether an intact folder of the same restoration is taken as it is, measured figures included, where
+            the method's `may_reuse` allows it, too.
         on_batch: called after each batch of this rank with the number of its pictures.
 
     Ranks share the pictures; all files are there when any rank returns.
@@ -107,7 +108,7 @@ def restore_folder(
         return kept if kept is not None and list(kept.files) == list(low.paths) else None
 
     kept = dist.once(found)
-    if kept is not None:
+    if kept is not None and (method.may_reuse is None or method.may_reuse(low.by_id)):
         return RestoredFolder(target, kept, reused=True)
     with contextlib.ExitStack() as stack:
 

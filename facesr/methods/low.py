@@ -74,6 +74,11 @@ class LowPictures:
             digest.update(picture.tobytes())
         return cls(folder, paths, sizes, SCALE if protocol is None else protocol.scale, digest.hexdigest())
 
+    @property
+    def by_id(self) -> dict[str, Path]:
+        """The files by id, which is the name without its extension."""
+        return {Path(name).stem: path for name, path in self.paths.items()}
+
     def restored_size(self, name: str) -> tuple[int, int]:
         """Returns (width, height) that the restored picture of a name has to have."""
         width, height = self.sizes[name]

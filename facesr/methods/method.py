@@ -68,6 +68,8 @@ class Method:
         framing: where faces lie in the pictures that its network was trained on; None where nothing says so.
         epilogue: called on every rank with the low-resolution pictures (id -> file) when they are restored, and a
             folder; writes there what the method has to tell of each, and returns a sentence. None for most methods.
+        may_reuse: called on every rank with the low-resolution pictures (id -> file) before a folder that was restored
+            earlier is taken as it is; returns whether it may be. None where it always may.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Method:
     receptive_radius_px: int | None = None
     framing: TrainedFraming | None = None
     epilogue: Callable[[Mapping[str, Path], Path], str] | None = None
+    may_reuse: Callable[[Mapping[str, Path]], bool] | None = None
 
     @property
     def bound_db(self) -> float | None:

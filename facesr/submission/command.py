@@ -79,7 +79,7 @@ def submit(settings: SubmitSettings) -> None:
     ) as bar:
         restored = restore_folder(method, low, options, kept_in, reuse=settings.reuse, on_batch=bar.update)
     if method.epilogue is not None:
-        print(method.epilogue({Path(name).stem: path for name, path in low.paths.items()}, restored.path))
+        print(method.epilogue(low.by_id, restored.path))
     packed = pack(
         restored.path,
         out,

@@ -73,6 +73,21 @@ def test_a_malformed_table_is_one_sentence(tmp_path: Path, text: str, sentence: 
         read_annotations(write(tmp_path / "index.csv", text))
 
 
+def test_a_file_may_be_written_with_dots_and_double_slashes(tmp_path: Path) -> None:
+    table = write(tmp_path / "i.csv", "file,identity\n./a.png,Ann\ndir//b.png,Bob\n.\\dir\\.\\c.png,Cy\n,Dee\n,Eve\n")
+    annotations = read_annotations(table)
+    assert [name for name in annotations if name] == ["a.png", "dir/b.png", "dir/c.png"]
+    found = match_annotations(["a.png", "dir/b.png", "dir/c.png", "d.png"], tmp_path, annotations)
+    assert [line.identity if line else None for line in found] == ["Ann", "Bob", "Cy", None]
+
+
+def test_a_file_named_twice_has_to_say_the_same(tmp_path: Path) -> None:
+    alike = write(tmp_path / "alike.csv", "file,identity\na.png,Ann\n./a.png,Ann\n")
+    assert read_annotations(alike) == {"a.png": Annotation("Ann")}
+    with pytest.raises(DataError, match=r"differ.csv line 3: a.png is there twice and differs; keep one line\.$"):
+        read_annotations(write(tmp_path / "differ.csv", "file,identity\na.png,Ann\n./a.png,Bob\n"))
+
+
 def test_a_missing_or_binary_table_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read"):
         read_annotations(tmp_path / "none.csv")

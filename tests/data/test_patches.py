@@ -1,7 +1,9 @@
 """Large pictures cut into patches: which ones, what is left out, and going on where a run was stopped."""
 
 import csv
+import itertools
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from facesr.data.packed import writer as set_writer
 from facesr.data.packed.reader import PackedDataset
 from facesr.data.prepare import patches
-from facesr.data.prepare.patches import Cutting, choose_places, cut_folder, detail_of, main
+from facesr.data.prepare.patches import Cutting, choose_places, cut_folder, detail_of, main, spread_over
 from facesr.errors import DataError
 from facesr.photos.trained import TrainedFraming
 from facesr.png import write_png
@@ -78,7 +80,30 @@ def test_patches_cover_the_picture_and_share_what_is_left_over() -> None:
 
 def test_at_most_so_many_spread_evenly() -> None:
     some = choose_places(picture(36, 340), Cutting(16, 2, 16, max_per_picture=3))
-    assert len(some) == 3 and some[0][0] < 20 and some[-1][0] > 280
+    assert sorted(x for x, _ in some) == [48, 160, 272]  # the middles of its thirds
+
+
+@pytest.mark.parametrize(("columns", "rows"), list(itertools.product((1, 2, 5, 10, 15), repeat=2)))
+def test_however_many_are_spread_in_both_directions(columns: int, rows: int) -> None:
+    grid = [(7 + 16 * x, 3 + 16 * y) for y in range(rows) for x in range(columns)]
+    assert math.dist(spread_over(grid, 1)[0], grid[-1]) <= math.dist(grid[0], grid[-1]) / 2 + 16
+    for count in sorted({*range(1, 24), 37, 49, 64, len(grid)} & {*range(1, len(grid) + 1)}):
+        some = spread_over(grid, count)
+        assert len(set(some)) == count and set(some) <= set(grid) and some == spread_over(grid, count)
+        # No hole: whatever is asked for, the next one is hardly farther than in the best arrangement.
+        between = 16 * max(math.sqrt(len(grid) / count), max(columns, rows) / count, 1)
+        assert max(min(math.dist(place, one) for one in some) for place in grid) < 1.4 * between
+        # No crowd: each half of a long side holds about half of them, beside a middle row or column.
+        for axis, length in enumerate((columns, rows)):
+            middle = (grid[0][axis] + grid[-1][axis]) / 2
+            sides = [sum(one[axis] < middle for one in some), sum(one[axis] > middle for one in some)]
+            assert length < 5 or abs(sides[0] - sides[1]) <= 2 + 0.25 * count, (count, sides)
+
+
+def test_eleven_of_a_photograph_are_not_its_border() -> None:
+    places = choose_places(picture(1356, 2040), Cutting(max_per_picture=11))
+    assert len({x for x, _ in places}) >= 5 and len({y for _, y in places}) >= 5
+    assert places == sorted(places, key=lambda place: place[::-1])
 
 
 def test_flat_patches_are_left_out_where_asked(tmp_path: Path) -> None:

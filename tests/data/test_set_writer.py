@@ -236,7 +236,25 @@ def test_no_usable_picture_is_one_sentence(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"none of the 1 pictures is usable; .*rejected.csv says why"):
             writer.finish()
     assert "a.png,empty file" in (tmp_path / "rejected.csv").read_text()
-    assert not (tmp_path / "set.json").exists()
+    assert sorted(contents(tmp_path)) == ["rejected.csv"]  # nothing to go on with: the file may be mended
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("journal_is_left", [False, True])
+def test_sources_that_were_mended_are_read_again(tmp_path: Path, overwrite: bool, journal_is_left: bool) -> None:
+    plan = replace(PLAN, sources=SOURCES[:1], identities=[""])
+    nothing, one = np.empty((0, *plan.picture_shape), np.uint8), np.ones((1, *plan.picture_shape), np.uint8)
+    with DatasetWriter(tmp_path, plan) as writer:
+        writer.append(nothing, [Row("", "empty file")])
+        if not journal_is_left:
+            with pytest.raises(DataError, match="none of the 1"):
+                writer.finish()
+    with DatasetWriter(tmp_path, plan, overwrite=overwrite) as writer:
+        assert (writer.num_done, writer.num_rejected) == (0, 0)
+        writer.append(one, [Row("11")])
+        writer.finish()
+    assert np.array_equal(PackedDataset.open(tmp_path).images, one)
+    assert sorted(contents(tmp_path)) == ["images.npy", "index.csv", "rejected.csv", "set.json"]
 
 
 @contextmanager

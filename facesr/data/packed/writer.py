@@ -136,6 +136,7 @@ class DatasetWriter:
             self._end_writing()
             self._write_tables()
             if not self.num_kept:
+                self._forget()
                 raise DataError(f"none of the {self.num_done} pictures is usable; {self.folder / REJECTED} says why.")
             (self.folder / PARTIAL).replace(self.folder / IMAGES)
             self._write_about()
@@ -144,6 +145,13 @@ class DatasetWriter:
         self.close()
         (self.folder / JOURNAL).unlink(missing_ok=True)
         self.is_complete = True
+
+    def _forget(self) -> None:
+        """Ends a set without a picture: nothing is left to go on with, and rejected.csv stays."""
+        self.close()
+        # The journal first: without it the partial file counts for nothing.
+        for name in (JOURNAL, PARTIAL, INDEX):
+            (self.folder / name).unlink(missing_ok=True)
 
     def _end_writing(self) -> None:
         if self._images is None or self.num_done != len(self.plan.sources):
@@ -230,6 +238,9 @@ class DatasetWriter:
                 break  # the machine lost power and the pictures with it: do this piece again
             self._count(rows)
             kept_bytes += len(line)
+        if lines and self.num_done == len(self.plan.sources) and not self.num_kept:
+            # There is nothing to finish; the files may have been mended since.
+            kept_bytes, self.num_done, self.num_rejected = len(lines[0]), 0, 0
         self._images = partial.open("r+b" if partial.exists() else "w+b")
         self._images.truncate(HEADER_BYTES + self.num_kept * picture_bytes)
         self._images.seek(0, os.SEEK_END)

@@ -54,12 +54,12 @@ def identities_from_folders(sources: Sequence[str], rule: str) -> list[str]:
 
 
 def read_annotations(path: Path) -> dict[str, Annotation]:
-    """Returns the lines of a CSV table by file (POSIX path as written there).
+    """Returns the lines of a CSV table by file: a POSIX path, without `.` and empty parts.
 
     The columns ``file`` and at least one of ``identity`` and ``landmarks`` are needed; others are ignored.
 
     Raises:
-        DataError: the table is missing or malformed.
+        DataError: the table is missing or malformed, or tells different things of one file.
     """
     found: dict[str, Annotation] = {}
     try:
@@ -69,8 +69,10 @@ def read_annotations(path: Path) -> dict[str, Annotation]:
             if "file" not in columns or not columns & {"identity", "landmarks"}:
                 raise DataError(f"{path} needs a column 'file' and one of 'identity' and 'landmarks'.")
             for line in table:
-                name = (line["file"] or "").replace("\\", "/").strip("/")
-                found[name] = _annotation(line, path, table.line_num)
+                name = "/".join(PurePosixPath((line["file"] or "").replace("\\", "/").strip("/")).parts)
+                annotation = _annotation(line, path, table.line_num)
+                if found.setdefault(name, annotation) != annotation and name:
+                    raise DataError(f"{path} line {table.line_num}: {name} is there twice and differs; keep one line.")
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
     except (UnicodeDecodeError, csv.Error) as error:

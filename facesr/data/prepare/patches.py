@@ -40,7 +40,7 @@ from facesr.photos.decode import Unusable, list_pictures, read_picture
 from facesr.ranges import Count, Range, check_number
 from facesr.task import LUMA, SCALE
 
-PATCHES_VERSION = 2  # raised when the same settings give other patches
+PATCHES_VERSION = 3  # raised when the same settings give other patches
 PatchSide = Annotated[int, Range(4, 4_096)]
 Stride = Annotated[int, Range(1, 65_536)]
 Detail = Annotated[float, Range(0, 255)]
@@ -181,9 +181,34 @@ def choose_places(picture: NDArray[np.uint8], cutting: Cutting) -> list[tuple[in
         if not places:
             raise Unusable(f"flat: no patch has a detail of {cutting.min_detail:g}")
     if cutting.max_per_picture is not None and len(places) > cutting.max_per_picture:
-        spread = np.linspace(0, len(places) - 1, cutting.max_per_picture).round().astype(int)
-        places = [places[index] for index in spread]
+        places = sorted(spread_over(places, cutting.max_per_picture), key=lambda place: place[::-1])
     return places
+
+
+def spread_over(places: Sequence[tuple[int, int]], count: int) -> list[tuple[int, int]]:
+    """Returns `count` of the places (x, y), at least as many, spread evenly over the area that they take.
+
+    The area is cut into cells that hold about as many places each, and each cell gives one next to its middle; where
+    several are equally near, the cells take turns. The same places always give the same answer.
+    """
+    chosen: list[tuple[int, int]] = []
+    for turn, cell in enumerate(_cells(places, count)):
+        twice_middle = [min(axis) + max(axis) for axis in zip(*cell, strict=True)]
+        away = [sum((2 * at - middle) ** 2 for at, middle in zip(place, twice_middle, strict=True)) for place in cell]
+        nearest = [place for place, distance in zip(cell, away, strict=True) if distance == min(away)]
+        chosen.append(nearest[turn % len(nearest)])
+    return chosen
+
+
+def _cells(places: Sequence[tuple[int, int]], count: int) -> list[Sequence[tuple[int, int]]]:
+    """Returns the places in `count` cells, halved across the longer side again and again."""
+    if count == 1:
+        return [places]
+    width, height = (max(axis) - min(axis) for axis in zip(*places, strict=True))
+    ordered = sorted(places) if width >= height else sorted(places, key=lambda place: place[::-1])
+    first = count // 2
+    cut = round(len(places) * first / count)
+    return [*_cells(ordered[:cut], first), *_cells(ordered[cut:], count - first)]
 
 
 def _starts(length: int, side: int, stride: int) -> range:

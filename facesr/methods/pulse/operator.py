@@ -142,18 +142,21 @@ def operator_for(kind: str, size: tuple[int, int], low_size: tuple[int, int]) ->
         if kind == "competition":
             needed = f"{size[0] // SCALE}x{size[1] // SCALE}" + (" or 24x28" if size[0] == size[1] else "")
             raise ImageError(f"{given}: pulse.operator=competition needs an input of {needed}.")
+    if kind == "square" and size[0] != size[1]:
+        raise ImageError(f"{given}: pulse.operator=square needs a generator of squares; give another generator=.")
     if low_size[0] != low_size[1] or size[0] != size[1]:
-        raise ImageError(f"{given}: give inputs of {_accepted(size)}, or another generator=.")
+        raise ImageError(f"{given}: give inputs of {_accepted(kind, size)}, or another generator=.")
     factor, rest = divmod(size[0], low_size[0])
     if rest or factor < 2 or factor & (factor - 1):
         raise ImageError(f"{given}: the side has to be divided by 2, 4, 8 or another power of two.")
     return Square(size[0], low_size[0])
 
 
-def _accepted(size: tuple[int, int]) -> str:
-    """Returns the input sizes that a generator can be searched for, in words."""
+def _accepted(kind: str, size: tuple[int, int]) -> str:
+    """Returns the input sizes that a generator can be searched for with ``auto`` or ``square``, in words."""
     if size[0] == size[1]:
-        return f"24x28, or a square of {size[0]} divided by a power of two"
+        square = f"a square of {size[0]} divided by a power of two"
+        return square if kind == "square" else f"24x28, or {square}"
     return f"{size[0] // SCALE}x{size[1] // SCALE}"
 
 

@@ -10,7 +10,7 @@ import contextlib
 import functools
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from facesr.methods.pulse.originals import KEY, REMARK, Originals, check_origina
 from facesr.methods.pulse.progress import SearchProgress
 from facesr.methods.pulse.schedule import SCHEDULES
 from facesr.methods.pulse.search import OPTIMIZERS, PRECISIONS, Found, search
-from facesr.methods.pulse.status import tell
+from facesr.methods.pulse.status import tell, unknown
 from facesr.methods.pulse.style_space import StyleLatentSpace
 from facesr.methods.record import SYNTHETIC
 from facesr.places import Place
@@ -183,7 +183,21 @@ def open_pulse(settings: EvaluateSettings | SubmitSettings, device: torch.device
         remark=remark,
         whole_only=True,
         epilogue=functools.partial(tell, functools.partial(module.result_of, device=device), remark),
+        may_reuse=functools.partial(_may_reuse, module, device),
     )
+
+
+def _may_reuse(module: Pulse, device: torch.device, low: Mapping[str, Path]) -> bool:
+    """Returns whether a folder restored earlier serves: `reuse` allows it, and the status can be told of every face."""
+    if not module.settings.reuse:
+        return False
+    missing = unknown(functools.partial(module.result_of, device=device), low)
+    if missing:
+        Console().say(
+            f"note: what was found for {len(missing)} of {len(low)} faces is no longer kept in {cache_dir() / PULSE}; "
+            "they are searched again"
+        )
+    return not missing
 
 
 def _originals(settings: EvaluateSettings | SubmitSettings, device: torch.device) -> Originals | None:

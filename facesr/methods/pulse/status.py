@@ -43,10 +43,33 @@ def tell(result_of: ResultOf, remark: str, low: Mapping[str, Path], folder: Path
         folder: where generated/, downscaled/ and the status go; older pictures there are removed.
 
     Raises:
-        DataError: a file cannot be read or written.
+        DataError: what was found for an input is no longer kept, and nothing is removed then; or a file cannot be read
+            or written.
     """
+    missing = unknown(result_of, low)
+    if missing:
+        raise DataError(
+            f"what was found for {len(missing)} of {len(low)} faces is no longer kept, so {folder / STATUS} is left as "
+            "it is; run the same command again, it searches them again."
+        )
     rows = dist.together(lambda: write_pictures(result_of, remark, low, folder))
     return "" if rows is None else write_status(folder, [row for part in rows for row in part])
+
+
+def unknown(result_of: ResultOf, low: Mapping[str, Path]) -> list[str]:
+    """Returns the ids of which no rank knows what was found, the same on every rank; every rank has to call it.
+
+    Args:
+        result_of: see `ResultOf`.
+        low: id -> file of every low-resolution picture.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    lacking = dist.together(lambda: [key for key, path in low.items() if result_of(read_png(path)) is None])
+    everywhere = None if lacking is None else [key for key in lacking[0] if all(key in part for part in lacking[1:])]
+    missing: list[str] = dist.from_main(everywhere)
+    return missing
 
 
 def write_pictures(result_of: ResultOf, remark: str, low: Mapping[str, Path], folder: Path) -> list[Row]:

@@ -92,7 +92,8 @@ def test_flat_pictures_stay_flat_and_slopes_reach_every_pixel() -> None:
         ("auto", (1024, 1024), (1024, 1024), "another power of two"),
         ("auto", (96, 96), (32, 32), "another power of two"),
         ("competition", (1024, 1024), (16, 16), "256x256 or 24x28"),
-        ("square", (1024, 1024), (24, 28), "another generator="),
+        ("square", (1024, 1024), (24, 28), r": give inputs of a square of 1024 divided by a power of two, or another"),
+        ("square", (96, 112), (24, 28), r"pulse\.operator=square needs a generator of squares"),
     ],
 )
 def test_a_wrong_size_is_one_sentence(kind, size, low_size, words) -> None:

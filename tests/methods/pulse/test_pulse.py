@@ -4,6 +4,7 @@ import csv
 import json
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -20,6 +21,7 @@ from facesr.methods.method import Method
 from facesr.methods.pulse import pulse as module
 from facesr.methods.pulse.kept import Kept
 from facesr.methods.pulse.pulse import Pulse
+from facesr.methods.pulse.status import STATUS, tell
 from facesr.methods.restore import restore_pictures
 from facesr.png import png_remark, read_png, write_png
 from facesr.resample import downscale_uint8
@@ -196,6 +198,40 @@ def test_submit_packs_verifies_and_leaves_the_status(folders, keys, capsys):
     status.unlink()
     submit.run(settings)
     assert "restored before" in capsys.readouterr().out and status.is_file()
+
+
+def test_reuse_false_searches_again_and_so_does_a_lost_cache(run_evaluate, folders, keys, capsys, counted):
+    def is_whole(folder: Path) -> bool:
+        ids = [line.split(",")[0] for line in (folder / STATUS).read_text().splitlines()]
+        pictures = [sorted(path.name for path in (folder / kind).iterdir()) for kind in ("generated", "downscaled")]
+        return ids == ["id", "0", "1", "2"] and pictures == [["0.png", "1.png", "2.png"]] * 2
+
+    out = run_evaluate()
+    assert counted.total == 3 and is_whole(out)
+    run_evaluate(**{"pulse.reuse": "false", "out": folders / "again"})
+    assert counted.total == 6 and "restored before" not in capsys.readouterr().out
+    next((folders / "cache" / "pulse").rglob("*.safetensors")).unlink()
+    run_evaluate()
+    assert counted.total == 7 and "for 1 of 3 faces is no longer kept" in capsys.readouterr().out
+    assert is_whole(out)
+    (folders / "cache" / "pulse").rename(folders / "moved")
+    given = {**keys, "team": "Team", "out": folders / "team.zip", "restored_dir": folders / "kept"}
+    submit.run(load_settings("submit", SubmitSettings, [f"{key}={value}" for key, value in given.items()]))
+    assert counted.total == 10 and "3 of 3 faces is no longer kept" in capsys.readouterr().out
+    (status,) = (folders / "kept").glob(f"*/{STATUS}")
+    assert is_whole(status.parent)
+
+
+def test_nothing_is_removed_where_a_result_is_no_longer_kept(restorer, low, tmp_path):
+    write_png(tmp_path / "low.png", low[0])
+    write_png(tmp_path / "lost.png", low[1])
+    restorer(to_float(low[:1]))
+    result_of, out = partial(restorer.result_of, device=CPU), tmp_path / "out"
+    tell(result_of, "", {"a": tmp_path / "low.png"}, out)
+    before = {path: path.read_bytes() for path in out.rglob("*.*")}
+    with pytest.raises(FaceSRError, match=r"for 1 of 2 faces is no longer kept, so .*status\.csv is left as it is"):
+        tell(result_of, "", {"a": tmp_path / "low.png", "b": tmp_path / "lost.png"}, out)
+    assert before == {path: path.read_bytes() for path in out.rglob("*.*")} and len(before) == 3
 
 
 @pytest.mark.parametrize(
