@@ -200,6 +200,7 @@ def test_submit_packs_verifies_and_leaves_the_status(folders, keys, capsys):
     assert "restored before" in capsys.readouterr().out and status.is_file()
 
 
+@pytest.mark.slow
 def test_reuse_false_searches_again_and_so_does_a_lost_cache(run_evaluate, folders, keys, capsys, counted):
     def is_whole(folder: Path) -> bool:
         ids = [line.split(",")[0] for line in (folder / STATUS).read_text().splitlines()]
