@@ -35,8 +35,8 @@ def warnings_of(records: Records, kept: Findings, everyone: Findings) -> list[st
         found.append("The order of the methods depends on who is excluded; see the table without exclusions.")
     if kept.preferences is not None and not kept.preferences.is_bounded:
         found.append(
-            "A method won or lost all its comparisons, so that its strength has no finite estimate; half a win was "
-            "added to both sides of each pair."
+            "The strengths, or what a side is worth, have no finite estimate: methods won or lost all comparisons, in "
+            "all or on one side. Half a win was added to both methods of each pair."
         )
     if any(one.low is None for one in (kept.scores or everyone.scores)):
         found.append(

@@ -9,7 +9,9 @@ Intervals take raters and faces as samples (two-way cluster-robust variance), no
 
 Sources: R. Bradley, M. Terry, "Rank analysis of incomplete block designs", Biometrika 39, 1952. R. Davidson, R. Beaver,
 "On extending the Bradley-Terry model to incorporate within-pair order effects", Biometrics 33, 1977. L. Ford, "Solution
-of a ranking problem from binary comparisons", American Mathematical Monthly 64, 1957 (when the strengths are finite).
+of a ranking problem from binary comparisons", American Mathematical Monthly 64, 1957 (when strengths alone are
+finite). A. Albert, J. Anderson, "On the existence of maximum likelihood estimates in logistic regression models",
+Biometrika 71, 1984 (when those of any logistic model are).
 """
 
 import math
@@ -38,8 +40,8 @@ class Preferences:
         side: log odds of the left picture between two equal ones, None where it cannot be told.
         side_low: lower end of its 95 % interval.
         side_high: upper end.
-        is_bounded: whether no method won or lost everything against the others; otherwise half a win was added to both
-            sides of each pair that was compared, which keeps the strengths finite.
+        is_bounded: whether strengths and side have finite estimates (`is_bounded`); otherwise half a win was added to
+            both methods of each pair that was compared, seen from both sides, which keeps them finite.
         wins: (M, M), how often the row's method was chosen before the column's.
     """
 
@@ -65,7 +67,7 @@ def preferences(records: Records, raters: Collection[str]) -> Preferences | None
     _, face = np.unique([one.face for one in found], return_inverse=True)
     wins = np.zeros((len(methods), len(methods)), np.int64)
     np.add.at(wins, (np.where(won > 0, left, right), np.where(won > 0, right, left)), 1)
-    bounded = is_bounded(wins)
+    bounded = is_bounded(left, right, won, len(methods))
     fit = fit_strengths(left, right, won, len(methods), half_wins=not bounded)
     return _described(methods, found, fit, rater, face, bounded, wins)
 
@@ -74,12 +76,53 @@ def _sides(found: Sequence[Rating]) -> tuple[list[str], list[str]]:
     return [one.method for one in found], [one.other for one in found]
 
 
-def is_bounded(wins: NDArray[np.int64]) -> bool:
-    """Returns whether every method is reached from every other by a chain of wins, so that strengths are finite."""
-    reach = (wins > 0) | np.eye(len(wins), dtype=bool)
-    for _ in range(len(wins).bit_length()):
-        reach = (reach.astype(np.int64) @ reach.astype(np.int64)) > 0
-    return bool(reach.all())
+def is_bounded(left: NDArray[np.intp], right: NDArray[np.intp], won: Floats, num_methods: int) -> bool:
+    """Returns whether strengths and side have finite maximum likelihood estimates.
+
+    They have none where some direction only ever raises the likelihood (separation). For strengths alone there is one
+    unless every method is reached from every other by a chain of wins. With the side growing there is one unless some
+    round of wins, back to its first method, has more wins on the right than on the left: strengths may then answer each
+    win on the left with less than the side gives. With the side falling, likewise with more on the left.
+
+    Args:
+        left: (N,), number of the method on the left.
+        right: of the one on the right.
+        won: 1 where left was chosen, 0 where right was.
+        num_methods: M.
+    """
+    wins = np.zeros((2, num_methods, num_methods), bool)
+    wins[0, left[won > 0], right[won > 0]] = True
+    wins[1, right[won == 0], left[won == 0]] = True
+    lengths = [_rounds(np.where(wins.any(axis=0), 0.0, np.inf))]
+    if not np.isfinite(lengths[0]).all():
+        return False
+    if not _side_is_known(left, right, num_methods):
+        # The side cannot be told from the strengths, so nothing is estimated beside these.
+        return True
+    for on_left, on_right in ((wins[0], wins[1]), (wins[1], wins[0])):
+        lengths.append(_rounds(np.where(on_right, -1.0, np.where(on_left, 1.0, np.inf))))
+    return all(bool((np.diag(length) < 0).any()) for length in lengths[1:])
+
+
+def _rounds(steps: Floats) -> Floats:
+    """Returns the least sums of steps on the way from each method to each (Floyd, Warshall), infinite where there is
+    no way; the diagonal has that of a way back, below 0 where there is a round of negative sum.
+    """
+    least = steps.copy()
+    np.fill_diagonal(least, 0.0)
+    for through in range(len(least)):
+        # Rounds of negative sum have no least; their sign is what counts.
+        least = np.maximum(np.minimum(least, least[:, through, None] + least[None, through]), -1e9)
+    return least
+
+
+def _side_is_known(left: NDArray[np.intp], right: NDArray[np.intp], num_methods: int) -> bool:
+    pairs = np.unique(np.stack([left, right], axis=1), axis=0)
+    design = np.zeros((len(pairs), num_methods + 1))
+    design[np.arange(len(pairs)), pairs[:, 0]] += 1.0
+    design[np.arange(len(pairs)), pairs[:, 1]] -= 1.0
+    design[:, -1] = 1.0
+    return bool(np.linalg.matrix_rank(design) > np.linalg.matrix_rank(design[:, :-1]))
 
 
 @dataclass(frozen=True)
