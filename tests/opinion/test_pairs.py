@@ -17,7 +17,7 @@ def design_of(left: np.ndarray, right: np.ndarray, num_methods: int) -> np.ndarr
 
 
 def is_separated(left: np.ndarray, right: np.ndarray, won: np.ndarray, num_methods: int) -> bool:
-    """Returns whether some direction raises the likelihood of a comparison and lowers that of none (Albert, Anderson)."""
+    """Returns whether some direction raises some likelihood and lowers none (Albert, Anderson)."""
     signed = design_of(left, right, num_methods) * (2 * won - 1)[:, None]
     found = linprog(-signed.sum(axis=0), A_ub=-signed, b_ub=np.zeros(len(won)), bounds=(-1, 1))
     return bool(-found.fun > 1e-7)
