@@ -13,6 +13,7 @@ from sqlalchemy import delete, select, update
 from facesr.errors import DataError, FaceSRError
 from facesr.leaderboard import copies, entries, exporting, phases
 from facesr.leaderboard.checking import first_fault
+from facesr.leaderboard.command import main
 from facesr.leaderboard.competition import Phase, Place
 from facesr.leaderboard.operations import opened
 from facesr.leaderboard.split import public_mask
@@ -253,3 +254,41 @@ def test_log_of_an_export_can_be_verified_alone(filled: Place, tmp_path: Path) -
     lines = [Event(**json.loads(line)) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
     assert chain_fault(lines) is None and len(lines) > 5
     assert RANKING and Team and entries
+
+
+def test_export_of_a_log_with_a_text_that_is_not_unicode(filled: Place, tmp_path: Path) -> None:
+    """Older versions took such a text; its line is told with the escape."""
+    with opened(filled.folder) as (_, database), database.write() as session:
+        phases.close(database, session, "final", "REASON")
+        rewrite(session, session.scalars(select(Event).order_by(Event.seq.desc())).first(), "REASON", "\\udcff")
+    call(exporting.export, folder=filled.folder, out=tmp_path / "out", all=False)
+    assert "\\udcff" in (tmp_path / "out" / "site" / "log.html").read_text(encoding="utf-8")
+
+
+def test_export_fails_where_a_page_fails(filled: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def failed(app: object, address: str) -> exporting._Answer:
+        return exporting._Answer(500, {}, b"")
+
+    monkeypatch.setattr(exporting, "_get", failed)
+    with pytest.raises(DataError, match="page / cannot be made"):
+        call(exporting.export, folder=filled.folder, out=tmp_path / "out", all=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_texts_that_are_not_unicode_are_refused(filled: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = str(filled.folder)
+    for words in (
+        ["phase", folder, "final", "--close", "--reason", "\udcff"],
+        ["token", folder, "--team", "\udcff"],
+        ["invite", folder, "--label", "\udcff"],
+        ["worker-token", folder, "\udcff"],
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        assert ended.value.code == 2 and "printable" in capsys.readouterr().err
+    with (
+        opened(filled.folder) as (_, database),
+        pytest.raises(DataError, match="Unicode"),
+        database.write() as session,
+    ):
+        phases.close(database, session, "final", "\udcff")
