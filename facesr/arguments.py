@@ -104,6 +104,17 @@ def sentence_of(message: str) -> str:
     return message if message.endswith(".") else f"{message}; see --help."
 
 
+def text(given: str) -> str:
+    """Returns an option that is a text for people, for ``type=`` of an argument.
+
+    Raises:
+        argparse.ArgumentTypeError: it holds what cannot be printed, such as a byte that is not UTF-8.
+    """
+    if not given.isprintable():
+        raise argparse.ArgumentTypeError("has to be one line of printable characters.")
+    return given
+
+
 def number(hint: Any) -> Callable[[str], int | float]:
     """Returns what reads an option that is a number of a type with a range, for ``type=`` of an argument.
 
@@ -113,12 +124,12 @@ def number(hint: Any) -> Callable[[str], int | float]:
     kind, limits = hint.__origin__, range_in(hint)
     assert limits is not None
 
-    def read(text: str) -> int | float:
+    def read(given: str) -> int | float:
         try:
-            value: int | float = kind(text)
+            value: int | float = kind(given)
         except ValueError as error:
             what = "whole number" if kind is int else "number"
-            raise argparse.ArgumentTypeError(f"{plain(text)} is no {what}; give one {limits}.") from error
+            raise argparse.ArgumentTypeError(f"{plain(given)} is no {what}; give one {limits}.") from error
         try:
             check_number("", value, hint)
         except ConfigError as error:

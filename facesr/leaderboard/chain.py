@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from facesr.errors import DataError
 from facesr.leaderboard.tables import Event
 from facesr.web.database import Database
 
@@ -48,7 +49,14 @@ def append(database: Database, session: Session, actor: str, kind: str, data: Ma
         actor: ``organiser``, ``team NAME``, ``worker NAME`` or ``board``.
         kind: what happened, in a word or two.
         data: plain values; nothing in it may be secret before the end of a phase.
+
+    Raises:
+        DataError: a text cannot be written as UTF-8, so that no page could show the line.
     """
+    try:
+        json.dumps([actor, kind, data], ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"the log takes no text that is not Unicode ({kind}); give another text.") from error
     last = head(session)
     at = database.now(session).isoformat(timespec="microseconds")
     text = json.dumps(data, sort_keys=True, ensure_ascii=True, separators=(",", ":"), allow_nan=False)

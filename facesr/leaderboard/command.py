@@ -18,7 +18,7 @@ facesr board backup DIR FILE     everything in one file, while the board runs; r
 from collections.abc import Sequence
 from pathlib import Path
 
-from facesr.arguments import Subcommands, number, require_packages
+from facesr.arguments import Subcommands, number, require_packages, text
 from facesr.errors import exit_code_of
 from facesr.ranges import Count, CountFromZero
 
@@ -45,7 +45,7 @@ def _subcommands() -> Subcommands:
     init = on_folder("init", "operations", "init", "make a competition; without pictures a demo on synthetic faces")
     init.add_argument("--high", type=Path, metavar="DIR", help="originals, which stay secret")
     init.add_argument("--low", type=Path, metavar="DIR", help="the low-resolution pictures that teams get")
-    init.add_argument("--title", help="of the competition")
+    init.add_argument("--title", type=text, help="of the competition")
     init.add_argument("--protocol", default="asc19_final", choices=["asc19_final", "asc19_preliminary", "open"])
     init.add_argument("--database", metavar="URL", help="PostgreSQL: postgresql+psycopg://USER@HOST/NAME")
     init.add_argument("--no-baselines", action="store_true", help="no rows of bicubic, asc19_psnr and asc19_final")
@@ -59,7 +59,7 @@ def _subcommands() -> Subcommands:
     worker = add("worker", "serving", "worker", "score what waits, until it is stopped")
     worker.add_argument("board", metavar="DIR_OR_URL", help="the competition's folder, or the address of its board")
     worker.add_argument("token", nargs="?", metavar="token=FILE", help="with an address: the file with the token")
-    worker.add_argument("--name", help="with a folder: for the log; by default the machine and the process")
+    worker.add_argument("--name", type=text, help="with a folder: for the log; by default the machine and the process")
     worker.add_argument("--device", default="cpu", help="cpu or cuda")
     worker.add_argument("--until-idle", action="store_true", help="end when nothing waits")
 
@@ -72,16 +72,16 @@ def _subcommands() -> Subcommands:
     invite = on_folder("invite", "operations", "invite", "make invitation codes")
     invite.add_argument("--teams", type=number(Count), default=1, help="teams that may use the code")
     invite.add_argument("--count", type=number(Count), default=1, help="codes")
-    invite.add_argument("--label", default="", help="for whom, in the log")
+    invite.add_argument("--label", type=text, default="", help="for whom, in the log")
 
     token = on_folder("token", "operations", "token", "make another token for an organiser or a team")
-    token.add_argument("--team", help="whose; without it an organiser's")
+    token.add_argument("--team", type=text, help="whose; without it an organiser's")
     token.add_argument("--revoke", action="store_true", help="revoke the old ones, too")
 
     workers = on_folder(
         "worker-token", "worker_tokens", "worker_token", "make or revoke a worker's token, or list them"
     )
-    workers.add_argument("name", nargs="?", help="of the worker, in the log; without it all are listed")
+    workers.add_argument("name", nargs="?", type=text, help="of the worker, in the log; without it all are listed")
     workers.add_argument("--revoke", action="store_true", help="take the worker's token back")
 
     phase = on_folder("phase", "operations", "phase", "list phases; close, extend or move one")
@@ -89,7 +89,7 @@ def _subcommands() -> Subcommands:
     phase.add_argument("--close", action="store_true", help="close it now; private scores are seen from then on")
     phase.add_argument("--ends", metavar="TIME", help="move its end; one that is closed opens again")
     phase.add_argument("--starts", metavar="TIME", help="move its start")
-    phase.add_argument("--reason", default="", help="for the log")
+    phase.add_argument("--reason", type=text, default="", help="for the log")
     phase.add_argument("--dry-run", action="store_true", help="tell what would be seen, and change nothing")
 
     rescore = on_folder("rescore", "rescoring", "rescore", "score everything anew, and publish it when it is done")

@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field, model_validator
+from sqlalchemy import URL
 
 from facesr.errors import ConfigError
+from facesr.web.database import sqlite_url
 from facesr.web.secret import read_secret
 from facesr.web.store import Store
 from facesr.web.strict import Strict, read_settings
@@ -159,9 +161,9 @@ class Place:
         self._database = database
 
     @property
-    def url(self) -> str:
+    def url(self) -> str | URL:
         """Address of the database."""
-        return self._database or self.competition.database or f"sqlite:///{(self.folder / SQLITE).absolute()}"
+        return self._database or self.competition.database or sqlite_url(self.folder / SQLITE)
 
     @property
     def key(self) -> bytes:

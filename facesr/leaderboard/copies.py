@@ -12,11 +12,13 @@ import os
 import shutil
 import tarfile
 from collections.abc import Iterator, Mapping
+from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from sqlalchemy import Table, func, insert, select, text
+from sqlalchemy.exc import CompileError, OperationalError, StatementError
 from sqlalchemy.orm import Session
 
 from facesr.errors import DataError
@@ -25,13 +27,25 @@ from facesr.leaderboard.checking import first_fault
 from facesr.leaderboard.competition import KEY, SETTINGS, SQLITE, STORE, Phase, Place
 from facesr.leaderboard.operations import opened
 from facesr.leaderboard.schema import upgrade
-from facesr.leaderboard.tables import Base, Event, Upload
+from facesr.leaderboard.tables import Base, Event, Submission, Upload
 from facesr.names import shown_path
 from facesr.web.database import Database
+from facesr.web.store import Store
 
 ROWS = "rows.json"
 FORMAT = "facesr-board-backup-1"
 _MAX_ROWS_BYTES = 1 << 32
+# What reading rows raises that nobody's backup has: no JSON, other types, missing keys, what a table does not take.
+_NONSENSE = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    CompileError,
+    StatementError,
+)
 
 
 def backup(options: argparse.Namespace) -> None:
@@ -46,8 +60,8 @@ def backup(options: argparse.Namespace) -> None:
             with whole_file(path, durably=True) as temporary:
                 handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
                 with os.fdopen(handle, "wb") as file, _tar(file) as tar:
-                    num_rows = _write_rows(tar, database)
-                    num_files = _write_files(tar, place)
+                    num_rows, archives = _write_rows(tar, database)
+                    num_files = _write_files(tar, place, archives)
             bare = _without_references(place)
         except OSError as error:
             raise DataError(f"{shown_path(path)} cannot be written ({error.strerror or error}).") from error
@@ -65,16 +79,13 @@ def restore(options: argparse.Namespace) -> None:
             made.chmod(0o750)
             rows = _unpack(options.file, made)
             place = Place(made, options.database)
-            database = Database(place.url)
-            try:
-                num_rows = _load(database, rows)
-                with database.read() as session:
-                    fault = first_fault(session, place.store())
-                bare = _without_references(place)
-            finally:
-                database.close()
-            if fault is not None:
-                raise DataError(f"{shown_path(options.file)} does not fit its own log: {fault}.")
+            with closing(Database(place.url)) as database:
+                num_rows = _load(database, rows, place.store(), options.file)
+            bare = _without_references(place)
+    except OperationalError as error:  # the database's own fault, such as a lost connection
+        raise DataError(f"{shown_path(options.file)} cannot be brought back: {error.orig}.") from error
+    except _NONSENSE as error:
+        raise _no_backup(options.file) from error
     except (OSError, tarfile.TarError) as error:
         raise DataError(f"{shown_path(options.file)} cannot be brought back: {error}.") from error
     if options.database is not None:
@@ -83,6 +94,10 @@ def restore(options: argparse.Namespace) -> None:
         where = f"{shown_path(folder)}/{phase.references}"
         print(f"put high/ and low/ of phase {phase.name} into {where}: the backup has none")
     print(f"{shown_path(folder)}: {num_rows} rows, the log is whole; next: facesr board serve {shown_path(folder)}")
+
+
+def _no_backup(path: Path) -> DataError:
+    return DataError(f"{shown_path(path)} is no backup of a board; give a file of facesr board backup.")
 
 
 def _tar(file: BinaryIO) -> tarfile.TarFile:
@@ -95,7 +110,8 @@ def _tables() -> list[Table]:
     return [table for table in Base.metadata.sorted_tables if table is not Upload.__table__]
 
 
-def _write_rows(tar: tarfile.TarFile, database: Database) -> int:
+def _write_rows(tar: tarfile.TarFile, database: Database) -> tuple[int, set[str]]:
+    """Adds the rows; returns how many, and the digests of the archives that they need."""
     with database.read() as session:
         if not database.is_sqlite:  # one state for all tables; SQLite's readers have that anyway
             session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
@@ -104,7 +120,9 @@ def _write_rows(tar: tarfile.TarFile, database: Database) -> int:
     info = tarfile.TarInfo(ROWS)
     info.size, info.mode = len(data), 0o600
     tar.addfile(info, io.BytesIO(data))
-    return sum(map(len, tables.values()))
+    submissions = tables[Submission.__tablename__]
+    archives = {row["archive_sha256"] for row in submissions if row["archive_removed"] is None}
+    return sum(map(len, tables.values())), archives
 
 
 def _rows(session: Session, table: Table) -> Iterator[dict[str, Any]]:
@@ -129,8 +147,12 @@ def _value(plain: Any) -> Any:
     return base64.b64decode(value, validate=True) if kind == "base64" else value
 
 
-def _write_files(tar: tarfile.TarFile, place: Place) -> int:
-    """Adds the settings, the key, the references and the store; what is being received belongs to no row yet."""
+def _write_files(tar: tarfile.TarFile, place: Place, archives: set[str]) -> int:
+    """Adds the settings, the key, the references and the store; what is being received belongs to no row yet.
+
+    Raises:
+        DataError: an archive that the rows need is not there; `tidy` may have deleted it since they were read.
+    """
     files: dict[str, Path] = {}
     for path in sorted(place.folder.rglob("*")):
         name = path.relative_to(place.folder)
@@ -143,9 +165,19 @@ def _write_files(tar: tarfile.TarFile, place: Place) -> int:
         for path in sorted(folder.glob("*")):
             if path.is_file():
                 files[path.relative_to(place.folder).as_posix()] = path
+    num_files = 0
     for target, path in files.items():
-        tar.add(path, f"files/{target}", recursive=False)
-    return len(files)
+        # What `tidy` deletes meanwhile is looked for below.
+        with suppress(FileNotFoundError):
+            tar.add(path, f"files/{target}", recursive=False)
+            num_files += 1
+            archives = archives - {path.name}
+    if archives:
+        raise DataError(
+            f"the archive {min(archives)} was deleted while the backup was made, or is lost; "
+            "try again, and look by facesr board verify-log if it is so again."
+        )
+    return num_files
 
 
 def _references(place: Place) -> list[Path]:
@@ -172,13 +204,13 @@ def _unpack(path: Path, to: Path) -> Mapping[str, Any]:
     with tarfile.open(path, "r:") as tar:
         for member in tar:
             name = PurePosixPath(member.name)
-            if member.name == ROWS and member.size <= _MAX_ROWS_BYTES:
+            if member.name == ROWS and member.isfile() and member.size <= _MAX_ROWS_BYTES:
                 file = tar.extractfile(member)
                 assert file is not None
                 rows = json.load(file)
                 continue
-            if not member.isfile() or name.is_absolute() or ".." in name.parts or name.parts[0] != "files":
-                raise DataError(f"{shown_path(path)} is no backup of a board; give a file of facesr board backup.")
+            if not member.isfile() or ".." in name.parts or name.parts[:1] != ("files",) or len(name.parts) < 2:
+                raise _no_backup(path)
             target = to.joinpath(*name.parts[1:])
             target.parent.mkdir(parents=True, exist_ok=True)
             source = tar.extractfile(member)
@@ -186,17 +218,17 @@ def _unpack(path: Path, to: Path) -> Mapping[str, Any]:
             handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if target.name == KEY else 0o640)
             with os.fdopen(handle, "wb") as out:
                 shutil.copyfileobj(source, out)
-    if not isinstance(rows, dict) or rows.get("format") != FORMAT:
-        raise DataError(f"{shown_path(path)} is no backup of a board; give a file of facesr board backup.")
+    if not isinstance(rows, dict) or rows.get("format") != FORMAT or not isinstance(rows.get("tables"), dict):
+        raise _no_backup(path)
     tables: Mapping[str, Any] = rows["tables"]
     return tables
 
 
-def _load(database: Database, tables: Mapping[str, Any]) -> int:
-    """Puts rows into an empty database and returns how many.
+def _load(database: Database, tables: Mapping[str, Any], store: Store, path: Path) -> int:
+    """Puts the rows of the backup `path` into an empty database, all or none of them, and returns how many.
 
     Raises:
-        DataError: the database holds a competition already.
+        DataError: the database holds a competition already, or the rows do not fit the log in them.
     """
     upgrade(database)
     count = 0
@@ -210,6 +242,9 @@ def _load(database: Database, tables: Mapping[str, Any]) -> int:
                 count += len(rows)
         if not database.is_sqlite:
             _advance_sequences(session)
+        fault = first_fault(session, store)
+        if fault is not None:
+            raise DataError(f"{shown_path(path)} does not fit its own log: {fault}.")
     return count
 
 

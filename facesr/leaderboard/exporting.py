@@ -213,6 +213,8 @@ def write_pages(place: Place, database: Database, out: Path) -> int:
     while todo:
         path = todo.pop()
         answer = asyncio.run(_get(app, path))
+        if answer.status >= 500:
+            raise DataError(f"the board's page {path} cannot be made ({answer.status}); see the message above.")
         if answer.status != 200:
             continue
         body = answer.body

@@ -10,6 +10,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from string import Template
 
+from sqlalchemy import inspect
+from sqlalchemy.orm import Session
+
 from facesr.config import SubmitSettings
 from facesr.errors import ConfigError, DataError
 from facesr.evaluation.pairs import list_pictures
@@ -18,6 +21,7 @@ from facesr.leaderboard import chain, entries, phases, teams
 from facesr.leaderboard.competition import KEY, SETTINGS, Phase, Place
 from facesr.leaderboard.faults import NotFound
 from facesr.leaderboard.schema import upgrade
+from facesr.leaderboard.tables import Event
 from facesr.methods.low import LowPictures
 from facesr.png import list_png
 from facesr.web.database import Database
@@ -96,6 +100,8 @@ def make_competition(
     if database_url is not None:
         with contextlib.closing(Database(database_url)) as database:
             database.check()
+            with database.read() as session:
+                _require_empty(session)
     try:
         with whole_folder(folder) as made:
             made.chmod(0o750)
@@ -112,14 +118,18 @@ def make_competition(
     try:
         upgrade(database)
         with database.write() as session:
-            if chain.head(session).seq:
-                raise DataError("the database holds a competition already; give an empty one.")
+            _require_empty(session)
             data = {"title": place.competition.title, "references": _digests(place)}
             chain.append(database, session, "organiser", "competition made", data)
             phases.sync(database, session, place.competition)
             return teams.issue_token(database, session, teams.ORGANISER, label="made with the competition")
     finally:
         database.close()
+
+
+def _require_empty(session: Session) -> None:
+    if inspect(session.connection()).has_table(Event.__tablename__) and chain.head(session).seq:
+        raise DataError("the database holds a competition already; give an empty one.")
 
 
 def add_baselines(place: Place, database: Database, methods: Sequence[str] = ()) -> list[str]:

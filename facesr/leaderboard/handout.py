@@ -3,9 +3,12 @@
 import io
 import threading
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from facesr.leaderboard.competition import Phase, Place
+from facesr.leaderboard.references import state_of
 from facesr.png import list_png
 
 _DATE = (1980, 1, 1, 0, 0, 0)
@@ -28,11 +31,11 @@ class Handout:
 
 
 class Handouts:
-    """The ZIP files of all phases, each made when it is first asked for."""
+    """The ZIP files of all phases, each made when it is first asked for, and anew when a picture was changed."""
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        self._made: dict[str, Handout] = {}
+        self._made: dict[str, tuple[str, Handout]] = {}
         self._lock = threading.Lock()
 
     def of(self, phase: Phase) -> Handout:
@@ -42,13 +45,14 @@ class Handouts:
             DataError: the pictures are missing, or the store cannot be written.
         """
         with self._lock:
-            found = self._made.get(phase.name)
-            if found is None:
-                found = self._made[phase.name] = self._make(phase)
-            return found
+            pictures = dict(sorted(list_png(self._place.low(phase)).items()))
+            state = state_of(pictures)
+            known = self._made.get(phase.name)
+            if known is None or known[0] != state:
+                known = self._made[phase.name] = state, self._make(phase, pictures)
+            return known[1]
 
-    def _make(self, phase: Phase) -> Handout:
-        pictures = dict(sorted(list_png(self._place.low(phase)).items()))
+    def _make(self, phase: Phase, pictures: Mapping[str, Path]) -> Handout:
         data = io.BytesIO()
         # Stored: PNG files are compressed already.
         with zipfile.ZipFile(data, "w", zipfile.ZIP_STORED) as file:

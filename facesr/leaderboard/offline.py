@@ -19,7 +19,7 @@ from facesr.leaderboard.competition import Phase, Place
 from facesr.leaderboard.ranking import Rank, ranks
 from facesr.leaderboard.sandbox import verify_apart
 from facesr.leaderboard.scoring import protocol_named
-from facesr.names import shown, shown_cell, shown_path
+from facesr.names import one_line, shown, shown_cell, shown_path
 from facesr.web.page import render
 
 
@@ -28,7 +28,7 @@ class Scored:
     """An archive that was scored.
 
     Attributes:
-        file: its name.
+        file: its name, printable.
         facts: what its manifest says.
         pixels_sha256: of its decoded pictures.
         columns: metric -> values (N,).
@@ -47,7 +47,7 @@ class Refused:
     """An archive that was not scored.
 
     Attributes:
-        file: its name.
+        file: its name, printable.
         sentence: why.
     """
 
@@ -92,9 +92,9 @@ def _score_one(place: Place, phase: Phase, scorer: Any, path: Path, before: Sequ
             verified = verify_apart(path, place.low(phase), protocol_named(phase.protocol), Path(folder))
             found = scorer.score(Path(folder))
         except SubmissionError as error:
-            return Refused(path.name, str(error))
+            return Refused(one_line(path.name), str(error))
     alike = next((one.file for one in before if one.pixels_sha256 == verified.pixels_sha256), "")
-    return Scored(path.name, verified.facts, verified.pixels_sha256, found.columns, alike)
+    return Scored(one_line(path.name), verified.facts, verified.pixels_sha256, found.columns, alike)
 
 
 def ranked(scored: Sequence[Scored], metric: str, *, higher_is_better: bool) -> list[tuple[Rank, Scored]]:

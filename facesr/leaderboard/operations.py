@@ -145,4 +145,7 @@ def _moment(key: str, text: str | None) -> datetime | None:
         raise ConfigError(f"{key} {text[:40]} is no moment; give one in UTC, such as 2026-12-01T18:00:00Z.") from error
     if found.tzinfo is None:
         raise ConfigError(f"{key} {text} has no time zone; end it in Z for UTC.")
-    return found.astimezone(UTC)
+    try:
+        return found.astimezone(UTC)
+    except OverflowError as error:
+        raise ConfigError(f"{key} {text} lies outside the years 1 to 9999 in UTC; give another moment.") from error

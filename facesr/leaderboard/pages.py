@@ -20,6 +20,7 @@ from facesr.leaderboard.sight import Sight
 from facesr.leaderboard.standing import PUBLIC, Entry, Standing
 from facesr.leaderboard.static import ASSETS
 from facesr.leaderboard.tables import Event
+from facesr.names import one_line
 from facesr.web.assets import FOREVER
 
 router = APIRouter(include_in_schema=False)
@@ -199,7 +200,7 @@ def log_page(
 
 def _told(data: str) -> list[tuple[str, str]]:
     found = json.loads(data)
-    return [(key, value if isinstance(value, str) else json.dumps(value)) for key, value in found.items()]
+    return [(key, one_line(value) if isinstance(value, str) else json.dumps(value)) for key, value in found.items()]
 
 
 @router.api_route("/pictures/{sha256}.png", methods=["GET", "HEAD"])

@@ -9,6 +9,7 @@ import shutil
 import threading
 import unicodedata
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +56,7 @@ class References:
         """
         with self._lock:
             files = self._files(phase)
-            state = _state_of(files)
+            state = state_of(files)
             known = self._made.get(phase.name)
             if known is None or known[0] != state or not known[1].path.is_file():
                 known = self._made[phase.name] = state, self._pack(phase, files)
@@ -88,7 +89,7 @@ class References:
         return Packed(path, sha256, num_bytes)
 
 
-def _state_of(files: dict[str, Path]) -> str:
+def state_of(files: Mapping[str, Path]) -> str:
     """Returns a digest that is another one where a picture was added, removed or written again."""
     digest = hashlib.sha256()
     for name, path in files.items():

@@ -18,6 +18,7 @@ from facesr.leaderboard.board import Board, PhaseNow
 from facesr.leaderboard.entries import SCORED
 from facesr.leaderboard.faults import NotFound
 from facesr.leaderboard.queue import unpacked
+from facesr.leaderboard.references import state_of
 from facesr.leaderboard.split import example_ids
 from facesr.leaderboard.standing import shown_round
 from facesr.leaderboard.steps import Shown, first_scored, steps_of
@@ -247,16 +248,18 @@ def _agreed(board: Board, this: Round, phase: PhaseNow) -> list[str]:
 
 
 def _references(board: Board, phase: PhaseNow, faces: tuple[str, ...]) -> dict[str, tuple[str, str]]:
-    return _digests(board.place.low(phase.settings), board.place.high(phase.settings), faces)
+    low, high = board.place.low(phase.settings), board.place.high(phase.settings)
+    pairs = {face: (file_of(low, face), file_of(high, face)) for face in faces}
+    there = {face: pair for face, pair in pairs.items() if all(file.is_file() for file in pair)}
+    state = state_of({f"{number}/{face}": file for face, pair in there.items() for number, file in enumerate(pair)})
+    return _digests(low, high, tuple(there), state)
 
 
 @functools.lru_cache(64)
-def _digests(low: Path, high: Path, faces: tuple[str, ...]) -> dict[str, tuple[str, str]]:
-    """Returns face -> sha256 of its low-resolution and its original file, for those that are there."""
+def _digests(low: Path, high: Path, faces: tuple[str, ...], _state: str) -> dict[str, tuple[str, str]]:
+    """Returns face -> sha256 of its low-resolution and its original file, read anew where their state is another."""
     found = {}
     for face in faces:
-        files = file_of(low, face), file_of(high, face)
-        if all(file.is_file() for file in files):
-            first, second = (hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
-            found[face] = (first, second)
+        first, second = (hashlib.sha256(file_of(kind, face).read_bytes()).hexdigest() for kind in (low, high))
+        found[face] = (first, second)
     return found

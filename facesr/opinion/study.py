@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
+from sqlalchemy import URL
 
 from facesr.config import OpinionRules, OpinionSettings
 from facesr.errors import ConfigError, DataError
@@ -15,6 +16,7 @@ from facesr.names import shown_path
 from facesr.opinion.plan import read_plan
 from facesr.opinion.ratings import Rules
 from facesr.png import read_png
+from facesr.web.database import sqlite_url
 from facesr.web.secret import read_secret
 from facesr.web.strict import Strict, read_settings
 
@@ -120,9 +122,9 @@ class Study:
             )
 
     @property
-    def url(self) -> str:
+    def url(self) -> str | URL:
         """Address of the database."""
-        return self.settings.database or f"sqlite:///{(self.folder / SQLITE).absolute()}"
+        return self.settings.database or sqlite_url(self.folder / SQLITE)
 
     @property
     def key(self) -> bytes:

@@ -16,9 +16,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import DateTime, Engine, MetaData, create_engine, event, func, make_url, select, text
+from sqlalchemy import URL, DateTime, Engine, MetaData, create_engine, event, func, make_url, select, text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.orm import Session
@@ -66,6 +67,11 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
+def sqlite_url(path: Path) -> URL:
+    """Returns the address of an SQLite file; as a text it would end at a ``?`` in the file's name."""
+    return URL.create("sqlite", database=str(path.absolute()))
+
+
 class Database:
     """An SQLite file or a PostgreSQL database.
 
@@ -73,11 +79,12 @@ class Database:
         engine: of SQLAlchemy.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 16) -> None:
+    def __init__(self, url: str | URL, *, pool_size: int = 16) -> None:
         """Opens a database.
 
         Args:
-            url: as SQLAlchemy writes it: ``sqlite:////FILE`` or ``postgresql+psycopg://USER@HOST/NAME``.
+            url: as SQLAlchemy writes it: ``sqlite:////FILE`` or ``postgresql+psycopg://USER@HOST/NAME``, or
+                what `sqlite_url` returns.
             pool_size: connections that are held open; as many threads can be served at once.
 
         Raises:
@@ -191,7 +198,7 @@ class Database:
         self.engine.dispose()
 
 
-def _engine(url: str, pool_size: int) -> Engine:
+def _engine(url: str | URL, pool_size: int) -> Engine:
     if make_url(url).get_backend_name() != "sqlite":
         return create_engine(url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True)
     engine = create_engine(url, pool_size=pool_size, max_overflow=0, connect_args={"timeout": _BUSY_SECONDS})

@@ -92,7 +92,10 @@ def _with_utc(settings: Any) -> Any:
     if isinstance(settings, list):
         return [_with_utc(value) for value in settings]
     if isinstance(settings, datetime) and settings.tzinfo is not None:
-        return settings.astimezone(UTC)
+        try:
+            return settings.astimezone(UTC)
+        except OverflowError:  # outside the years 1 to 9999: without a zone it is refused with its key
+            return settings.replace(tzinfo=None)
     return settings
 
 

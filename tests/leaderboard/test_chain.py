@@ -5,7 +5,11 @@ import hashlib
 import pytest
 from sqlalchemy import select, update
 
-from facesr.leaderboard import chain
+from facesr.errors import DataError
+from facesr.leaderboard import chain, phases
+from facesr.leaderboard.command import main
+from facesr.leaderboard.competition import Place
+from facesr.leaderboard.operations import opened
 from facesr.leaderboard.tables import Event
 from facesr.web.database import Database
 
@@ -56,3 +60,22 @@ def test_failed_writer_leaves_no_line(database: Database) -> None:
         chain.append(database, session, "organiser", "tried", {})
         raise RuntimeError
     assert len(lines(database)) == 4
+
+
+def test_texts_that_are_not_unicode_are_refused(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = str(place.folder)
+    for words in (
+        ["phase", folder, "final", "--close", "--reason", "\udcff"],
+        ["token", folder, "--team", "\udcff"],
+        ["invite", folder, "--label", "\udcff"],
+        ["worker-token", folder, "\udcff"],
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        assert ended.value.code == 2 and "printable" in capsys.readouterr().err
+    with (
+        opened(place.folder) as (_, database),
+        pytest.raises(DataError, match="Unicode"),
+        database.write() as session,
+    ):
+        phases.close(database, session, "final", "\udcff")

@@ -1,5 +1,6 @@
 """competition.yaml: what is wrong in it is one sentence that names the key."""
 
+import contextlib
 import re
 import unicodedata
 from pathlib import Path
@@ -9,11 +10,15 @@ import pytest
 import yaml
 
 from facesr.errors import ConfigError, DataError, FaceSRError
-from facesr.leaderboard import scores
-from facesr.leaderboard.competition import KEY, SETTINGS, Place, read_competition
+from facesr.leaderboard import chain, scores
+from facesr.leaderboard.command import main
+from facesr.leaderboard.competition import KEY, SETTINGS, SQLITE, Place, read_competition
 from facesr.leaderboard.founding import make_competition
+from facesr.leaderboard.handout import Handouts
 from facesr.leaderboard.operations import opened
+from facesr.leaderboard.schema import upgrade
 from facesr.png import write_png
+from facesr.web.database import Database, sqlite_url
 
 GOOD = {
     "title": "T",
@@ -111,7 +116,7 @@ def test_damaged_key(tmp_path: Path, text: str) -> None:
 
 def test_times_of_the_file_and_of_commands(tmp_path: Path) -> None:
     """The file plans, a command moves; whichever changed last holds, and every change is in the log."""
-    from facesr.leaderboard import chain, phases
+    from facesr.leaderboard import phases
 
     folder = changed(tmp_path, "title", "F")
     (folder / KEY).write_text("07" * 32, encoding="ascii")
@@ -199,3 +204,46 @@ def test_baselines_of_the_preliminary_round_pass_the_verifier(tmp_path: Path) ->
         archive = place.store().path(row.archive_sha256)
         found = verify_apart(archive, place.low(phase), protocol_named(phase.protocol), out)
         assert found.facts["team"] == "bicubic" and len(found.ids) == len(list(out.iterdir())) == 8
+
+
+@pytest.mark.parametrize("name", ["q?1", "r?x=1", "a%3Fb", "a#b"])
+def test_the_database_lies_in_the_folder_whatever_its_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    place = Place(changed(tmp_path / name, "title", "F"))
+    with contextlib.closing(Database(place.url)) as database:
+        database.check()
+    assert (place.folder / SQLITE).is_file()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_init_with_a_database_in_use_leaves_no_folder(tmp_path: Path) -> None:
+    used = tmp_path / "used.sqlite"
+    with contextlib.closing(Database(sqlite_url(used))) as database:
+        upgrade(database)
+        with database.write() as session:
+            chain.append(database, session, "organiser", "competition made", {})
+    with pytest.raises(DataError, match="already"):
+        make_competition(tmp_path / "new", database_url=f"sqlite:///{used}")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_handout_is_made_anew_when_a_picture_was_changed(tmp_path: Path) -> None:
+    place = Place(changed(tmp_path, "title", "F"))
+    phase = place.competition.phases[0]
+    place.low(phase).mkdir(parents=True)
+    write_png(place.low(phase) / "a.png", np.zeros((4, 4, 3), np.uint8))
+    handouts = Handouts(place)
+    first = handouts.of(phase)
+    assert handouts.of(phase) is first
+    write_png(place.low(phase) / "a.png", np.arange(48, dtype=np.uint8).reshape(4, 4, 3))
+    assert handouts.of(phase).sha256 != first.sha256
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_moments_that_utc_does_not_know(tmp_path: Path, moment: str, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = changed(tmp_path, "title", "F")
+    assert main(["phase", str(folder), "final", "--ends", moment]) == 2
+    assert "--ends" in capsys.readouterr().err
+    text = (folder / SETTINGS).read_text(encoding="utf-8").replace("2026-01-01T00:00:00Z", moment)
+    with pytest.raises(ConfigError, match=r"phases\.0\.starts has to be a moment"):
+        read_competition(written(folder, text))

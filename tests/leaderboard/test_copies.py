@@ -2,8 +2,10 @@
 
 import argparse
 import csv
+import io
 import json
 import tarfile
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -253,3 +255,96 @@ def test_log_of_an_export_can_be_verified_alone(filled: Place, tmp_path: Path) -
     lines = [Event(**json.loads(line)) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
     assert chain_fault(lines) is None and len(lines) > 5
     assert RANKING and Team and entries
+
+
+def test_export_of_a_log_with_a_text_that_is_not_unicode(filled: Place, tmp_path: Path) -> None:
+    """Older versions took such a text; its line is told with the escape."""
+    with opened(filled.folder) as (_, database), database.write() as session:
+        phases.close(database, session, "final", "REASON")
+        rewrite(session, session.scalars(select(Event).order_by(Event.seq.desc())).first(), "REASON", "\\udcff")
+    call(exporting.export, folder=filled.folder, out=tmp_path / "out", all=False)
+    assert "\\udcff" in (tmp_path / "out" / "site" / "log.html").read_text(encoding="utf-8")
+
+
+def test_export_fails_where_a_page_fails(filled: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def failed(app: object, address: str) -> exporting._Answer:
+        return exporting._Answer(500, {}, b"")
+
+    monkeypatch.setattr(exporting, "_get", failed)
+    with pytest.raises(DataError, match="page / cannot be made"):
+        call(exporting.export, folder=filled.folder, out=tmp_path / "out", all=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_backup_fails_where_an_archive_was_deleted_meanwhile(
+    filled: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows first, files after them: what `tidy` deletes between is missed before anybody relies on the backup."""
+    write_files = copies._write_files
+
+    def tidied_between(tar: tarfile.TarFile, place: Place, archives: set[str]) -> int:
+        place.store().remove(min(archives))
+        return write_files(tar, place, archives)
+
+    monkeypatch.setattr(copies, "_write_files", tidied_between)
+    with pytest.raises(DataError, match="try again"):
+        call(copies.backup, folder=filled.folder, file=tmp_path / "b.tar")
+    assert not (tmp_path / "b.tar").exists()
+
+
+def with_rows(source: Path, target: Path, rows: bytes, kind: bytes = tarfile.REGTYPE) -> None:
+    """Writes a backup with other rows."""
+    with tarfile.open(source) as old, tarfile.open(target, "w") as new:
+        for member in old:
+            data = rows if member.name == copies.ROWS else old.extractfile(member).read()  # type: ignore[union-attr]
+            if member.name == copies.ROWS:
+                member.type, member.size = kind, len(data)
+            new.addfile(member, io.BytesIO(data))
+
+
+def test_damaged_rows_are_no_backup(filled: Place, tmp_path: Path) -> None:
+    call(copies.backup, folder=filled.folder, file=tmp_path / "b.tar")
+    with tarfile.open(tmp_path / "b.tar") as tar:
+        text = tar.extractfile(copies.ROWS).read().decode()  # type: ignore[union-attr]
+    tables = json.loads(text)["tables"]
+
+    def changed(table: str, **values: object) -> str:
+        rows = [{**tables[table][0], **values}, *tables[table][1:]]
+        return json.dumps({"format": copies.FORMAT, "tables": {**tables, table: rows}})
+
+    event, team = Event.__tablename__, Team.__tablename__
+    bad = [
+        "{",
+        "[" * 100_000,
+        json.dumps({"format": copies.FORMAT}),
+        json.dumps({"format": copies.FORMAT, "tables": []}),
+        json.dumps({"format": copies.FORMAT, "tables": {**tables, event: 5}}),
+        json.dumps({"format": copies.FORMAT, "tables": {**tables, event: [5]}}),
+        changed(team, created={"moment": "soon"}),
+        changed(team, created={"moment": "0001-01-01T00:00:00+14:00"}),
+        changed(team, name=None),
+        changed(team, name="\udcff"),
+        changed(event, seq=2),
+        changed(event, data="\udcff"),
+    ]
+    for number, rows in enumerate(bad):
+        with_rows(tmp_path / "b.tar", tmp_path / "bad.tar", rows.encode())
+        with pytest.raises(DataError, match="is no backup"):
+            call(copies.restore, file=tmp_path / "bad.tar", folder=tmp_path / "again", database=None)
+            pytest.fail(f"{number}: {rows[:200]}")
+        assert not (tmp_path / "again").exists()
+    with_rows(tmp_path / "b.tar", tmp_path / "bad.tar", b"", tarfile.DIRTYPE)
+    with pytest.raises(DataError, match="is no backup"):
+        call(copies.restore, file=tmp_path / "bad.tar", folder=tmp_path / "again", database=None)
+
+
+def test_rows_that_do_not_fit_their_log_leave_a_given_database_empty(filled: Place, tmp_path: Path) -> None:
+    call(copies.backup, folder=filled.folder, file=tmp_path / "b.tar")
+    with tarfile.open(tmp_path / "b.tar") as tar:
+        rows = tar.extractfile(copies.ROWS).read()  # type: ignore[union-attr]
+    with_rows(tmp_path / "b.tar", tmp_path / "bad.tar", rows.replace(b'"actor": "organiser"', b'"actor": "x"', 1))
+    address = f"sqlite:///{tmp_path / 'given.sqlite'}"
+    with pytest.raises(DataError, match="does not fit its own log"):
+        call(copies.restore, file=tmp_path / "bad.tar", folder=tmp_path / "again", database=address)
+    with closing(Database(address)) as database, database.read() as session:
+        assert session.scalars(select(Event)).all() == []
