@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from facesr.dist import choose_device
-from facesr.errors import DataError, ImageError
+from facesr.errors import ConfigError, DataError, ImageError
 from facesr.evaluation.judges import named_judge, on_device
 from facesr.image import Picture, to_float
 from facesr.methods.method import INTERPOLATIONS, Method
@@ -57,12 +57,14 @@ class OpenMethod:
             folder, by name).
 
         Raises:
+            ConfigError: `batch_size` is below 1.
             DataError: a file or folder cannot be read.
-            ImageError: what is given is no uint8 RGB picture.
+            ImageError: no picture is given, or one that is no uint8 RGB picture or has no pixels.
 
         Warns:
             GuardWarning: a picture contradicted its input and was restored by the method's fallback.
         """
+        _check_batch(batch_size)
         given = _listed(pictures)
         restored: list[Picture] = []
         for part in _runs(given):
@@ -153,7 +155,7 @@ def score(
         batch_size: pictures scored at once.
 
     Raises:
-        ConfigError: a judge is unknown.
+        ConfigError: a judge is unknown, or `batch_size` is below 1.
         ImageError: the pictures do not fit each other.
 
     >>> import numpy as np
@@ -162,6 +164,7 @@ def score(
     >>> sorted(scores), float(scores["psnr_rgb"].mean())
     (['psnr_rgb', 'psnr_y', 'rmse', 'ssim'], 100.0)
     """
+    _check_batch(batch_size)
     where = choose_device(device)
     originals, answers = _listed(high), _listed(restored)
     inputs = None if low is None else _listed(low)
@@ -197,10 +200,18 @@ def _batches(pictures: Sequence[Picture], batch_size: int) -> Iterator[slice]:
         start = end
 
 
+def _check_batch(batch_size: int) -> None:
+    if batch_size < 1:
+        raise ConfigError(f"batch_size has to be 1 or more, not {batch_size}.")
+
+
 def _check_alike(pictures: Sequence[Picture], originals: Sequence[Picture], scale: int, what: str) -> None:
     if len(pictures) != len(originals):
         raise ImageError(f"{what} holds {len(pictures)} pictures and high {len(originals)}; give one for each.")
     for place, (picture, original) in enumerate(zip(pictures, originals, strict=True)):
+        if any(side % scale for side in original.shape[:2]):
+            sides = f"{original.shape[1]}x{original.shape[0]}"
+            raise ImageError(f"high, picture {place}: {sides}, whose sides are no multiples of {scale}; crop it.")
         height, width = (side * scale for side in picture.shape[:2])
         if (height, width) != original.shape[:2]:
             wanted = f"{original.shape[1] // scale}x{original.shape[0] // scale}"
@@ -221,8 +232,12 @@ def _listed(pictures: Pictures) -> list[Picture]:
         return [_read(path)]
     if isinstance(pictures, np.ndarray):
         stack = pictures[None] if pictures.ndim == 3 else pictures
-        return [_checked(picture) for picture in stack] if stack.ndim == 4 else [_checked(stack)]
-    return [_read(Path(one)) if isinstance(one, str | Path) else _checked(one) for one in pictures]
+        found = [_checked(picture) for picture in stack] if stack.ndim == 4 else [_checked(stack)]
+    else:
+        found = [_read(Path(one)) if isinstance(one, str | Path) else _checked(one) for one in pictures]
+    if not found:
+        raise ImageError("no picture was given; give at least one.")
+    return found
 
 
 def _read(path: Path) -> Picture:
@@ -238,6 +253,8 @@ def _checked(picture: Any) -> Picture:
     if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
         shape = f"{picture.dtype} {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
         raise ImageError(f"a picture has to be an RGB array (H, W, 3) of uint8, or a file; {shape} was given.")
+    if 0 in picture.shape:
+        raise ImageError(f"a picture of {picture.shape[1]}x{picture.shape[0]} has no pixels; give another one.")
     return picture
 
 

@@ -64,6 +64,7 @@ def test_scores_are_one_a_picture_whatever_their_sizes() -> None:
 
 
 FACE = np.zeros((28, 24, 3), np.uint8)
+EMPTY = FACE[None][:0]
 
 
 @pytest.mark.parametrize(
@@ -77,6 +78,19 @@ FACE = np.zeros((28, 24, 3), np.uint8)
         (lambda: api.degrade(FACE[:27]), ImageError, "24x27 cannot be downscaled by 4"),
         (lambda: api.score(FACE, [FACE, FACE], judges=[]), ImageError, "restored holds 1 pictures and high 2"),
         (lambda: api.score(FACE[:24], FACE, judges=[]), ImageError, "24x24 where 24x28 is needed"),
+        (lambda: api.score(EMPTY, EMPTY, judges=[]), ImageError, "no picture was given"),
+        (lambda: api.score([], [], judges=[]), ImageError, "no picture was given"),
+        (lambda: api.degrade(EMPTY), ImageError, "no picture was given"),
+        (lambda: api.degrade(FACE[:0]), ImageError, "a picture of 24x0 has no pixels"),
+        (lambda: api.open_method("bicubic", device="cpu").restore(EMPTY), ImageError, "no picture was given"),
+        (
+            lambda: api.open_method("bicubic", device="cpu").restore(FACE[:, :0]),
+            ImageError,
+            "a picture of 0x28 has no pixels",
+        ),
+        (lambda: api.open_method("bicubic", device="cpu").restore(FACE, batch_size=-1), ConfigError, "batch_size"),
+        (lambda: api.score(FACE, FACE, judges=[], batch_size=0), ConfigError, "batch_size has to be 1 or more, not 0"),
+        (lambda: api.score(FACE[:13], FACE[:13], low=FACE[:3], judges=[]), ImageError, "no multiples of 4"),
         (lambda: api.score(FACE, FACE, low=FACE, judges=[]), ImageError, "low, picture 0: 24x28 where 6x7 is needed"),
         (lambda: api.score(FACE, FACE, judges=["nobody"]), ConfigError, "nobody is unknown"),
         (lambda: api.score(FACE, FACE, judges=["none"]), ConfigError, "none is no judge"),

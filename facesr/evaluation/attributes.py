@@ -9,6 +9,7 @@ numbers by thirds of the scored faces.
 import csv
 import itertools
 import math
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from facesr.names import plain_cell, shown
 
 EMPTY = "not given"
 MOST_GROUPS = 30
+# Share of the numbers that a rounded edge may put into another third.
+_MOST_MOVED = 0.01
 
 
 def rows_of(path: Path, key: str) -> list[list[str]]:
@@ -39,6 +42,14 @@ def rows_of(path: Path, key: str) -> list[list[str]]:
         raise DataError(f"{key}={path} is no CSV file in UTF-8: {error}.") from error
 
 
+def id_of(cell: str) -> str:
+    """Returns the picture's id that a cell names, in Unicode form C, as the ids of pictures are.
+
+    Names of files of macOS are in form D.
+    """
+    return unicodedata.normalize("NFC", plain_cell(cell).removesuffix(".png"))
+
+
 def read_attributes(path: Path, ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Returns {attribute: group of each of `ids`}.
 
@@ -52,7 +63,7 @@ def read_attributes(path: Path, ids: Sequence[str]) -> dict[str, tuple[str, ...]
     names = rows[0][1:]
     groups: dict[str, list[str]] = {}
     for number, row in enumerate(rows[1:], start=2):
-        key = plain_cell(row[0]).removesuffix(".png")
+        key = id_of(row[0])
         if len(row) != len(rows[0]):
             raise DataError(
                 f"attributes={path}: line {number} has {len(row)} cells where the first has {len(rows[0])}."
@@ -90,7 +101,8 @@ def binned(cells: Sequence[str], bins: Bins | None, what: str) -> tuple[str, ...
 
     Args:
         cells: numbers as text, or `EMPTY`, which stays.
-        bins: thresholds; None takes those that part the numbers into thirds, rounded to four digits.
+        bins: thresholds; None takes those that part the numbers into thirds, rounded to four digits, or
+            to more where these would put more than 1 % of the numbers into another third.
         what: the column, for errors.
 
     Raises:
@@ -105,15 +117,24 @@ def binned(cells: Sequence[str], bins: Bins | None, what: str) -> tuple[str, ...
     known = [value for value in numbers if value is not None]
     if not known:
         return tuple(cells)
-    edges = (
-        bins.edges if bins is not None else tuple(float(f"{edge:.4g}") for edge in np.quantile(known, [1 / 3, 2 / 3]))
-    )
-    ends = [f"below {edges[0]:g}", *(f"{low:g} to {high:g}" for low, high in itertools.pairwise(edges))]
-    ends.append(f"from {edges[-1]:g}")
+    edges = bins.edges if bins is not None else _thirds(known)
+    told = [f"{edge:.12g}" for edge in edges]
+    ends = [f"below {told[0]}", *(f"{low} to {high}" for low, high in itertools.pairwise(told)), f"from {told[-1]}"]
     words = [f" ({name})" for name in bins.names] if bins is not None and bins.names else [""] * len(ends)
     names = [f"{place + 1}: {end}{word}" for place, (end, word) in enumerate(zip(ends, words, strict=True))]
     places = np.searchsorted(edges, [0.0 if value is None else value for value in numbers], side="right")
     return tuple(EMPTY if value is None else names[place] for value, place in zip(numbers, places, strict=True))
+
+
+def _thirds(known: Sequence[float]) -> tuple[float, ...]:
+    """Returns the two edges that part numbers into thirds, in as few digits as leave (nearly) all in their third."""
+    exact = np.quantile(known, [1 / 3, 2 / 3])
+    for digits in range(4, 12):
+        edges = [float(f"{edge:.{digits}g}") for edge in exact]
+        moved = np.searchsorted(edges, known, side="right") != np.searchsorted(exact, known, side="right")
+        if moved.mean() <= _MOST_MOVED:
+            return tuple(edges)
+    return tuple(exact.tolist())
 
 
 def scores_by_group(

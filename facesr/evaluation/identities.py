@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from facesr.errors import DataError
-from facesr.evaluation.attributes import rows_of
-from facesr.names import plain_cell, shown
+from facesr.evaluation.attributes import id_of, rows_of
+from facesr.names import shown
 
 HEAD = ("id", "identity")
 
@@ -28,7 +28,7 @@ def read_identities(path: Path, ids: Sequence[str]) -> list[str]:
     for number, row in enumerate(rows[1:], start=2):
         if len(row) != len(HEAD):
             raise DataError(f"identities={path}: line {number} has {len(row)} cells instead of {len(HEAD)}.")
-        key = plain_cell(row[0]).removesuffix(".png")
+        key = id_of(row[0])
         if key in persons:
             raise DataError(f"identities={path} names id {shown([key])} twice; keep one line.")
         persons[key] = row[1].strip()

@@ -5,6 +5,7 @@ import pytest
 
 from facesr.errors import DataError
 from facesr.evaluation.attributes import read_attributes, scores_by_group
+from facesr.evaluation.identities import read_identities
 
 
 def write(path, text: str):
@@ -57,3 +58,19 @@ def test_scores_by_group_are_the_means_of_their_members():
     assert list(found["light"]) == ["day", "night"]
     assert found["light"]["day"]["is/x"].mean == pytest.approx(0.3)
     assert (found["light"]["day"]["is/x"].count, found["light"]["night"]["is/x"].count) == (2, 1)
+
+
+@pytest.mark.parametrize("first", [0, 20150000, -1e9])
+def test_numbers_without_thresholds_are_parted_into_thirds_however_far_from_0(tmp_path, first):
+    ids = [f"{place:03d}" for place in range(300)]
+    path = write(tmp_path / "a.csv", "id,day\n" + "".join(f"{key},{first + int(key):.0f}\n" for key in ids))
+    groups = read_attributes(path, ids)["day"]
+    sizes = [groups.count(name) for name in dict.fromkeys(groups)]
+    assert len(sizes) == 3 and max(abs(size - 100) for size in sizes) <= 3
+    assert groups == tuple(sorted(groups))
+
+
+def test_names_in_unicode_form_d_are_those_of_form_c(tmp_path):
+    composed, decomposed = "Jos\u00e9", "Jose\u0301"
+    assert read_attributes(write(tmp_path / "a.csv", f"id,age\n{decomposed},old\n"), [composed]) == {"age": ("old",)}
+    assert read_identities(write(tmp_path / "i.csv", f"id,identity\n{decomposed}.png,A\n"), [composed]) == ["A"]
