@@ -12,10 +12,12 @@ import pytest
 from sqlalchemy import text
 
 from facesr.leaderboard import phases
+from facesr.leaderboard.app import create_app
 from facesr.leaderboard.competition import KEY, SETTINGS, Phase, Place
 from facesr.leaderboard.schema import upgrade
 from facesr.leaderboard.tables import Base
 from facesr.web.database import Database
+from tests.leaderboard.site import Made, make_site
 
 YAML = """
 title: A test
@@ -100,3 +102,24 @@ def phase(place: Place, database: Database) -> Phase:
     with database.write() as session:
         phases.sync(database, session, place.competition)
     return place.competition.phases[0]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
+    """A board on which two teams and a baseline have scores; tests add to it and do not count on numbers."""
+    site = make_site(tmp_path_factory.mktemp("pages") / "board", "rank_rule: chosen\n    num_chosen: 1")
+    first, second, base = (
+        site.team("First"),
+        site.team("\u0645\u062c\u0645\u0648\u0639\u0629"),
+        site.team("bicubic", is_baseline=True),
+    )
+    codes = {
+        "old": site.scored(
+            first, 1, 0.60, loss_judges=["builtin"], mean_watts=4000.0, model="<script>alert(2)</script>"
+        ),
+        "best": site.scored(first, 2, 0.66, guard_on=True, guard_replaced=7, num_parameters=1_544_000),
+        "other": site.scored(second, 1, 0.50, num_parameters=987),
+        "base": site.scored(base, 1, 0.70),
+    }
+    yield site, create_app(site.place, site.database), codes
+    site.database.close()

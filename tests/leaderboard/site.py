@@ -142,6 +142,10 @@ class Site:
             return entries.submission_of(session, code)
 
 
+# A board, its application, and the codes of its submissions by name.
+Made = tuple[Site, FastAPI, dict[str, str]]
+
+
 def make_site(folder: Path, rest: str = "public_share: 0.5", url: str | None = None) -> Site:
     """Returns a new board in a folder, with an organiser and an invitation for 3 teams (``tokens["invitation"]``)."""
     now = datetime.now(UTC).replace(microsecond=0)
