@@ -119,7 +119,7 @@ def degrade(high: Pictures) -> Any:
         high: pictures whose sides are multiples of 4.
 
     Raises:
-        ImageError: a side is no multiple of 4, or what is given is no uint8 RGB picture.
+        ImageError: a side is no multiple of 4 or is 0, no picture is given, or one is no uint8 RGB picture.
 
     >>> import numpy as np
     >>> degrade(np.full((2, 112, 96, 3), 7, np.uint8)).shape
@@ -156,7 +156,7 @@ def score(
 
     Raises:
         ConfigError: a judge is unknown, or `batch_size` is below 1.
-        ImageError: the pictures do not fit each other.
+        ImageError: the pictures do not fit each other, or there are none.
 
     >>> import numpy as np
     >>> high = np.random.default_rng(0).integers(0, 256, (2, 112, 96, 3), np.uint8)

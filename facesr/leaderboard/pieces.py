@@ -57,8 +57,8 @@ def announce(board: Board, viewer: Viewer, phase: Phase, sha256: str, num_bytes:
         limit = board.competition.max_archive_mib
         raise Refusal(413, "too_large", f"an archive has 1 byte or more, and at most {limit} MiB.")
     expire(board.database, board.store)
+    rule = (Upload.team_id == viewer.team_id, Upload.phase == phase.name, Upload.archive_sha256 == sha256)
     with board.database.read() as session:
-        rule = (Upload.team_id == viewer.team_id, Upload.phase == phase.name, Upload.archive_sha256 == sha256)
         begun = session.scalar(select(Upload).where(*rule))
     if begun is not None and begun.num_received == begun.num_bytes == num_bytes:
         # It came in time, or did not: `finish` says so, perhaps when the phase is over.
@@ -67,15 +67,15 @@ def announce(board: Board, viewer: Viewer, phase: Phase, sha256: str, num_bytes:
     with board.database.write() as session:
         team = team_of(session, viewer)
         entries.same_archive(session, team, phase, sha256)
-        mine = session.scalars(select(Upload).where(Upload.team_id == team.id)).all()
-        found = next((one for one in mine if (one.phase, one.archive_sha256) == (phase.name, sha256)), None)
+        found = session.scalar(select(Upload).where(*rule))
         if found is not None and found.num_bytes == num_bytes:
             return found, False
         if found is not None:
             raise Refusal(409, "not_now", f"an archive of this sha256 was announced with {found.num_bytes} bytes.")
-        if len(mine) >= MAX_UNFINISHED:
+        num_begun = session.scalar(select(func.count()).select_from(Upload).where(Upload.team_id == team.id)) or 0
+        if num_begun >= MAX_UNFINISHED:
             raise OverLimit(
-                f"{len(mine)} uploads of your team are unfinished; finish or delete one, or wait {KEPT_HOURS} hours."
+                f"{num_begun} uploads of your team are unfinished; finish or delete one, or wait {KEPT_HOURS} hours."
             )
         require_quota(session, team, board.competition, num_bytes)
         left = session.scalar(select(func.sum(Upload.num_bytes - Upload.num_received))) or 0

@@ -248,18 +248,18 @@ def _agreed(board: Board, this: Round, phase: PhaseNow) -> list[str]:
 
 
 def _references(board: Board, phase: PhaseNow, faces: tuple[str, ...]) -> dict[str, tuple[str, str]]:
+    """Returns face -> sha256 of its low-resolution and its original file, for those that are there."""
     low, high = board.place.low(phase.settings), board.place.high(phase.settings)
-    pairs = {face: (file_of(low, face), file_of(high, face)) for face in faces}
-    there = {face: pair for face, pair in pairs.items() if all(file.is_file() for file in pair)}
-    state = state_of({f"{number}/{face}": file for face, pair in there.items() for number, file in enumerate(pair)})
-    return _digests(low, high, tuple(there), state)
+    files = [(face, file_of(low, face), file_of(high, face)) for face in faces]
+    there = tuple(three for three in files if three[1].is_file() and three[2].is_file())
+    return _digests(there, state_of({str(file): file for _, *pair in there for file in pair}))
 
 
 @functools.lru_cache(64)
-def _digests(low: Path, high: Path, faces: tuple[str, ...], _state: str) -> dict[str, tuple[str, str]]:
-    """Returns face -> sha256 of its low-resolution and its original file, read anew where their state is another."""
-    found = {}
-    for face in faces:
-        first, second = (hashlib.sha256(file_of(kind, face).read_bytes()).hexdigest() for kind in (low, high))
-        found[face] = (first, second)
-    return found
+def _digests(files: tuple[tuple[str, Path, Path], ...], _state: str) -> dict[str, tuple[str, str]]:
+    """Returns face -> sha256 of its two files, read anew where their state is another."""
+    return {face: (_digest(low), _digest(high)) for face, low, high in files}
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -82,8 +82,8 @@ class FaceSR(nn.Module):
         hidden_rms_limit: the same between the two convolutions of every block; faces reach 0.7. None is no limit.
         cleaner_channels: width of the `Cleaner` in front at the input's size, a multiple of 16; 0 leaves it out.
         train_cleaner_alone: whether the weights behind the cleaner stay as they are.
-        middle_block: whether there is a residual block at twice the input's size. It has a seventh of the
-            multiply-accumulates of `generator=facesr_small` and takes a fifth of its time.
+        middle_block: whether there is a residual block at twice the input's size. On a CPU it takes more time than
+            its share of the multiply-accumulates.
 
     Raises:
         ValueError: a width is no multiple of 32 (of the cleaner: 16), a limit is not above 0 and finite, or the cleaner

@@ -77,12 +77,11 @@ def _sides(found: Sequence[Rating]) -> tuple[list[str], list[str]]:
 
 
 def is_bounded(left: NDArray[np.intp], right: NDArray[np.intp], won: Floats, num_methods: int) -> bool:
-    """Returns whether strengths and side have finite maximum likelihood estimates.
+    """Returns whether strengths and side have finite maximum likelihood estimates, so that no direction separates.
 
-    They have none where some direction only ever raises the likelihood (separation). For strengths alone there is one
-    unless every method is reached from every other by a chain of wins. With the side growing there is one unless some
-    round of wins, back to its first method, has more wins on the right than on the left: strengths may then answer each
-    win on the left with less than the side gives. With the side falling, likewise with more on the left.
+    With the side held, strengths have them if every method is reached from every other by a chain of wins. A side that
+    grows separates unless some cycle of wins has more of them on the right than on the left: else strengths can take
+    back what the side costs every win on the right. One that falls separates likewise.
 
     Args:
         left: (N,), number of the method on the left.
@@ -90,39 +89,41 @@ def is_bounded(left: NDArray[np.intp], right: NDArray[np.intp], won: Floats, num
         won: 1 where left was chosen, 0 where right was.
         num_methods: M.
     """
-    wins = np.zeros((2, num_methods, num_methods), bool)
-    wins[0, left[won > 0], right[won > 0]] = True
-    wins[1, right[won == 0], left[won == 0]] = True
-    lengths = [_rounds(np.where(wins.any(axis=0), 0.0, np.inf))]
-    if not np.isfinite(lengths[0]).all():
+    on_left, on_right = np.zeros((2, num_methods, num_methods), bool)
+    on_left[left[won > 0], right[won > 0]] = True
+    on_right[right[won == 0], left[won == 0]] = True
+    if not np.isfinite(_least_sums(np.where(on_left | on_right, 0.0, np.inf))).all():
         return False
-    if not _side_is_known(left, right, num_methods):
-        # The side cannot be told from the strengths, so nothing is estimated beside these.
+    design = _design(left, right, num_methods)
+    if np.linalg.matrix_rank(design) == np.linalg.matrix_rank(design[:, :-1]):
+        # The side cannot be told from the strengths, so it separates nothing.
         return True
-    for on_left, on_right in ((wins[0], wins[1]), (wins[1], wins[0])):
-        lengths.append(_rounds(np.where(on_right, -1.0, np.where(on_left, 1.0, np.inf))))
-    return all(bool((np.diag(length) < 0).any()) for length in lengths[1:])
+    growing = np.where(on_right, -1.0, np.where(on_left, 1.0, np.inf))
+    falling = np.where(on_left, -1.0, np.where(on_right, 1.0, np.inf))
+    return all(bool((np.diag(_least_sums(steps)) < 0).any()) for steps in (growing, falling))
 
 
-def _rounds(steps: Floats) -> Floats:
-    """Returns the least sums of steps on the way from each method to each (Floyd, Warshall), infinite where there is
-    no way; the diagonal has that of a way back, below 0 where there is a round of negative sum.
+def _least_sums(steps: Floats) -> Floats:
+    """Returns the least sums of steps (M, M) along the ways between methods (Floyd, Warshall), infinite without a way.
+
+    The diagonal is below 0 where a cycle has a negative sum.
     """
     least = steps.copy()
     np.fill_diagonal(least, 0.0)
     for through in range(len(least)):
-        # Rounds of negative sum have no least; their sign is what counts.
+        # Of a negative cycle the sign counts; its sum has no least.
         least = np.maximum(np.minimum(least, least[:, through, None] + least[None, through]), -1e9)
     return least
 
 
-def _side_is_known(left: NDArray[np.intp], right: NDArray[np.intp], num_methods: int) -> bool:
-    pairs = np.unique(np.stack([left, right], axis=1), axis=0)
-    design = np.zeros((len(pairs), num_methods + 1))
-    design[np.arange(len(pairs)), pairs[:, 0]] += 1.0
-    design[np.arange(len(pairs)), pairs[:, 1]] -= 1.0
+def _design(left: NDArray[np.intp], right: NDArray[np.intp], num_methods: int) -> Floats:
+    """Returns what the log odds of each comparison are made of, (N, M + 1): the strengths, and the side."""
+    rows = np.arange(len(left))
+    design = np.zeros((len(left), num_methods + 1))
+    design[rows, left] += 1.0
+    design[rows, right] -= 1.0
     design[:, -1] = 1.0
-    return bool(np.linalg.matrix_rank(design) > np.linalg.matrix_rank(design[:, :-1]))
+    return design
 
 
 @dataclass(frozen=True)
@@ -160,11 +161,8 @@ def fit_strengths(
         with_side: estimate what being left is worth.
     """
     num_answers = len(won)
-    rows = np.arange(num_answers)
-    design = np.zeros((num_answers, num_methods + 1))
-    design[rows, left] += 1.0
-    design[rows, right] -= 1.0
-    design[:, -1] = float(with_side)
+    design = _design(left, right, num_methods)
+    design[:, -1] *= float(with_side)
     weight = np.ones(num_answers)
     if half_wins:
         pairs = np.unique(np.sort(np.stack([left, right], axis=1), axis=1), axis=0)

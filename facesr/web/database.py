@@ -10,11 +10,10 @@ Writers take turns (BEGIN IMMEDIATE on SQLite, an advisory lock on PostgreSQL). 
 until it commits: limits, queues and chained logs need no thought about two writers at once.
 """
 
-import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -177,7 +176,7 @@ class Database:
         # Before it is tried: what another thread deletes meanwhile is due again.
         self._is_log_due = False
         is_busy = True
-        with contextlib.suppress(sqlite3.OperationalError):
+        with suppress(sqlite3.OperationalError):
             connection.execute("PRAGMA busy_timeout=0")
             is_busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] != 0
         connection.execute(f"PRAGMA busy_timeout={int(_BUSY_SECONDS * 1000)}")
@@ -193,7 +192,7 @@ class Database:
         for close in self._also_closed:
             close()
         if self._is_log_due:
-            with contextlib.suppress(DBAPIError):
+            with suppress(DBAPIError):
                 self.empty_log()
         self.engine.dispose()
 
