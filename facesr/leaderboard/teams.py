@@ -149,8 +149,8 @@ def new_team(
     name = unicodedata.normalize("NFC", name).strip()
     if not is_team(name):
         raise BoardError(
-            "a team's name has 1 to 64 letters and digits, with spaces, dots, _ and - between them, and nothing "
-            "that is not seen; choose another one."
+            "a team's name has 1 to 64 letters and digits, with spaces, dots, _ and - between them, and no "
+            "invisible characters; choose another one."
         )
     key = key_of(name)
     if session.scalar(select(Team.id).where(Team.key == key)) is not None:

@@ -96,7 +96,7 @@ def parse_manifest(data: bytes, label: str, *, has_attachments: bool = False) ->
 def is_team(value: Any) -> bool:
     """Returns whether a value is a team name: 1 to 64 letters and digits of any script, spaces and ``._-`` between.
 
-    None of them is one that is not seen.
+    None of them is invisible.
     """
     return (
         isinstance(value, str)

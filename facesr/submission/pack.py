@@ -50,7 +50,7 @@ def check_team(team: str | None) -> str:
         given = shown([team]) if team else "empty"
         raise ConfigError(
             f"team is {given}; give team=NAME of 1 to {MAX_TEAM_LENGTH} letters, digits, spaces, dots, _ or -, "
-            "beginning with a letter or digit, and nothing that is not seen."
+            "beginning with a letter or digit, without invisible characters."
         )
     return team
 
